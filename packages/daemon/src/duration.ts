@@ -1,12 +1,14 @@
 /** Go's duration text ("1h30m", "250ms"): what Consul's files, flags and query strings use. Lives as milliseconds. */
 import { InvalidArgumentError } from "./errors.ts";
 
-const UNIT_MS: Record<string, number> = { ns: 1e-6, us: 1e-3, "µs": 1e-3, "μs": 1e-3, ms: 1, s: 1e3, m: 60e3, h: 3600e3 };
+const UNIT_MS: Record<string, number> = { ns: 1e-6, us: 1e-3, µs: 1e-3, μs: 1e-3, ms: 1, s: 1e3, m: 60e3, h: 3600e3 };
 
 /** Parses Go duration text into milliseconds (Go `time.ParseDuration`). Throws InvalidArgumentError. */
 export function parseDuration(text: string): number {
   const invalid = () =>
-    new InvalidArgumentError(`invalid duration '${text.slice(0, 64)}': want a number and a unit, such as '10s', '1h30m' or '250ms'`);
+    new InvalidArgumentError(
+      `invalid duration '${text.slice(0, 64)}': want a number and a unit, such as '10s', '1h30m' or '250ms'`,
+    );
   if (text.length > 64) throw invalid();
   const sign = text.startsWith("-") ? -1 : 1;
   const body = /^[+-]/.test(text) ? text.slice(1) : text;

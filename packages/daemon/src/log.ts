@@ -40,7 +40,16 @@ const RANK: Record<LogLevel, number> = { trace: 10, debug: 20, info: 30, warn: 4
 export const LOG_LEVELS = Object.keys(RANK) as LogLevel[];
 
 // A token or a key in a log is a leak for ever; pino censors these paths whatever the caller passes.
-const REDACTED = ["token", "SecretID", "PrivateKeyPEM", "privateKey", "key_pem", "*.token", "*.Token", "*.PrivateKeyPEM"];
+const REDACTED = [
+  "token",
+  "SecretID",
+  "PrivateKeyPEM",
+  "privateKey",
+  "key_pem",
+  "*.token",
+  "*.Token",
+  "*.PrivateKeyPEM",
+];
 
 /** Parses Consul's level names ("WARN", "err", …). Returns undefined for an unknown one. */
 export function parseLogLevel(text: string): LogLevel | undefined {
@@ -54,7 +63,16 @@ export function createLogHub(options: LogOptions = {}): LogHub {
   let level = options.level ?? "info";
   const taps = new Map<(entry: LogEntry) => void, LogLevel>();
   const json = options.json
-    ? pino({ level: "trace", base: null, redact: REDACTED, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (l) => ({ level: l }) } }, { write })
+    ? pino(
+        {
+          level: "trace",
+          base: null,
+          redact: REDACTED,
+          timestamp: pino.stdTimeFunctions.isoTime,
+          formatters: { level: (l) => ({ level: l }) },
+        },
+        { write },
+      )
     : undefined;
 
   const emit = (component: string, at: LogLevel, sentence: string, fields: Fields) => {
@@ -62,7 +80,8 @@ export function createLogHub(options: LogOptions = {}): LogHub {
       if (json) json[at]({ component, ...fields }, sentence);
       else write(`${formatEntry({ time: Date.now(), level: at, component, sentence, fields })}\n`);
     }
-    for (const [sink, min] of taps) if (RANK[at] >= RANK[min]) sink({ time: Date.now(), level: at, component, sentence, fields });
+    for (const [sink, min] of taps)
+      if (RANK[at] >= RANK[min]) sink({ time: Date.now(), level: at, component, sentence, fields });
   };
   const make = (component: string): Logger => ({
     trace: (s, f = {}) => emit(component, "trace", s, f),

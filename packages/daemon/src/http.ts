@@ -1,0 +1,204 @@
+/**
+ * The HTTP server of every daemon: Node's own, with each limit set on purpose (SECURITY.md, fact 5), bodies counted as
+ * they are read, and a close in steps: not ready, answer what is in flight, destroy.
+ */
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { TlsOptions } from "node:tls";
+import type { ErrorRequestHandler } from "express";
+import { describeError, HeddleError, InvalidArgumentError, TooLargeError } from "./errors.ts";
+import type { Logger } from "./log.ts";
+import { explainListenError } from "./listen.ts";
+
+const HEADERS_TIMEOUT_MS = 10_000; // a slow client may not hold a connection while it dribbles headers
+const REQUEST_TIMEOUT_MS = 60_000; // the whole request with its body; blocking answers are not counted
+const KEEP_ALIVE_TIMEOUT_MS = 75_000; // above the common 60 s of load balancers, so that they close first
+const MAX_HEADER_BYTES = 64 * 1024; // the documented cap (431 past it): long filters fit, a memory attack does not
+const MAX_CONNECTIONS_PER_CLIENT = 200; // Consul's limits.http_max_conns_per_client
+const DRAIN_MS = 3_000; // in-flight answers get this long before their sockets are destroyed
+const DEFAULT_BODY_LIMIT = 512 * 1024; // Consul's limits.kv_max_value_size
+
+export interface HttpServerOptions {
+  host: string;
+  port: number;
+  handler: RequestListener;
+  log: Logger;
+  /** Mutual TLS or HTTPS options; plain HTTP without. */
+  tls?: TlsOptions | undefined;
+  maxConnectionsPerClient?: number;
+  /** Takes over a WebSocket upgrade; connections asking for anything else are closed. */
+  upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => void;
+}
+
+export interface HttpServer {
+  readonly server: Server;
+  readonly url: string;
+  readonly port: number;
+  /** Stops accepting, answers what is in flight, then destroys what is left. May be called twice. */
+  close(): Promise<void>;
+}
+
+/** Binds and serves. A port in use is an UnavailableError that names the port and its holder. */
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { handler, log } = options;
+  const limit = options.maxConnectionsPerClient ?? MAX_CONNECTIONS_PER_CLIENT;
+  const sockets = new Map<Socket, string>();
+  const perClient = new Map<string, number>();
+  let closing = false;
+  const listener: RequestListener = (req, res) => {
+    if (closing) res.setHeader("Connection", "close");
+    handler(req, res);
+  };
+  const http = {
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    noDelay: true,
+  };
+  const server = options.tls ? createTlsServer({ ...http, ...options.tls }, listener) : createServer(http, listener);
+  server.on("connection", (socket: Socket) => {
+    const client = socket.remoteAddress ?? "";
+    const count = (perClient.get(client) ?? 0) + 1;
+    perClient.set(client, count);
+    sockets.set(socket, client);
+    socket.once("close", () => {
+      sockets.delete(socket);
+      const left = (perClient.get(client) ?? 1) - 1;
+      if (left > 0) perClient.set(client, left);
+      else perClient.delete(client);
+    });
+    if (count > limit && limit > 0) {
+      log.warn("too many connections from one client, closing the newest", {
+        client,
+        limit,
+        setting: "limits.http_max_conns_per_client",
+      });
+      const body = `too many connections from ${client}: the limit is ${limit} (limits.http_max_conns_per_client)\n`;
+      socket.on("error", () => {});
+      socket.end(
+        `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+      );
+    }
+  });
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+    const status =
+      error.code === "HPE_HEADER_OVERFLOW"
+        ? "431 Request Header Fields Too Large"
+        : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+          ? "408 Request Timeout"
+          : "400 Bad Request";
+    socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${status}`);
+  });
+  server.on("tlsClientError", (error: Error, socket: Socket) => {
+    log.warn("refused a TLS client", { peer: socket.remoteAddress, reason: describeError(error) });
+  });
+  server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on("error", () => socket.destroy());
+    if (options.upgrade && !closing) options.upgrade(req, socket, head);
+    else socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) => void explainListenError(error, options.host, options.port).then(reject, reject));
+    server.listen({ host: options.host, port: options.port, backlog: 4096 }, resolve);
+  });
+  server.on("error", (error) =>
+    log.error("the listener failed, it goes on accepting", { error: describeError(error) }),
+  );
+  const { port } = server.address() as AddressInfo;
+  const host =
+    options.host === "0.0.0.0" ? "127.0.0.1" : options.host.includes(":") ? `[${options.host}]` : options.host;
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    closing = true;
+    const done = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const deadline = setTimeout(() => {
+      for (const socket of sockets.keys()) socket.destroy();
+    }, DRAIN_MS);
+    await done;
+    clearTimeout(deadline);
+    for (const socket of sockets.keys()) socket.destroy();
+  };
+  return {
+    server,
+    url: `${options.tls ? "https" : "http"}://${host}:${port}`,
+    port,
+    close: () => (closed ??= close()),
+  };
+}
+
+/** Reads a body, counting what arrives, not what Content-Length says. Throws TooLargeError past `limit` bytes. */
+export async function readBody(
+  req: IncomingMessage,
+  limit: number = DEFAULT_BODY_LIMIT,
+  tooLarge?: (limit: number) => Error,
+): Promise<Buffer> {
+  const refuse = () => tooLarge?.(limit) ?? new TooLargeError(`request body too large: the limit is ${limit} bytes`);
+  if (Number(req.headers["content-length"] ?? 0) > limit) throw refuse();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of req as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) throw refuse();
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+}
+
+/** Reads a JSON body. Throws InvalidArgumentError with the parser's words, TooLargeError past `limit`. */
+export async function readJson(req: IncomingMessage, limit?: number): Promise<unknown> {
+  const text = (await readBody(req, limit)).toString("utf8");
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new InvalidArgumentError(`request body is not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Writes JSON with the headers every answer carries. */
+export function sendJson(res: ServerResponse, status: number, body: unknown): void {
+  const bytes = Buffer.from(JSON.stringify(body));
+  res.writeHead(status, {
+    "Content-Type": "application/json",
+    "Content-Length": bytes.length,
+    "X-Content-Type-Options": "nosniff",
+  });
+  res.end(bytes);
+}
+
+/** Writes plain text, the form of errors on the public API. */
+export function sendText(res: ServerResponse, status: number, text: string): void {
+  const bytes = Buffer.from(text);
+  res.writeHead(status, {
+    "Content-Type": "text/plain; charset=utf-8",
+    "Content-Length": bytes.length,
+    "X-Content-Type-Options": "nosniff",
+  });
+  res.end(bytes);
+}
+
+/** The last handler of an app: `/internal` answers `{ error: { code, message } }`, the public API plain text, as Consul. */
+export function errorHandler(log: Logger): ErrorRequestHandler {
+  return function handleError(error: unknown, req, res, _next) {
+    const known = error instanceof HeddleError ? error : undefined;
+    const status = known?.status ?? statusOf(error);
+    const message = describeError(error);
+    const fields = { method: req.method, path: req.path, status, error: message };
+    if (status >= 500) log.error("request failed", known ? fields : { ...fields, stack: (error as Error).stack });
+    else log.info("request refused", fields);
+    if (res.headersSent) return void res.destroy();
+    if (status === 413) res.setHeader("Connection", "close"); // the rest of the body is not read
+    if (req.path.startsWith("/internal/"))
+      sendJson(res, status, { error: { code: known?.code ?? "internal", message } });
+    else sendText(res, status, message);
+  };
+}
+
+// Express and its body parsers throw http-errors: plain errors with a status.
+function statusOf(error: unknown): number {
+  const status = (error as { status?: unknown } | undefined)?.status;
+  return typeof status === "number" && status >= 400 && status < 600 ? status : 500;
+}

@@ -1,0 +1,28 @@
+export { backoffMs, sleep, systemClock } from "./clock.ts";
+export { ConfigError, formatOptions, loadOptions, option } from "./config.ts";
+export { formatDuration, parseDuration } from "./duration.ts";
+export {
+  ConflictError,
+  describeError,
+  HeddleError,
+  HTTP_STATUS,
+  InvalidArgumentError,
+  NotFoundError,
+  PermissionDeniedError,
+  RateLimitedError,
+  TimeoutError,
+  TooLargeError,
+  UnavailableError,
+} from "./errors.ts";
+export { errorHandler, readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
+export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
+export { explainListenError, portHolder } from "./listen.ts";
+export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog } from "./log.ts";
+export { createRegistry, opsRoutes } from "./metrics.ts";
+export type { Clock, Timer } from "./clock.ts";
+export type { ConfigSources, Option } from "./config.ts";
+export type { ErrorCode } from "./errors.ts";
+export type { HttpServer, HttpServerOptions } from "./http.ts";
+export type { Health, MainOptions, Running } from "./lifecycle.ts";
+export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
+export type { OpsDeps } from "./metrics.ts";
