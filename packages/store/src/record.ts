@@ -1,0 +1,56 @@
+/** The vocabulary of the store: records, writes, commands and commits (DESIGN.md, "How data flows"). */
+
+/** One stored fact. Indexes are store revisions: when it was created, when it last changed. */
+export interface StoredRecord<V = unknown> {
+  readonly table: string;
+  readonly key: string;
+  readonly value: V;
+  readonly createIndex: number;
+  readonly modifyIndex: number;
+}
+
+/** One change: `value` undefined deletes the record. */
+export interface Write {
+  table: string;
+  key: string;
+  value?: unknown;
+}
+
+/** What one record was before a commit and is after it; at least one of the two is there. */
+export interface Change {
+  readonly table: string;
+  readonly key: string;
+  readonly before: StoredRecord | undefined;
+  readonly after: StoredRecord | undefined;
+}
+
+/** Changes that became durable in one atomic step; `revision` is what `X-Consul-Index` shows. */
+export interface Commit {
+  readonly revision: number;
+  readonly changes: readonly Change[];
+}
+
+/** What a command may read: the records as they will be once every commit under way is durable. */
+export interface View {
+  get<V = unknown>(table: string, key: string): StoredRecord<V> | undefined;
+  /** Records whose key starts with `prefix`, in key order. */
+  list<V = unknown>(table: string, prefix?: string): StoredRecord<V>[];
+}
+
+/**
+ * A write request as a pure function of a view: it returns the writes and the result, or throws its refusal. It may be run
+ * again, so it must not change anything itself.
+ */
+export type Command<R> = (view: View) => { writes: Write[]; result: R };
+
+/** Where commits become durable. SQLite and memory differ in one file each. */
+export interface Backend {
+  /** Calls `each` for every record and resolves to the last revision. */
+  load(each: (record: StoredRecord) => void): Promise<number>;
+  /**
+   * Makes commits durable, in order, all or none; resolves when they are. Absent where nothing is kept. Throws
+   * UnavailableError when there is no room; nothing of the batch is then kept.
+   */
+  append?(commits: readonly Commit[]): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,124 @@
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { silentLog } from "@heddle/daemon";
+import { afterEach, describe, expect, it } from "vitest";
+import { openStore } from "./open.ts";
+import type { Command } from "./record.ts";
+import type { Store } from "./store.ts";
+
+const put =
+  (key: string, value: unknown): Command<number> =>
+  (view) => ({ writes: [{ table: "kv", key, value }], result: view.list("kv").length });
+
+const compareAndSet =
+  (key: string, index: number, value: unknown): Command<boolean> =>
+  (view) =>
+    (view.get("kv", key)?.modifyIndex ?? 0) === index ? { writes: [{ table: "kv", key, value }], result: true } : { writes: [], result: false };
+
+const dirs: string[] = [];
+afterEach(() => {
+  for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true, force: true });
+});
+function dataDir(): string {
+  const dir = mkdtempSync(join(tmpdir(), "heddle-store-"));
+  dirs.push(dir);
+  return dir;
+}
+const open = (dir: string): Promise<Store> => openStore({ dataDir: dir, name: "test", log: silentLog, onFatal: () => {} });
+
+describe.each([
+  ["memory", () => ""],
+  ["sqlite", dataDir],
+])("a store on %s", (_name, dir) => {
+  it("gives each commit the next revision and keeps the create index", async () => {
+    await using store = await open(dir());
+    expect((await store.run(put("a", 1))).revision).toBe(1);
+    expect((await store.run(put("a", 2))).revision).toBe(2);
+    expect(store.get("kv", "a")).toMatchObject({ value: 2, createIndex: 1, modifyIndex: 2 });
+  });
+
+  it("runs a command against the commits still under way", async () => {
+    await using store = await open(dir());
+    const results = await Promise.all([compareAndSet("k", 0, "first"), compareAndSet("k", 0, "second"), compareAndSet("k", 1, "third")].map((c) => store.run(c)));
+    expect(results.map((r) => r.result)).toEqual([true, false, true]);
+    expect(store.get("kv", "k")?.value).toBe("third");
+  });
+
+  it("lists by prefix in key order, with what is under way", async () => {
+    await using store = await open(dir());
+    const counts = await Promise.all(["b/2", "a", "b/1", "c"].map((key) => store.run(put(key, key))));
+    expect(counts.map((c) => c.result)).toEqual([0, 1, 2, 3]);
+    expect(store.list("kv", "b/").map((r) => r.key)).toEqual(["b/1", "b/2"]);
+    await store.run(() => ({ writes: [{ table: "kv", key: "b/1" }], result: undefined }));
+    expect(store.list("kv").map((r) => r.key)).toEqual(["a", "b/2", "c"]);
+  });
+
+  it("tells its listeners what each commit changed, in order", async () => {
+    await using store = await open(dir());
+    const seen: string[] = [];
+    store.subscribe((c) => seen.push(`${c.revision}:${c.changes.map((x) => `${x.key}=${String(x.before?.value)}>${String(x.after?.value)}`).join()}`));
+    await Promise.all([store.run(put("a", 1)), store.run(put("a", 2))]);
+    await store.run(() => ({ writes: [{ table: "kv", key: "a" }, { table: "kv", key: "none" }], result: 0 }));
+    expect(seen).toEqual(["1:a=undefined>1", "2:a=1>2", "3:a=2>undefined"]);
+  });
+
+  it("passes a refusal on and writes nothing", async () => {
+    await using store = await open(dir());
+    const refused = store.run(() => {
+      throw new Error("no such node");
+    });
+    await expect(refused).rejects.toThrow("no such node");
+    expect(store.revision).toBe(0);
+  });
+});
+
+describe("the SQLite backend", () => {
+  it("replays everything after a restart and goes on counting", async () => {
+    const dir = dataDir();
+    {
+      await using store = await open(dir);
+      await Promise.all(Array.from({ length: 100 }, (_, i) => store.run(put(`k${i}`, { i }))));
+      await store.run(() => ({ writes: [{ table: "kv", key: "k7" }], result: 0 }));
+    }
+    await using store = await open(dir);
+    expect(store.revision).toBe(101);
+    expect(store.list("kv")).toHaveLength(99);
+    expect(store.get("kv", "k8")).toMatchObject({ value: { i: 8 }, createIndex: 9, modifyIndex: 9 });
+    expect((await store.run(put("new", 1))).revision).toBe(102);
+  });
+
+  it("refuses a directory that another store has open, and leaves that one alone", async () => {
+    const dir = dataDir();
+    await using first = await open(dir);
+    await first.run(put("a", 1));
+    await expect(open(dir)).rejects.toThrow(/in use by another process/);
+    await first.run(put("b", 2));
+    expect(first.count("kv")).toBe(2);
+  });
+
+  it("keeps its file from other users", async () => {
+    const dir = dataDir();
+    await using store = await open(dir);
+    await store.run(put("a", 1));
+    expect(statSync(join(dir, "test.db")).mode & 0o077).toBe(0);
+    expect(statSync(join(dir, "test.db-wal")).mode & 0o077).toBe(0);
+  });
+
+  it("refuses data of a newer version, naming both", async () => {
+    const dir = dataDir();
+    await (await open(dir)).close();
+    const { DatabaseSync } = await import("node:sqlite");
+    const db = new DatabaseSync(join(dir, "test.db"));
+    db.exec("PRAGMA user_version = 99");
+    db.close();
+    await expect(open(dir)).rejects.toThrow(/newer version \(schema 99, this heddle knows 1\)/);
+  });
+
+  it("refuses a file that is no database", async () => {
+    const dir = dataDir();
+    const { writeFileSync } = await import("node:fs");
+    writeFileSync(join(dir, "test.db"), "x".repeat(8192));
+    await expect(open(dir)).rejects.toThrow(/not a readable database/);
+  });
+});

@@ -1,0 +1,181 @@
+/**
+ * The record store: every record in memory, changed only by applying durable commits in revision order. Commands run
+ * against memory plus the commits still under way, so a compare-and-set is exact while the disk is awaited once for many.
+ */
+import { Table } from "./table.ts";
+import type { Backend, Change, Command, Commit, StoredRecord, View, Write } from "./record.ts";
+
+export interface CommandResult<R> {
+  result: R;
+  /** The revision of the command's commit, or the current one where it wrote nothing. */
+  revision: number;
+}
+
+interface Pending {
+  commit: Commit;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+export class Store implements View, AsyncDisposable {
+  readonly #backend: Backend;
+  readonly #tables = new Map<string, Table>();
+  readonly #listeners = new Set<(commit: Commit) => void>();
+  /** What the commits under way will leave: the newest record, or undefined where they delete it. */
+  readonly #overlay = new Map<string, Map<string, { revision: number; record: StoredRecord | undefined }>>();
+  readonly #queue: Pending[] = [];
+  #revision = 0;
+  #next = 1;
+  #lastPending: Promise<void> | undefined;
+  #flushing = false;
+  #closed = false;
+
+  private constructor(backend: Backend) {
+    this.#backend = backend;
+  }
+
+  /** Reads everything from `backend` into memory. The caller closes the store, which closes the backend. */
+  static async open(backend: Backend): Promise<Store> {
+    const store = new Store(backend);
+    store.#revision = await backend.load((record) => store.#table(record.table).load(record));
+    store.#next = store.#revision + 1;
+    return store;
+  }
+
+  /** The revision of the last durable commit. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get<V = unknown>(table: string, key: string): StoredRecord<V> | undefined {
+    return this.#tables.get(table)?.get(key) as StoredRecord<V> | undefined;
+  }
+
+  list<V = unknown>(table: string, prefix = ""): StoredRecord<V>[] {
+    return (this.#tables.get(table)?.list(prefix) ?? []) as StoredRecord<V>[];
+  }
+
+  count(table: string): number {
+    return this.#tables.get(table)?.size ?? 0;
+  }
+
+  /** Called with each commit once it is durable and in memory. */
+  subscribe(listener: (commit: Commit) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Runs a command; resolves when its commit is durable and in memory. Rejects with the command's own refusal. */
+  async run<R>(command: Command<R>): Promise<CommandResult<R>> {
+    if (this.#closed) throw new Error("the store is closed");
+    const { writes, result } = command(this.#flushing ? this.#pendingView : this);
+    if (writes.length === 0) {
+      // It may have read what is not durable yet: the answer waits for that.
+      if (this.#flushing) await this.#lastPending;
+      return { result, revision: this.#revision };
+    }
+    const commit = this.#toCommit(writes);
+    if (this.#backend.append === undefined) this.#apply(commit);
+    else await this.#enqueue(commit);
+    return { result, revision: commit.revision };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#lastPending?.catch(() => {});
+    await this.#backend.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  readonly #pendingView: View = {
+    get: <V>(table: string, key: string) => {
+      const pending = this.#overlay.get(table)?.get(key);
+      return pending ? (pending.record as StoredRecord<V> | undefined) : this.get<V>(table, key);
+    },
+    list: <V>(table: string, prefix = "") => {
+      const pending = this.#overlay.get(table);
+      const stored = this.list<V>(table, prefix);
+      if (!pending || pending.size === 0) return stored;
+      const merged = stored.filter((r) => !pending.has(r.key));
+      for (const [key, { record }] of pending) if (record && key.startsWith(prefix)) merged.push(record as StoredRecord<V>);
+      return merged.sort((a, b) => (a.key < b.key ? -1 : 1));
+    },
+  };
+
+  #toCommit(writes: Write[]): Commit {
+    const revision = this.#next++;
+    const changes = new Map<string, Change>();
+    for (const { table, key, value } of writes) {
+      const id = `${table}\0${key}`;
+      const before = changes.has(id) ? changes.get(id)?.before : this.#pendingView.get(table, key);
+      const after = value === undefined ? undefined : { table, key, value, createIndex: before?.createIndex ?? revision, modifyIndex: revision };
+      if (before || after) changes.set(id, { table, key, before, after });
+    }
+    return { revision, changes: [...changes.values()] };
+  }
+
+  #enqueue(commit: Commit): Promise<void> {
+    for (const { table, key, after } of commit.changes) this.#overlayOf(table).set(key, { revision: commit.revision, record: after });
+    const done = new Promise<void>((resolve, reject) => this.#queue.push({ commit, resolve, reject }));
+    this.#lastPending = done;
+    done.catch(() => {});
+    if (!this.#flushing) void this.#flush();
+    return done;
+  }
+
+  /** Appends what has queued up, batch after batch, until nothing is left. */
+  async #flush(): Promise<void> {
+    this.#flushing = true;
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0);
+      try {
+        await this.#backend.append?.(batch.map((p) => p.commit));
+      } catch (error) {
+        // Whatever stands behind the failed batch may have been decided on it: all of it is refused.
+        const refused = [...batch, ...this.#queue.splice(0)];
+        this.#overlay.clear();
+        this.#next = this.#revision + 1;
+        for (const p of refused) p.reject(error);
+        continue;
+      }
+      for (const { commit, resolve } of batch) {
+        this.#settle(commit);
+        this.#apply(commit);
+        resolve();
+      }
+    }
+    this.#flushing = false;
+  }
+
+  #settle(commit: Commit): void {
+    for (const { table, key } of commit.changes) {
+      const pending = this.#overlay.get(table);
+      if (pending?.get(key)?.revision === commit.revision) pending.delete(key);
+    }
+  }
+
+  #apply(commit: Commit): void {
+    for (const { table, key, after } of commit.changes) {
+      if (after) this.#table(table).set(after);
+      else this.#table(table).delete(key);
+    }
+    this.#revision = commit.revision;
+    for (const listener of this.#listeners) listener(commit);
+  }
+
+  #table(name: string): Table {
+    let table = this.#tables.get(name);
+    if (!table) this.#tables.set(name, (table = new Table()));
+    return table;
+  }
+
+  #overlayOf(table: string) {
+    let pending = this.#overlay.get(table);
+    if (!pending) this.#overlay.set(table, (pending = new Map()));
+    return pending;
+  }
+}
