@@ -27,6 +27,8 @@ export interface Option<T> {
   isBoolean?: boolean;
   /** True where the option may be given several times; `parse` then gets the texts joined by "\n". */
   isRepeatable?: boolean;
+  /** More environment variables that set it, after the daemon's own; the first that is not empty counts. */
+  env?: string[];
 }
 
 export interface ConfigSources {
@@ -105,9 +107,10 @@ export function loadOptions<O extends Record<string, Option<unknown>>>(
   const set = (name: string, text: string, source: string) => texts.set(name, { text, source });
 
   for (const name of Object.keys(options)) {
-    const variable = `HEDDLE_${toSnake(daemon).toUpperCase()}_${toSnake(name).toUpperCase()}`;
-    const text = sources.env[variable];
-    if (text !== undefined && text !== "")
+    const own = `HEDDLE_${toSnake(daemon).toUpperCase()}_${toSnake(name).toUpperCase()}`;
+    const variable = [own, ...((options[name] as Option<unknown>).env ?? [])].find((v) => sources.env[v]);
+    const text = variable === undefined ? undefined : sources.env[variable];
+    if (variable !== undefined && text !== undefined)
       set(name, (options[name] as Option<unknown>).isRepeatable ? text.replaceAll(",", "\n") : text, variable);
   }
   const flags = readFlags(sources.argv, options, byFlag, problems);

@@ -1,0 +1,146 @@
+/**
+ * One HTTP exchange with the agent over node:http(s) and kept-alive connections. (Not `fetch`: loading undici costs a
+ * short-lived command more than its whole request.) Answers are bounded; a late answer is an error.
+ */
+import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
+import { Agent as TlsAgent, request as httpsRequest } from "node:https";
+import { InvalidArgumentError, TooLargeError } from "@heddle/daemon";
+import { explainTransportError, requestTimeout } from "./errors.ts";
+
+const KEEP_ALIVE_PROBE_MS = 15_000; // a vanished agent host is noticed while a blocking query waits
+const MAX_IDLE_CONNECTIONS = 4;
+
+export interface TlsSettings {
+  ca?: string[];
+  cert?: string;
+  key?: string;
+  serverName?: string;
+  /** False only where CONSUL_HTTP_SSL_VERIFY says so. */
+  verify?: boolean;
+}
+
+export interface Exchange {
+  method: string;
+  path: string;
+  headers: Record<string, string>;
+  body?: string | Buffer | undefined;
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Transport {
+  /** "http://127.0.0.1:8500", for messages. */
+  readonly address: string;
+  /** Resolves with the answer's head; the caller reads the body. */
+  open(exchange: Exchange): Promise<IncomingMessage>;
+  close(): void;
+}
+
+/** Parses what CONSUL_HTTP_ADDR holds: "host:port", an http:// or https:// URL, or "unix:///path". */
+export function parseAddress(text: string, preferTls = false): { url: URL; socketPath?: string } {
+  const [, scheme, rest] = /^(?:([a-z]+):\/\/)?(?!.*:\/\/)(.+)$/i.exec(text.trim()) ?? [];
+  if (scheme === "unix" && rest) return { url: new URL("http://localhost"), socketPath: rest };
+  if (!rest || (scheme !== undefined && scheme !== "http" && scheme !== "https")) throw badAddress(text);
+  try {
+    const url = new URL(`${preferTls ? "https" : (scheme ?? "http")}://${rest}`);
+    if (url.username || url.search || url.hash) throw badAddress(text);
+    return { url };
+  } catch (cause) {
+    throw cause instanceof InvalidArgumentError ? cause : badAddress(text, cause);
+  }
+}
+
+function badAddress(text: string, cause?: unknown): InvalidArgumentError {
+  const want = "want host:port, http://host:port, https://host:port or unix:///path";
+  return new InvalidArgumentError(`invalid agent address '${text}': ${want}`, { cause });
+}
+
+export function createTransport(addressText: string, tls?: TlsSettings): Transport {
+  const { url, socketPath } = parseAddress(addressText);
+  const isTls = url.protocol === "https:";
+  const keepAlive = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_PROBE_MS, maxFreeSockets: MAX_IDLE_CONNECTIONS };
+  const agent = isTls
+    ? new TlsAgent({
+        ...keepAlive,
+        minVersion: "TLSv1.2",
+        ...(tls?.ca && { ca: tls.ca }),
+        ...(tls?.cert && { cert: tls.cert }),
+        ...(tls?.key && { key: tls.key }),
+        ...(tls?.serverName && { servername: tls.serverName }),
+        ...(tls?.verify === false && { rejectUnauthorized: tls.verify }),
+      })
+    : new Agent(keepAlive);
+  const address = socketPath ? `unix://${socketPath}` : url.origin;
+  const prefix = url.pathname.replace(/\/$/, "");
+  const target = socketPath
+    ? { socketPath }
+    : { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) || (isTls ? 443 : 80) };
+
+  const send = (exchange: Exchange): Promise<IncomingMessage> =>
+    new Promise((resolve, reject) => {
+      const { method, headers, body, timeoutMs, signal } = exchange;
+      if (signal?.aborted) return reject(signal.reason as Error);
+      const req: ClientRequest = (isTls ? httpsRequest : httpRequest)({
+        ...target,
+        agent,
+        method,
+        path: prefix + exchange.path,
+        headers: body === undefined ? headers : { ...headers, "Content-Length": Buffer.byteLength(body) },
+        setHost: true,
+      });
+      const timer = setTimeout(() => req.destroy(requestTimeout(address, timeoutMs)), timeoutMs);
+      const onAbort = () => req.destroy(signal?.reason as Error);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      req.once("close", () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+      });
+      req.once("response", resolve);
+      // `on`, not `once`: a second error after the first has no other listener.
+      req.on("error", (error) => {
+        if (signal?.aborted) return reject(signal.reason as Error);
+        reject(isStaleConnection(req, error) ? new StaleConnectionError() : explainTransportError(error, address));
+      });
+      req.end(body);
+    });
+
+  return {
+    address,
+    async open(exchange) {
+      try {
+        return await send(exchange);
+      } catch (error) {
+        if (!(error instanceof StaleConnectionError)) throw error;
+        if (exchange.method === "GET") return send(exchange);
+        throw explainTransportError(Object.assign(new Error("connection reset"), { code: "ECONNRESET" }), address);
+      }
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+// The agent may close a kept connection in the moment it is used again; a read is simply asked once more.
+class StaleConnectionError extends Error {}
+
+function isStaleConnection(req: ClientRequest, error: NodeJS.ErrnoException): boolean {
+  return req.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
+}
+
+/** Reads the whole body, counting what arrives. Throws TooLargeError past `limit` bytes. */
+export async function readAll(res: IncomingMessage, limit: number, address: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of res as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > limit) {
+        res.destroy();
+        throw new TooLargeError(`the agent at ${address} answered with more than ${limit} bytes`);
+      }
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw explainTransportError(error, address);
+  }
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size);
+}
