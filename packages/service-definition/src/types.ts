@@ -4,7 +4,25 @@
  */
 
 export type CheckStatus = "passing" | "warning" | "critical";
-export type ServiceKind = "" | "connect-proxy" | "mesh-gateway" | "terminating-gateway" | "ingress-gateway";
+export type ServiceKind =
+  | ""
+  | "api-gateway"
+  | "connect-proxy"
+  | "ingress-gateway"
+  | "mesh-gateway"
+  | "terminating-gateway";
+export type CheckType =
+  | ""
+  | "alias"
+  | "docker"
+  | "grpc"
+  | "h2ping"
+  | "http"
+  | "os_service"
+  | "script"
+  | "tcp"
+  | "ttl"
+  | "udp";
 
 export interface ServiceAddress {
   Address: string;
@@ -32,10 +50,22 @@ export interface ProxyConfig {
   DestinationServiceID?: string;
   LocalServiceAddress?: string;
   LocalServicePort?: number;
+  LocalServiceSocketPath?: string;
+  Mode?: string;
+  TransparentProxy?: { OutboundListenerPort?: number; DialedDirectly?: boolean };
   Config?: Record<string, unknown> | null;
   Upstreams?: Upstream[];
   MeshGateway?: { Mode?: string };
-  Expose?: { Checks?: boolean; Paths?: unknown[] };
+  Expose?: { Checks?: boolean; Paths?: ExposedPath[] };
+}
+
+/** A path that a proxy lets through without mutual TLS. */
+export interface ExposedPath {
+  ListenerPort?: number;
+  Path?: string;
+  LocalPathPort?: number;
+  Protocol?: string;
+  ParsedFromCheck: boolean;
 }
 
 /** A service instance on a node, as the catalog holds it. */
@@ -50,6 +80,25 @@ export interface NodeService {
   Port: number;
   Weights: Weights;
   EnableTagOverride: boolean;
+  SocketPath?: string;
+  Proxy?: ProxyConfig;
+  Connect?: { Native?: boolean };
+}
+
+/** A service as `/v1/agent/services` and `/v1/agent/service/:id` show it; the latter adds `ContentHash`. */
+export interface AgentService {
+  Kind?: ServiceKind;
+  ID: string;
+  Service: string;
+  Tags: string[];
+  Meta: Record<string, string>;
+  Port: number;
+  Address: string;
+  TaggedAddresses?: Record<string, ServiceAddress>;
+  Weights: Weights;
+  EnableTagOverride: boolean;
+  SocketPath?: string;
+  ContentHash?: string;
   Proxy?: ProxyConfig;
   Connect?: { Native?: boolean };
 }
@@ -70,6 +119,10 @@ export interface CheckDefinition {
   Name: string;
   Notes: string;
   ServiceID: string;
+  /** What answers show as the check's type; absent: what `checkType` says. */
+  Type?: string;
+  /** The ACL token that its registration uses; never shown. */
+  Token?: string;
   Status?: CheckStatus;
   TTLMs?: number;
   IntervalMs?: number;
@@ -129,7 +182,9 @@ export interface ServiceDefinition {
   Weights: Weights;
   EnableTagOverride: boolean;
   Proxy?: ProxyConfig;
-  Connect?: { Native?: boolean; SidecarService?: unknown };
+  SocketPath?: string;
+  /** `SidecarService` is what stood there, with canonical keys; `expandSidecar` makes a definition of it. */
+  Connect?: { Native?: boolean; SidecarService?: Record<string, unknown> };
   Checks: CheckDefinition[];
   Token: string;
 }
