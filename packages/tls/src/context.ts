@@ -1,0 +1,140 @@
+/**
+ * TLS settings of the mesh: mutual, 1.2 to 1.3, authenticated ciphers only, and no resumption on either end (SECURITY.md,
+ * fact 1). Options are plain values for Node's own functions; certificates change by swapping the secure context.
+ */
+import { constants } from "node:crypto";
+import {
+  checkServerIdentity,
+  createSecureContext,
+  type ConnectionOptions,
+  type PeerCertificate,
+  type SecureContext,
+  type SecureContextOptions,
+  type Server,
+  type TlsOptions,
+} from "node:tls";
+import { IdentityError } from "@heddle/spiffe";
+import { checkPeerCertificate } from "./peer.ts";
+
+/** Agreed between two Heddle proxies that carry connections as streams of one HTTP/2 connection. */
+export const MESH_ALPN = "heddle-mesh/1";
+
+/** A peer that has not finished its handshake by then is gone (SECURITY.md, A3). */
+export const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
+
+const CIPHERS = [
+  "TLS_AES_128_GCM_SHA256",
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+].join(":");
+
+/** A leaf with its intermediates, its key, and the roots that peers must lead to. All PEM. */
+export interface TlsIdentity {
+  certPem: string;
+  keyPem: string;
+  roots: readonly string[];
+}
+
+/** A leaf with its intermediates, its key, and the roots that peers must lead to. All PEM. */
+export interface TlsIdentity {
+  certPem: string;
+  keyPem: string;
+  roots: readonly string[];
+}
+
+export interface MeshTlsOptions {
+  handshakeTimeoutMs?: number;
+  /** Offers MESH_ALPN, or accepts it where it is offered. */
+  multiplex?: boolean;
+}
+
+/** Options of `tls.createServer` for a mesh listener. Check every connection with `checkPeer` before its first byte moves on. */
+export function meshServerOptions(identity: TlsIdentity, options: MeshTlsOptions = {}): TlsOptions {
+  return {
+    ...secureOptions(identity),
+    requestCert: true,
+    rejectUnauthorized: true,
+    handshakeTimeout: options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS,
+    ...(options.multiplex && { ALPNCallback: selectProtocol }),
+  };
+}
+
+/** Gives a listener another certificate or other roots; connections that are open go on. */
+export function swapServerIdentity(server: Server, identity: TlsIdentity): void {
+  server.setSecureContext(secureOptions(identity));
+}
+
+/** The client's end of the mesh: one secure context for all dials, until the next swap. */
+export interface MeshClient {
+  /** Options of `tls.connect`, beside host and port. After `secureConnect`, call `checkPeer` before writing anything. */
+  options(): ConnectionOptions;
+  swap(identity: TlsIdentity): void;
+}
+
+export function createMeshClient(identity: TlsIdentity, options: MeshTlsOptions = {}): MeshClient {
+  let context: SecureContext = createSecureContext(secureOptions(identity));
+  return {
+    options: () => ({
+      secureContext: context,
+      rejectUnauthorized: true,
+      // Mesh certificates hold no host names; who the peer is, `checkPeer` decides.
+      checkServerIdentity: () => undefined,
+      ...(options.multiplex && { ALPNProtocols: [MESH_ALPN] }),
+    }),
+    swap(next) {
+      context = createSecureContext(secureOptions(next));
+    },
+  };
+}
+
+/** Options of an HTTPS server of the internal API: only daemons of our internal CA get in, and `peerRole` says which. */
+export function internalServerOptions(identity: TlsIdentity): TlsOptions {
+  return meshServerOptions(identity);
+}
+
+export interface InternalClientOptions extends TlsIdentity {
+  /** The roles that the server may have. */
+  serverRoles: readonly string[];
+}
+
+/** Options of an `https.Agent` or `tls.connect` to the internal API: host name and role are both checked. */
+export function internalClientOptions({ serverRoles, ...identity }: InternalClientOptions) {
+  return {
+    ...secureOptions(identity),
+    rejectUnauthorized: true,
+    // An https.Agent would resume sessions, and a resumed session skips checkServerIdentity.
+    maxCachedSessions: 0,
+    checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+      const wrongHost = checkServerIdentity(host, certificate);
+      if (wrongHost) return wrongHost;
+      const peer = checkPeerCertificate(certificate.raw, { kind: "daemon", roles: serverRoles });
+      return peer.ok ? undefined : new IdentityError(peer.reason);
+    },
+  };
+}
+
+function secureOptions({ certPem, keyPem, roots }: TlsIdentity): SecureContextOptions {
+  return {
+    cert: certPem,
+    key: keyPem,
+    // An empty list trusts nobody; undefined would trust the public CAs.
+    ca: [...roots],
+    minVersion: "TLSv1.2",
+    maxVersion: "TLSv1.3",
+    ciphers: CIPHERS,
+    honorCipherOrder: true,
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+    sessionTimeout: 1, // nothing is resumed; what OpenSSL still keeps is soon gone
+  };
+}
+
+// Node ends a handshake whose callback chooses nothing; another mesh's proxy may offer its own protocols, and gets its first.
+function selectProtocol({ protocols }: { protocols: string[] }): string | undefined {
+  return protocols.includes(MESH_ALPN) ? MESH_ALPN : protocols[0];
+}

@@ -1,0 +1,26 @@
+export { buildCertificate, nameFor, readCertificate, signatureAlgorithm } from "./certificate.ts";
+export { createTrustBundle, MAX_CHAIN_LENGTH, verifyChain } from "./chain.ts";
+export {
+  createMeshClient,
+  DEFAULT_HANDSHAKE_TIMEOUT_MS,
+  internalClientOptions,
+  internalServerOptions,
+  MESH_ALPN,
+  meshServerOptions,
+  swapServerIdentity,
+} from "./context.ts";
+export { createCsr, MAX_CSR_BYTES, parseCsr } from "./csr.ts";
+export { createInternalCa, createInternalCertificate, INTERNAL_ROLES } from "./internal.ts";
+export { certificateId, colonHex, generateKey, keyId, keyToPem, publicKeyDer, write0600 } from "./keys.ts";
+export { CLOCK_SKEW_MS, createSigner, issueLeaf } from "./leaf.ts";
+export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts";
+export { certificatesToDer, certificateToPem } from "./pem.ts";
+export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
+export type { CertificateFacts, CertificateTemplate } from "./certificate.ts";
+export type { ChainCheck, TrustBundle } from "./chain.ts";
+export type { InternalClientOptions, MeshClient, MeshTlsOptions, TlsIdentity } from "./context.ts";
+export type { CsrFacts } from "./csr.ts";
+export type { InternalCaOptions, InternalCertificateOptions, InternalRole } from "./internal.ts";
+export type { IssuedLeaf, LeafOptions, Signer } from "./leaf.ts";
+export type { Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
+export type { KeyAndCertificate, RootOptions } from "./root.ts";

@@ -1,0 +1,148 @@
+/** Leaf certificates: what a signer gives a workload, built from nothing but a key and a checked identity. */
+import { createPrivateKey, randomBytes, X509Certificate, type KeyObject } from "node:crypto";
+import { IdentityError, parseSpiffeId } from "@heddle/spiffe";
+import { buildCertificate, nameFor, readCertificate } from "./certificate.ts";
+import { leafExtensions, uriName, type AltName } from "./extensions.ts";
+import { colonHex, keyId, publicKeyDer } from "./keys.ts";
+import { certificatesToDer, certificateToPem } from "./pem.ts";
+
+/** NotBefore lies this far back, for peers whose clocks run behind. */
+export const CLOCK_SKEW_MS = 60_000;
+const MAX_COMMON_NAME = 64; // RFC 5280's ub-common-name
+
+/** A CA key with its certificate, parsed once. */
+export interface Signer {
+  readonly certPem: string;
+  readonly key: KeyObject;
+  /** The certificate's subject, as DER: the issuer of what it signs. */
+  readonly subject: Buffer;
+  readonly keyId: Buffer;
+  readonly trustDomain: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** Reads a CA's key and certificate. Throws IdentityError where they do not belong together or may not sign. */
+export function createSigner({ certPem, keyPem }: { certPem: string; keyPem: string }): Signer {
+  const [certDer, ...more] = certificatesToDer(certPem, "signing certificate");
+  if (!certDer || more.length > 0) throw new IdentityError("signing certificate: want exactly one");
+  const facts = readCertificate(certDer);
+  const [uri, ...others] = facts.altNames.uris;
+  const id = uri === undefined || others.length > 0 ? undefined : parseSpiffeId(uri);
+  if (!facts.ca) throw new IdentityError("signing certificate: it is not a CA's (CA:TRUE is missing)");
+  if (id?.kind !== "signing")
+    throw new IdentityError("signing certificate: want one URI name, 'spiffe://<trust-domain>'");
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(keyPem);
+  } catch (cause) {
+    throw new IdentityError("signing key: it cannot be read as a PEM private key", { cause });
+  }
+  if (!new X509Certificate(certDer).checkPrivateKey(key))
+    throw new IdentityError("signing key: it does not belong to the certificate");
+  return {
+    certPem,
+    key,
+    subject: facts.subject,
+    keyId: facts.subjectKeyId ?? keyId(facts.spki),
+    trustDomain: id.trustDomain,
+    notBefore: facts.notBefore,
+    notAfter: facts.notAfter,
+  };
+}
+
+export interface LeafOptions {
+  /** The SubjectPublicKeyInfo that a checked request carries (`parseCsr`), or a key. */
+  publicKey: KeyObject | Buffer;
+  /** Canonical text; any kind but a bare trust domain. */
+  spiffeId: string;
+  signer: Signer;
+  ttlMs: number;
+  /** Milliseconds since the epoch. */
+  now: number;
+}
+
+export interface IssuedLeaf {
+  certPem: string;
+  /** `08:…`, as on the API. */
+  serial: string;
+  notBefore: number;
+  notAfter: number;
+}
+
+/** Signs a leaf. NotAfter is at most the signer's. Throws IdentityError when the signer is not valid now. Takes 0.05 ms. */
+export function issueLeaf(options: LeafOptions): IssuedLeaf {
+  const { publicKey, spiffeId, signer, ttlMs, now } = options;
+  const id = parseSpiffeId(spiffeId);
+  if (id.kind === "signing") throw new IdentityError(`a leaf for '${spiffeId}': want an identity with a path`);
+  if (id.trustDomain !== signer.trustDomain)
+    throw new IdentityError(`a leaf for '${spiffeId}': the signer's trust domain is '${signer.trustDomain}'`);
+  return signLeaf({ publicKey, names: [uriName(spiffeId)], commonName: leafCommonName(spiffeId), signer, ttlMs, now });
+}
+
+export interface SignLeafOptions extends Omit<LeafOptions, "spiffeId"> {
+  names: AltName[];
+  commonName: string;
+}
+
+/** Signs a leaf with any names. Its callers decide who may have them. */
+export function signLeaf({ publicKey, names, commonName, signer, ttlMs, now }: SignLeafOptions): IssuedLeaf {
+  if (now >= signer.notAfter)
+    throw new IdentityError(
+      `cannot sign: the signing certificate expired at ${new Date(signer.notAfter).toISOString()}`,
+    );
+  if (now < signer.notBefore)
+    throw new IdentityError(
+      `cannot sign: the signing certificate begins at ${new Date(signer.notBefore).toISOString()}`,
+    );
+  const spki = Buffer.isBuffer(publicKey) ? publicKey : publicKeyDer(publicKey);
+  const from = now - CLOCK_SKEW_MS;
+  const notBefore = Math.floor(Math.max(from, signer.notBefore) / 1000) * 1000;
+  const notAfter = Math.floor(Math.min(from + ttlMs, signer.notAfter) / 1000) * 1000;
+  const serial = leafSerial();
+  const certificate = buildCertificate(
+    {
+      serial,
+      issuer: signer.subject,
+      subject: nameFor(commonName),
+      notBefore,
+      notAfter,
+      spki,
+      extensions: leafExtensions(names, keyId(spki), signer.keyId),
+    },
+    signer.key,
+  );
+  return { certPem: certificateToPem(certificate), serial: colonHex(serial), notBefore, notAfter };
+}
+
+/** The common name that Consul gives a leaf: for people, never for a decision. */
+export function leafCommonName(spiffeId: string): string {
+  const id = parseSpiffeId(spiffeId);
+  const short = shortTrustDomain(id.trustDomain);
+  const letters = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, "");
+  const fit = (name: string, rest: string) => `${name.slice(0, Math.max(1, MAX_COMMON_NAME - rest.length))}${rest}`;
+  switch (id.kind) {
+    case "service":
+      return fit(letters(id.service), `.svc.${id.namespace.slice(0, 20)}.${short}.consul`);
+    case "agent":
+      return fit(letters(id.node), `.agnt.${short}.consul`);
+    case "daemon":
+      return fit(letters(id.role), `.${letters(id.datacenter).slice(0, 20)}.heddle`);
+    case "server":
+    case "gateway":
+    case "signing":
+      return `${id.kind}.${short}.consul`;
+  }
+}
+
+/** The part of a trust domain that common names show. */
+export function shortTrustDomain(trustDomain: string): string {
+  return trustDomain.slice(0, 8);
+}
+
+// 126 random bits: unique without a counter, so under concurrency and after a crash too.
+function leafSerial(): Buffer {
+  const serial = randomBytes(16);
+  serial[0] = ((serial[0] as number) & 0x7f) | 0x40;
+  return serial;
+}

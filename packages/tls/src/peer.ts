@@ -1,0 +1,160 @@
+/**
+ * Who is at the other end: the SPIFFE rules that Node and OpenSSL do not check (X509-SVID §5; SECURITY.md, peer checks 1–4).
+ * OpenSSL validates the chain during the handshake; everything here reads the peer's DER, on every connection.
+ */
+import type { X509Certificate } from "node:crypto";
+import type { TLSSocket } from "node:tls";
+import { IdentityError, parseSpiffeId, type DaemonId, type SpiffeId } from "@heddle/spiffe";
+import { readCertificate, type CertificateFacts } from "./certificate.ts";
+import { MAX_CHAIN_LENGTH, verifyChain, type TrustBundle } from "./chain.ts";
+import { KEY_USAGE, OID } from "./extensions.ts";
+import { colonHex } from "./keys.ts";
+
+export type PeerExpectation = PeerChain &
+  (
+    | { kind: "caller"; trustDomain: string } // any service of our trust domain
+    | { kind: "server"; spiffeId: string } // exactly the service that was dialled
+    | { kind: "daemon"; roles: readonly string[]; trustDomain?: string; datacenter?: string }
+  );
+
+/** The chain, to be verified again outside a handshake; without `roots`, the handshake's verdict stands. */
+export interface PeerChain {
+  roots?: TrustBundle;
+  intermediates?: readonly Buffer[];
+  /** Milliseconds since the epoch; now by default. */
+  at?: number;
+}
+
+export interface Peer {
+  ok: true;
+  id: SpiffeId;
+  /** The one URI, byte for byte. */
+  spiffeId: string;
+  /** `08:…`, as on the API. */
+  serial: string;
+  notAfter: number;
+}
+
+export type PeerCheck = Peer | { ok: false; reason: string };
+
+/** Checks a peer's certificate against who it should be. Never throws; the reason names who was expected and who came. */
+export function checkPeerCertificate(certificate: Buffer, expectation: PeerExpectation): PeerCheck {
+  const refuse = (why: string): PeerCheck => ({ ok: false, reason: `${expected(expectation)}, but ${why}` });
+  try {
+    const facts = readCertificate(certificate);
+    const spiffeId = checkLeaf(facts, expectation.kind);
+    const id = checkIdentity(spiffeId, expectation);
+    if (expectation.roots) {
+      const { roots, intermediates = [], at = Date.now() } = expectation;
+      const chain = verifyChain(certificate, intermediates, roots, at);
+      if (!chain.ok) return refuse(`the certificate of '${spiffeId}' is not valid: ${chain.reason}`);
+    }
+    return { ok: true, id, spiffeId, serial: colonHex(facts.serial), notAfter: facts.notAfter };
+  } catch (error) {
+    if (error instanceof IdentityError) return refuse(error.message);
+    return refuse(`the peer's certificate cannot be read: ${String(error)}`);
+  }
+}
+
+/** Checks the peer of an established connection; what its handshake did not prove is refused. Never throws. */
+export function checkPeer(socket: TLSSocket, expectation: PeerExpectation): PeerCheck {
+  const refuse = (why: string): PeerCheck => ({ ok: false, reason: `${expected(expectation)}, but ${why}` });
+  const certificate = socket.getPeerX509Certificate();
+  if (!certificate) return refuse("no certificate was presented");
+  if (!socket.authorized) return refuse(`its chain is not valid: ${String(socket.authorizationError)}`);
+  // Node does not check the peer of a resumed session again (SECURITY.md, fact 1).
+  if (socket.isSessionReused()) return refuse("the session was resumed");
+  if (chainLength(certificate) > MAX_CHAIN_LENGTH) return refuse(`its chain is longer than ${MAX_CHAIN_LENGTH}`);
+  return checkPeerCertificate(certificate.raw, expectation);
+}
+
+/** The role in a daemon's certificate; undefined for anybody else, and where the handshake proved nothing. */
+export function peerRole(socket: TLSSocket): string | undefined {
+  return peerDaemon(socket)?.role;
+}
+
+/** The daemon at the other end of a mutual-TLS connection of the internal API. */
+export function peerDaemon(socket: TLSSocket): DaemonId | undefined {
+  const certificate = socket.authorized && !socket.isSessionReused() ? socket.getPeerX509Certificate() : undefined;
+  if (!certificate) return undefined;
+  try {
+    const facts = readCertificate(certificate.raw);
+    const id = parseSpiffeId(checkLeaf(facts, "daemon"));
+    return id.kind === "daemon" ? id : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Peer check 2: a leaf, for authentication, with exactly one URI. Returns the URI. */
+function checkLeaf(facts: CertificateFacts, kind: PeerExpectation["kind"]): string {
+  const { ca, keyUsage, extKeyUsage, altNames } = facts;
+  const [uri] = altNames.uris;
+  const who = altNames.uris.length === 1 ? `'${shown(uri as string)}'` : "the peer";
+  if (ca) throw new IdentityError(`the certificate of ${who} is a CA's`);
+  if (keyUsage === undefined) throw new IdentityError(`the certificate of ${who} has no key usage`);
+  if (keyUsage & (KEY_USAGE.keyCertSign | KEY_USAGE.cRLSign))
+    throw new IdentityError(`the certificate of ${who} may sign certificates`);
+  if (!(keyUsage & KEY_USAGE.digitalSignature))
+    throw new IdentityError(`the certificate of ${who} is not for signatures`);
+  if (extKeyUsage && !(extKeyUsage.includes(OID.clientAuth) && extKeyUsage.includes(OID.serverAuth)))
+    throw new IdentityError(`the certificate of ${who} is not for both ends of TLS`);
+  if (uri === undefined || altNames.uris.length !== 1)
+    throw new IdentityError(`the peer's certificate has ${altNames.uris.length} URI names instead of one`);
+  if (altNames.others.length > 0)
+    throw new IdentityError(`the certificate of ${who} has names that are no URI, DNS name or IP address`);
+  // A service's identity is its URI; another name beside it is a claim that nobody checked.
+  if (kind !== "daemon" && altNames.dns.length + altNames.ips.length > 0)
+    throw new IdentityError(
+      `the certificate of ${who} has names beside its URI: ${altNames.dns.map(shown).join(", ") || "IP addresses"}`,
+    );
+  return uri;
+}
+
+/** Peer checks 3 and 4: who it is, compared as bytes. */
+function checkIdentity(spiffeId: string, expectation: PeerExpectation): SpiffeId {
+  const presented = `'${shown(spiffeId)}' was presented`;
+  const id = parseSpiffeId(spiffeId);
+  switch (expectation.kind) {
+    case "server":
+      if (spiffeId !== expectation.spiffeId) throw new IdentityError(presented);
+      break;
+    case "caller":
+      if (id.kind !== "service") throw new IdentityError(`${presented}, which is no service`);
+      if (id.trustDomain !== expectation.trustDomain) throw new IdentityError(`${presented}, of another trust domain`);
+      break;
+    case "daemon":
+      if (id.kind !== "daemon") throw new IdentityError(`${presented}, which is no daemon`);
+      if (!expectation.roles.includes(id.role)) throw new IdentityError(presented);
+      if ((expectation.trustDomain ?? id.trustDomain) !== id.trustDomain)
+        throw new IdentityError(`${presented}, of another trust domain`);
+      if ((expectation.datacenter ?? id.datacenter) !== id.datacenter)
+        throw new IdentityError(`${presented}, of another datacenter`);
+  }
+  return id;
+}
+
+function expected(expectation: PeerExpectation): string {
+  switch (expectation.kind) {
+    case "server":
+      return `expected '${expectation.spiffeId}'`;
+    case "caller":
+      return `expected a service of '${expectation.trustDomain}'`;
+    case "daemon":
+      return `expected a daemon with role ${expectation.roles.join(" or ")}`;
+  }
+}
+
+function chainLength(leaf: X509Certificate): number {
+  let length = 1;
+  for (let at: X509Certificate = leaf; at.issuerCertificate && length <= MAX_CHAIN_LENGTH; at = at.issuerCertificate) {
+    if (at.issuerCertificate.raw.equals(at.raw)) break;
+    length++;
+  }
+  return length;
+}
+
+// A peer's bytes in a reason: printable and bounded, for it ends in logs.
+function shown(text: string): string {
+  return text.slice(0, 200).replace(/[^\x20-\x7e]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
