@@ -1,0 +1,166 @@
+/**
+ * HCL 1 as Consul's files use it (the grammar of hashicorp/hcl v1): `key = value`, blocks, labelled blocks, lists, heredocs.
+ * A block given once is an object, a block given again makes a list of objects.
+ */
+import { MAX_DEPTH, Positions, type ParsedDocument } from "./document.ts";
+import { parseJson, quoted } from "./json.ts";
+import { HclLexer, type Token } from "./lexer.ts";
+
+/** Parses HCL 1, or JSON where the text begins with `{` (as HCL 1 does). Throws HclSyntaxError. */
+export function parseHcl(text: string, file: string): ParsedDocument {
+  if (/^\s*\{/.test(text)) return { ...parseJson(text, file), format: "hcl" };
+  const positions = new Positions(text, file);
+  return positions.document("hcl", new HclParser(new HclLexer(text, positions), positions).document());
+}
+
+class HclParser {
+  readonly #lexer: HclLexer;
+  readonly #positions: Positions;
+  readonly #path: (string | number)[] = [];
+  #depth = 0;
+  #token: Token;
+
+  constructor(lexer: HclLexer, positions: Positions) {
+    this.#lexer = lexer;
+    this.#positions = positions;
+    this.#token = lexer.next();
+  }
+
+  document(): Record<string, unknown> {
+    const value = this.#items("end");
+    if (this.#token.kind !== "end") throw this.#unexpected("a key");
+    return value;
+  }
+
+  #items(end: "}" | "end"): Record<string, unknown> {
+    const object = Object.create(null) as Record<string, unknown>;
+    while (this.#token.kind !== end && this.#token.kind !== "end") {
+      const { key, offset } = this.#key();
+      this.#path.push(key);
+      this.#add(object, key, offset, this.#keyed(key));
+      this.#path.pop();
+      this.#take(",");
+    }
+    return object;
+  }
+
+  #keyed(key: string): unknown {
+    return this.#take("=") ? this.#value() : this.#block(key);
+  }
+
+  /** What follows a block's name: labels, each one an object around the next, and the body. */
+  #block(name: string): unknown {
+    if (this.#token.kind === "{") return this.#object();
+    if (this.#token.kind !== "string" && this.#token.kind !== "word")
+      throw this.#unexpected(`'=' or '{' after the key '${name}'`);
+    const { key, offset } = this.#key();
+    const labelled = Object.create(null) as Record<string, unknown>;
+    this.#enter();
+    this.#positions.set(labelled, key, offset);
+    labelled[key] = this.#block(key);
+    this.#depth--;
+    return labelled;
+  }
+
+  #key(): { key: string; offset: number } {
+    const { kind, text, offset } = this.#token;
+    if (kind !== "word" && kind !== "string") throw this.#unexpected("a key");
+    this.#advance();
+    return { key: text, offset };
+  }
+
+  #value(): unknown {
+    const { kind, text, offset } = this.#token;
+    if (kind === "{") return this.#object();
+    if (kind === "[") return this.#list();
+    if (kind === "string" || kind === "number") {
+      const { value } = this.#token;
+      this.#advance();
+      return value;
+    }
+    if (kind === "word" && (text === "true" || text === "false")) {
+      this.#advance();
+      return text === "true";
+    }
+    if (kind === "word")
+      throw this.#positions.error(offset, `unexpected word '${text}': want a value; text stands in double quotes`);
+    throw this.#unexpected("a value");
+  }
+
+  #object(): Record<string, unknown> {
+    this.#enter();
+    this.#advance();
+    const object = this.#items("}");
+    this.#expect("}", "a key or '}'");
+    this.#depth--;
+    return object;
+  }
+
+  #list(): unknown[] {
+    const list: unknown[] = [];
+    this.#enter();
+    this.#advance();
+    while (this.#token.kind !== "]") {
+      this.#positions.set(list, list.length, this.#token.offset);
+      list.push(this.#value());
+      if (!this.#take(",")) break;
+    }
+    this.#expect("]", "',' or ']'");
+    this.#depth--;
+    return list;
+  }
+
+  /** A second object under the same key makes a list; any other second value replaces the first, and is reported. */
+  #add(object: Record<string, unknown>, key: string, offset: number, value: unknown): void {
+    const first = object[key];
+    if (first !== undefined && isObject(value) && (isObject(first) || this.#lists.has(first as object))) {
+      const list = isObject(first) ? [first] : (first as unknown[]);
+      if (isObject(first)) {
+        this.#positions.set(list, 0, this.#positions.offset(object, key));
+        this.#lists.add(list);
+      }
+      this.#positions.set(list, list.length, offset);
+      list.push(value);
+      object[key] = list;
+      return;
+    }
+    if (first !== undefined) {
+      const at = this.#positions.position(this.#positions.offset(object, key));
+      this.#positions.duplicates.push({ path: [...this.#path], first: at, at: this.#positions.position(offset) });
+    }
+    this.#positions.set(object, key, offset);
+    object[key] = value;
+  }
+  /** The lists that repeated blocks made, as against those written with brackets. */
+  readonly #lists = new WeakSet<object>();
+
+  #enter(): void {
+    if (++this.#depth > MAX_DEPTH)
+      throw this.#positions.error(this.#token.offset, `nested more than ${MAX_DEPTH} levels deep`);
+  }
+
+  #take(kind: Token["kind"]): boolean {
+    if (this.#token.kind !== kind) return false;
+    this.#advance();
+    return true;
+  }
+
+  #expect(kind: Token["kind"], want: string): void {
+    if (!this.#take(kind)) throw this.#unexpected(want);
+  }
+
+  #advance(): void {
+    this.#token = this.#lexer.next();
+  }
+
+  #unexpected(want: string): Error {
+    const { kind, text, offset } = this.#token;
+    const found =
+      kind === "end" ? "the end of the file" : text.length === 1 ? quoted(text) : `${kind} '${text.slice(0, 64)}'`;
+    return this.#positions.error(offset, `unexpected ${found}: want ${want}`);
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
