@@ -4,7 +4,9 @@
  */
 import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
+import type { ConnectionOptions } from "node:tls";
 import { InvalidArgumentError, TooLargeError } from "@heddle/daemon";
+import { internalClientOptions } from "@heddle/tls";
 import { explainTransportError, requestTimeout } from "./errors.ts";
 
 const KEEP_ALIVE_PROBE_MS = 15_000; // a vanished agent host is noticed while a blocking query waits
@@ -17,6 +19,8 @@ export interface TlsSettings {
   serverName?: string;
   /** False only where CONSUL_HTTP_SSL_VERIFY says so. */
   verify?: boolean;
+  /** On the internal API: the roles that the server's certificate may hold. */
+  serverRoles?: readonly string[];
 }
 
 export interface Exchange {
@@ -62,12 +66,7 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
   const agent = isTls
     ? new TlsAgent({
         ...keepAlive,
-        minVersion: "TLSv1.2",
-        ...(tls?.ca && { ca: tls.ca }),
-        ...(tls?.cert && { cert: tls.cert }),
-        ...(tls?.key && { key: tls.key }),
-        ...(tls?.serverName && { servername: tls.serverName }),
-        ...(tls?.verify === false && { rejectUnauthorized: tls.verify }),
+        ...tlsOptions(tls),
       })
     : new Agent(keepAlive);
   const address = socketPath ? `unix://${socketPath}` : url.origin;
@@ -116,6 +115,20 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
       }
     },
     close: () => agent.destroy(),
+  };
+}
+
+/** Options of `tls.connect` for an agent or, where `serverRoles` are given, for a daemon of the internal API. */
+export function tlsOptions(tls: TlsSettings = {}): ConnectionOptions {
+  const { ca, cert, key, serverName, verify, serverRoles } = tls;
+  if (serverRoles) return internalClientOptions({ certPem: cert ?? "", keyPem: key ?? "", roots: ca ?? [], serverRoles });
+  return {
+    minVersion: "TLSv1.2",
+    ...(ca && { ca }),
+    ...(cert && { cert }),
+    ...(key && { key }),
+    ...(serverName && { servername: serverName }),
+    ...(verify === false && { rejectUnauthorized: verify }),
   };
 }
 

@@ -1,5 +1,7 @@
+export { apiRouter, encodeJson, pathParts, refusal, reply, replyEmpty } from "./api.ts";
 export { backoffMs, sleep, systemClock } from "./clock.ts";
 export { ConfigError, formatOptions, loadOptions, option } from "./config.ts";
+export { decodeBody, decodeObject, parseBody } from "./decode.ts";
 export { formatDuration, parseDuration } from "./duration.ts";
 export {
   ConflictError,
@@ -15,14 +17,18 @@ export {
   UnavailableError,
 } from "./errors.ts";
 export { errorHandler, readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
+export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, toInternalError } from "./internal.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
 export { explainListenError, portHolder } from "./listen.ts";
 export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog } from "./log.ts";
 export { createRegistry, opsRoutes } from "./metrics.ts";
+export type { ApiHandler, ApiMethod, ApiRequest, ApiTable, ApiTableOptions } from "./api.ts";
 export type { Clock, Timer } from "./clock.ts";
 export type { ConfigSources, Option } from "./config.ts";
+export type { Decoded, Spec } from "./decode.ts";
 export type { ErrorCode } from "./errors.ts";
 export type { HttpServer, HttpServerOptions } from "./http.ts";
+export type { InternalFiles, InternalIdentity } from "./internal.ts";
 export type { Health, MainOptions, Running } from "./lifecycle.ts";
 export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
 export type { OpsDeps } from "./metrics.ts";

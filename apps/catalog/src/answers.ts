@@ -1,0 +1,96 @@
+/**
+ * Answers to reads: a question names its topics and how it is computed; its answer is kept as bytes until one of the topics
+ * is touched. Waiters with the same question share one computation and one buffer (DESIGN.md, "Everything that waits").
+ */
+import type { Topics, Waiter } from "./topics.ts";
+
+export interface Question {
+  /** Equal keys mean equal answers. */
+  readonly key: string;
+  readonly topics: readonly string[];
+  /** The answer, `undefined` for not found, or bytes with their own headers. */
+  compute: () => unknown;
+  /** True for answers that may be kept; false where they are random or need nothing. */
+  keep?: boolean;
+  encode?: (value: unknown) => Encoded;
+}
+
+export interface Encoded {
+  status: number;
+  body: Buffer;
+  headers?: Record<string, string>;
+}
+
+export interface Answer extends Encoded {
+  readonly index: number;
+}
+
+const MAX_KEPT = 2_048;
+const MAX_KEPT_BYTES = 64 * 1024 * 1024;
+
+export class Answers {
+  readonly #topics: Topics;
+  readonly #kept = new Map<string, Answer>();
+  #keptBytes = 0;
+
+  constructor(topics: Topics) {
+    this.#topics = topics;
+  }
+
+  /** The answer as of now. */
+  now(question: Question): Answer {
+    const index = this.#topics.index(question.topics);
+    const kept = this.#kept.get(question.key);
+    if (kept?.index === index) return kept;
+    const answer: Answer = { ...(question.encode ?? encodeAnswer)(question.compute()), index };
+    if (question.keep !== false) this.#keep(question.key, answer);
+    return answer;
+  }
+
+  /** Calls `done` with the first answer whose index is above `after`, or with the current one when `timeoutMs` has passed. */
+  wait(question: Question, after: number, timeoutMs: number, done: (answer: Answer) => void): { cancel: () => void } {
+    if (this.#topics.index(question.topics) > after) {
+      done(this.now(question));
+      return { cancel: () => {} };
+    }
+    let off = () => {};
+    const finish = () => {
+      clearTimeout(timer);
+      off();
+      done(this.now(question));
+    };
+    const timer = setTimeout(finish, timeoutMs);
+    const waiter: Waiter = {
+      topics: question.topics,
+      wake: () => {
+        if (this.#topics.index(question.topics) > after) finish();
+      },
+    };
+    off = this.#topics.wait(waiter);
+    return {
+      cancel: () => {
+        clearTimeout(timer);
+        off();
+      },
+    };
+  }
+
+  #keep(key: string, answer: Answer): void {
+    const old = this.#kept.get(key);
+    if (old) {
+      this.#keptBytes -= old.body.length;
+      this.#kept.delete(key);
+    }
+    this.#kept.set(key, answer);
+    this.#keptBytes += answer.body.length;
+    while (this.#kept.size > MAX_KEPT || this.#keptBytes > MAX_KEPT_BYTES) {
+      const [oldest, dropped] = this.#kept.entries().next().value as [string, Answer];
+      this.#kept.delete(oldest);
+      this.#keptBytes -= dropped.body.length;
+    }
+  }
+}
+
+function encodeAnswer(value: unknown): Encoded {
+  return value === undefined ? { status: 404, body: Buffer.alloc(0) } : { status: 200, body: Buffer.from(JSON.stringify(value)) };
+}

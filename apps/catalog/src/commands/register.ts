@@ -1,0 +1,298 @@
+/** Catalog registration as a command: a node, a service on it and checks, written in one atomic step. */
+import { type Decoded, refusal, type Spec } from "@heddle/daemon";
+import type { HealthCheck, NodeService, ServiceKind } from "@heddle/service-definition/types";
+import type { Command, View, Write } from "@heddle/store";
+import { checkKey, CHECKS, nodeKey, nodePrefix, NODES, serviceKey, SERVICES, type CheckRecord, type NodeRecord, type ServiceRecord } from "../records.ts";
+import { invalidateSessions } from "./sessions.ts";
+
+const ADDRESS: Spec = { object: { Address: "string", Port: "integer" } };
+const CONNECT: Spec = { object: { Native: "boolean", SidecarService: "any", Proxy: "any" } };
+const PROXY: Spec = {
+  object: {
+    DestinationServiceName: "string",
+    DestinationServiceID: "string",
+    LocalServiceAddress: "string",
+    LocalServicePort: "integer",
+    Config: { map: "any" },
+    Upstreams: {
+      list: {
+        object: {
+          DestinationType: "string",
+          DestinationNamespace: "string",
+          DestinationName: "string",
+          Datacenter: "string",
+          LocalBindAddress: "string",
+          LocalBindPort: "integer",
+          Config: { map: "any" },
+          MeshGateway: { object: { Mode: "string" } },
+          IngressHosts: "strings",
+        },
+      },
+    },
+    MeshGateway: { object: { Mode: "string" } },
+    Expose: { object: { Checks: "boolean", Paths: { list: "any" } } },
+    TransparentProxy: "any",
+    Mode: "string",
+  },
+};
+const SERVICE: Spec = {
+  object: {
+    Kind: "string",
+    ID: "string",
+    Service: "string",
+    Tags: "strings",
+    Address: "string",
+    TaggedAddresses: { map: ADDRESS },
+    Meta: { map: "string" },
+    Port: "integer",
+    Weights: { object: { Passing: "integer", Warning: "integer" } },
+    EnableTagOverride: "boolean",
+    ProxyDestination: "string",
+    Proxy: PROXY,
+    Connect: CONNECT,
+    LocallyRegisteredAsSidecar: "boolean",
+    Namespace: "string",
+    CreateIndex: "integer",
+    ModifyIndex: "integer",
+  },
+};
+const CHECK_DEFINITION: Spec = {
+  object: {
+    HTTP: "string",
+    TLSServerName: "string",
+    TLSSkipVerify: "boolean",
+    Header: { map: "strings" },
+    Method: "string",
+    Body: "string",
+    TCP: "string",
+    UDP: "string",
+    GRPC: "string",
+    GRPCUseTLS: "boolean",
+    H2PING: "string",
+    OSService: "string",
+    Interval: "duration",
+    IntervalDuration: "duration",
+    OutputMaxSize: "integer",
+    Timeout: "duration",
+    TimeoutDuration: "duration",
+    DeregisterCriticalServiceAfter: "duration",
+    DeregisterCriticalServiceAfterDuration: "duration",
+    ScriptArgs: "strings",
+    DockerContainerID: "string",
+    Shell: "string",
+    AliasNode: "string",
+    AliasService: "string",
+    TTL: "duration",
+  },
+};
+export const CHECK_FIELDS: Record<string, Spec> = {
+  Node: "string",
+  CheckID: "string",
+  Name: "string",
+  Status: "string",
+  Notes: "string",
+  Output: "string",
+  ServiceID: "string",
+  ServiceName: "string",
+  ServiceTags: "strings",
+  Type: "string",
+  Namespace: "string",
+  Definition: CHECK_DEFINITION,
+  CreateIndex: "integer",
+  ModifyIndex: "integer",
+};
+
+/** The body of PUT /v1/catalog/register. */
+export const REGISTER_FIELDS: Record<string, Spec> = {
+  ID: "string",
+  Node: "string",
+  Address: "string",
+  TaggedAddresses: { map: "string" },
+  NodeMeta: { map: "string" },
+  Datacenter: "string",
+  Service: SERVICE,
+  Check: { object: CHECK_FIELDS },
+  Checks: { list: { object: CHECK_FIELDS } },
+  SkipNodeUpdate: "boolean",
+};
+
+const text = (value: unknown): string => (typeof value === "string" ? value : "");
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** What a valid body asks for. Throws the refusals of Consul's Catalog.Register. */
+export function toRegistration(body: Decoded, datacenter: string): { node: NodeRecord; skipNodeUpdate: boolean; service?: NodeService; checks: CheckRecord[] } {
+  const name = text(body["Node"]);
+  const skipNodeUpdate = body["SkipNodeUpdate"] === true;
+  if (name === "") throw refusal(500, "Must provide node");
+  if (text(body["Address"]) === "" && !skipNodeUpdate) throw refusal(500, "Must provide address if SkipNodeUpdate is not set");
+  const id = text(body["ID"]);
+  if (id !== "" && id.length !== 36) throw refusal(500, `Bad node ID: uuid string is wrong length`);
+  if (id !== "" && !UUID.test(id)) throw refusal(500, `Bad node ID: uuid is improperly formatted`);
+  const node: NodeRecord = {
+    ID: id,
+    Node: name,
+    Address: text(body["Address"]),
+    Datacenter: datacenter,
+    TaggedAddresses: (body["TaggedAddresses"] as Record<string, string> | undefined) ?? null,
+    Meta: (body["NodeMeta"] as Record<string, string> | undefined) ?? null,
+  };
+  const service = body["Service"] ? toService(body["Service"] as Decoded) : undefined;
+  const given = [...(body["Check"] ? [body["Check"] as Decoded] : []), ...((body["Checks"] as Decoded[] | undefined) ?? [])];
+  const checks = given.filter((c) => c !== undefined).map((c) => toCheck(c, name));
+  return { node, skipNodeUpdate, ...(service && { service }), checks };
+}
+
+/** A service of a registration. Throws where it has an id and no name, or is a proxy for nothing. */
+export function toService(given: Decoded): NodeService {
+  const name = text(given["Service"]);
+  const id = text(given["ID"]);
+  if (name === "" && id !== "") throw refusal(500, "Must provide service name with ID");
+  if (name === "") throw refusal(500, "Must provide service name");
+  const kind = text(given["Kind"]) as ServiceKind;
+  const proxy = (given["Proxy"] as Decoded | undefined) ?? {};
+  if (kind === "connect-proxy") {
+    const problems: string[] = [];
+    if (text(proxy["DestinationServiceName"]).trim() === "") problems.push("Proxy.DestinationServiceName must be non-empty for Connect proxy services");
+    if (!given["Port"]) problems.push("Port must be set for a Connect proxy");
+    if ((given["Connect"] as Decoded | undefined)?.["Native"] === true) problems.push("A Proxy cannot also be Connect Native, only typical services");
+    if (problems.length > 0) throw refusal(500, errorList(problems));
+  }
+  const weights = given["Weights"] as { Passing?: number; Warning?: number } | undefined;
+  return {
+    ...(kind !== "" && { Kind: kind }),
+    ID: id === "" ? name : id,
+    Service: name,
+    Tags: (given["Tags"] as string[] | undefined) ?? [],
+    Address: text(given["Address"]),
+    ...(given["TaggedAddresses"] !== undefined && { TaggedAddresses: given["TaggedAddresses"] as NonNullable<NodeService["TaggedAddresses"]> }),
+    Meta: (given["Meta"] as Record<string, string> | undefined) ?? (null as unknown as Record<string, string>),
+    Port: (given["Port"] as number | undefined) ?? 0,
+    Weights: { Passing: weights?.Passing ?? 1, Warning: weights?.Warning ?? 1 },
+    EnableTagOverride: given["EnableTagOverride"] === true,
+    Proxy: proxy as NonNullable<NodeService["Proxy"]>,
+    Connect: (given["Connect"] as NodeService["Connect"]) ?? {},
+  };
+}
+
+/** Several errors as hashicorp/go-multierror prints them, which is what Consul's clients see. */
+export function errorList(problems: string[]): string {
+  return `${problems.length} error${problems.length === 1 ? "" : "s"} occurred:\n${problems.map((p) => `\t* ${p}\n`).join("")}\n`;
+}
+
+function toCheck(given: Decoded, node: string): CheckRecord {
+  const ofNode = text(given["Node"]);
+  if (ofNode !== "" && ofNode.toLowerCase() !== node.toLowerCase()) throw refusal(500, `check node "${ofNode}" does not match node "${node}"`);
+  const status = text(given["Status"]) || "critical";
+  if (status !== "passing" && status !== "warning" && status !== "critical") {
+    throw refusal(500, `Invalid check status '${status}': want passing, warning or critical`);
+  }
+  const definition = cleanDefinition(given["Definition"] as Decoded | undefined);
+  return {
+    Node: node,
+    CheckID: text(given["CheckID"]) || text(given["Name"]),
+    Name: text(given["Name"]),
+    Status: status,
+    Notes: text(given["Notes"]),
+    Output: text(given["Output"]),
+    ServiceID: text(given["ServiceID"]),
+    ServiceName: text(given["ServiceName"]),
+    ServiceTags: (given["ServiceTags"] as string[] | undefined) ?? [],
+    Type: text(given["Type"]) || typeOf(definition),
+    Definition: definition,
+  };
+}
+
+const DEFINITION_TYPES: [key: string, type: string][] = [
+  ["TTL", "ttl"],
+  ["HTTP", "http"],
+  ["TCP", "tcp"],
+  ["GRPC", "grpc"],
+  ["UDP", "udp"],
+  ["H2PING", "h2ping"],
+  ["DockerContainerID", "docker"],
+  ["ScriptArgs", "script"],
+  ["AliasNode", "alias"],
+  ["AliasService", "alias"],
+];
+
+const typeOf = (definition: Record<string, unknown>): string => DEFINITION_TYPES.find(([key]) => definition[key])?.[1] ?? "";
+
+function cleanDefinition(given: Decoded | undefined): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(given ?? {}).filter(([, v]) => v !== undefined && v !== "" && v !== 0 && v !== false));
+}
+
+/** Writes a registration. What is equal to what is stored is not written: it wakes nobody. */
+export function register(registration: ReturnType<typeof toRegistration>): Command<true> {
+  return (view) => {
+    const { node, service, checks, skipNodeUpdate } = registration;
+    const writes: Write[] = [];
+    const existing = view.get<NodeRecord>(NODES, nodeKey(node.Node));
+    if (!existing || !skipNodeUpdate) {
+      if (!existing) writes.push(...renameWrites(view, node));
+      const merged = { ...node, ID: node.ID || (existing?.value.ID ?? "") };
+      if (!same(existing?.value, merged)) writes.push({ table: NODES, key: nodeKey(node.Node), value: merged });
+    }
+    const nodeName = existing?.value.Node ?? node.Node;
+    if (service) {
+      const key = serviceKey(node.Node, service.ID);
+      const record: ServiceRecord = { Node: nodeName, Service: service };
+      const before = view.get<ServiceRecord>(SERVICES, key);
+      if (!same(before?.value, record)) writes.push({ table: SERVICES, key, value: record });
+      if (before && before.value.Service.Service !== service.Service) writes.push(...renamedChecks(view, node.Node, service));
+    }
+    for (const check of checks) writes.push(...checkWrites(view, { ...check, Node: nodeName }, service));
+    return { writes, result: true };
+  };
+}
+
+/** The writes that store a check: its service's name and tags filled in, its sessions ended where it is critical. */
+export function checkWrites(view: View, check: CheckRecord, service?: NodeService): Write[] {
+  const value = { ...check };
+  if (check.ServiceID !== "") {
+    const found = service?.ID === check.ServiceID ? service : view.get<ServiceRecord>(SERVICES, serviceKey(check.Node, check.ServiceID))?.value.Service;
+    if (!found) throw refusal(500, `failed inserting check: Missing service registration on node "${check.Node}"`);
+    value.ServiceName = found.Service;
+    value.ServiceTags = found.Tags;
+  } else {
+    value.ServiceName = "";
+  }
+  const key = checkKey(check.Node, check.CheckID);
+  const before = view.get<HealthCheck>(CHECKS, key)?.value;
+  if (same(before, value)) return [];
+  const ended = value.Status === "critical" && before?.Status !== "critical" ? invalidateSessions(view, { node: check.Node, checkId: check.CheckID }) : [];
+  return [{ table: CHECKS, key, value }, ...ended];
+}
+
+function renamedChecks(view: View, node: string, service: NodeService): Write[] {
+  return view
+    .list<CheckRecord>(CHECKS, nodePrefix(node))
+    .filter((c) => c.value.ServiceID === service.ID)
+    .map((c) => ({ table: CHECKS, key: c.key, value: { ...c.value, ServiceName: service.Service, ServiceTags: service.Tags } }));
+}
+
+// A node that comes back under another name with the same id takes the place of the old one.
+function renameWrites(view: View, node: NodeRecord): Write[] {
+  if (node.ID === "") return [];
+  const old = view.list<NodeRecord>(NODES).find((n) => n.value.ID === node.ID && nodeKey(n.value.Node) !== nodeKey(node.Node));
+  return old ? nodeRemoval(view, old.value.Node) : [];
+}
+
+/** The writes that take a node and everything on it away. */
+export function nodeRemoval(view: View, node: string): Write[] {
+  return [
+    ...view.list(SERVICES, nodePrefix(node)).map(({ table, key }) => ({ table, key })),
+    ...view.list(CHECKS, nodePrefix(node)).map(({ table, key }) => ({ table, key })),
+    ...invalidateSessions(view, { node }),
+    { table: NODES, key: nodeKey(node) },
+  ];
+}
+
+/** Deep equality of plain values, whatever the order of keys. */
+export function same(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const keys = Object.keys(a);
+  if (keys.length !== Object.keys(b).length) return false;
+  return keys.every((k) => Object.hasOwn(b, k) && same((a as Decoded)[k], (b as Decoded)[k]));
+}

@@ -1,0 +1,26 @@
+/** The catalog's configuration: flags, `HEDDLE_CATALOG_…` variables, a JSON file. */
+import { type ConfigSources, loadOptions, option } from "@heddle/daemon";
+
+export const DEFAULT_CATALOG_PORT = 8300; // where Consul's servers talk to each other
+export const DEFAULT_KV_MAX_VALUE_SIZE = 512 * 1024; // Consul's limits.kv_max_value_size
+export const DEFAULT_SESSION_TTL_MIN_MS = 10_000; // Consul's session_ttl_min
+
+export const CATALOG_OPTIONS = {
+  host: option.string("Address to listen on; anything but loopback needs the TLS files.", "127.0.0.1"),
+  port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CATALOG_PORT),
+  dataDir: option.string("Directory of the record store; empty keeps everything in memory."),
+  datacenter: option.string("Name of the datacenter.", "dc1"),
+  defaultIntentionPolicy: option.string("allow or deny: what holds where no intention matches.", "allow"),
+  kvMaxValueSize: option.integer("Largest value of a key in bytes.", 1, 64 * 1024 * 1024, DEFAULT_KV_MAX_VALUE_SIZE),
+  sessionTtlMin: option.durationMs("Shortest TTL that a session may have.", DEFAULT_SESSION_TTL_MIN_MS),
+  logLevel: option.logLevel(),
+  logJson: option.boolean("Log JSON lines."),
+  caFile: option.string("CA certificates of the internal API (PEM)."),
+  certFile: option.string("This daemon's certificate (PEM), of role catalog."),
+  keyFile: option.string("Its key (PEM)."),
+};
+
+export type CatalogConfig = ReturnType<typeof loadConfig>;
+
+/** Throws ConfigError listing every problem. */
+export const loadConfig = (sources: ConfigSources) => loadOptions("catalog", CATALOG_OPTIONS, sources);

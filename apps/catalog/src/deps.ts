@@ -1,0 +1,20 @@
+/** What the catalog's routes are handed. */
+import type { Logger } from "@heddle/daemon";
+import type { LockDelays, SessionTimers } from "./session-timers.ts";
+import type { CatalogState } from "./state.ts";
+
+export interface CatalogDeps {
+  state: CatalogState;
+  datacenter: string;
+  /** The node that sessions belong to where the request names none. */
+  nodeName: string;
+  /** host:port that clients are shown as the leader. */
+  leader: string;
+  /** What holds where no intention matches. */
+  defaultIntentionPolicy: "allow" | "deny";
+  limits: { kvMaxValueSize: number };
+  sessionTtlMinMs: number;
+  sessionTimers: SessionTimers;
+  lockDelays: LockDelays;
+  log: Logger;
+}

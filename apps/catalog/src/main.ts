@@ -1,0 +1,22 @@
+/** The catalog server: `node src/main.ts -help` lists its flags. */
+import { readFileSync } from "node:fs";
+import { createLogHub, describeError, formatOptions, runUntilSignal } from "@heddle/daemon";
+import { CATALOG_OPTIONS, loadConfig } from "./config.ts";
+import { start } from "./server.ts";
+
+export async function main(argv: string[]): Promise<number> {
+  if (argv.some((a) => /^--?h(?:elp)?$/.test(a))) {
+    process.stdout.write(`Usage: heddle serve catalog [options]\n\n  Runs the catalog server.\n\n${formatOptions(CATALOG_OPTIONS)}`);
+    return 0;
+  }
+  try {
+    const config = loadConfig({ argv, env: process.env, readFile: (path) => readFileSync(path, "utf8") });
+    const log = createLogHub({ level: config.logLevel, json: config.logJson }).log.child("catalog");
+    return await runUntilSignal(await start(config, { log }), { log });
+  } catch (error) {
+    process.stderr.write(`${describeError(error)}\n`);
+    return 1;
+  }
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,51 @@
+/** The catalog's tables: their names, keys and the values kept in them. */
+import type { Intention } from "@heddle/intentions";
+import type { HealthCheck, Node, NodeService } from "@heddle/service-definition/types";
+
+export const NODES = "nodes";
+export const SERVICES = "services";
+export const CHECKS = "checks";
+export const KV = "kv";
+export const SESSIONS = "sessions";
+export const INTENTIONS = "intentions";
+
+/** An instance of a service on a node. */
+export interface ServiceRecord {
+  Node: string;
+  Service: NodeService;
+}
+
+export interface KvRecord {
+  LockIndex: number;
+  Key: string;
+  /** Decimal text: flags go up to 2^64-1, past what a number holds. */
+  Flags: string;
+  /** Base64, or null for an empty value. */
+  Value: string | null;
+  Session?: string;
+}
+
+export interface SessionRecord {
+  ID: string;
+  Name: string;
+  Node: string;
+  /** Nanoseconds, as the API shows it. */
+  LockDelay: number;
+  Behavior: "delete" | "release";
+  /** Go duration text, or "" for a session without one. */
+  TTL: string;
+  NodeChecks: string[];
+  ServiceChecks: { ID: string; Namespace: string }[] | null;
+}
+
+export type NodeRecord = Node;
+export type CheckRecord = HealthCheck;
+export type IntentionRecord = Omit<Intention, "CreateIndex" | "ModifyIndex">;
+
+// Node names are compared without case, as Consul's are; ids of services and checks with it.
+export const nodeKey = (node: string): string => node.toLowerCase();
+export const serviceKey = (node: string, id: string): string => `${node.toLowerCase()}\0${id}`;
+export const checkKey = serviceKey;
+/** The prefix of everything on a node in `services` and `checks`. */
+export const nodePrefix = (node: string): string => `${node.toLowerCase()}\0`;
+export const serviceNameKey = (name: string): string => name.toLowerCase();

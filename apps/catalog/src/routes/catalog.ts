@@ -1,0 +1,120 @@
+/** /v1/catalog: who is registered. */
+import { type ApiTable, decodeBody, readBody, refusal, reply } from "@heddle/daemon";
+import { read, type Ask } from "../blocking.ts";
+import { deregister, DEREGISTER_FIELDS } from "../commands/deregister.ts";
+import { register, REGISTER_FIELDS, toRegistration } from "../commands/register.ts";
+import type { NodeRecord } from "../records.ts";
+import { showCatalogService, showNode, showService } from "../views.ts";
+import type { CatalogDeps } from "../deps.ts";
+import { argument, nodeMetaFilter, questionKey, tagFilter } from "./reads.ts";
+
+const MAX_BODY = 512 * 1024;
+
+export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
+  const rows = (kind: "connect" | "service"): Ask =>
+    function askCatalogService({ query, rest }) {
+      const name = argument(rest, "service name");
+      return {
+        key: questionKey(`/v1/catalog/${kind}/${name.toLowerCase()}`, query),
+        topics: [`${kind}/${name.toLowerCase()}`],
+        compute: () => {
+          const hasTags = tagFilter(query);
+          const isWanted = nodeMetaFilter(query);
+          const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
+          return found.flatMap((record) => {
+            const node = state.node(record.value.Node)?.value;
+            return node && isWanted(node) && hasTags(record.value.Service.Tags) ? [showCatalogService(record, node)] : [];
+          });
+        },
+      };
+    };
+  const nodeNamed = (nameOrId: string) => state.node(nameOrId) ?? state.nodes().find((n) => n.value.ID !== "" && n.value.ID === nameOrId.toLowerCase());
+  return {
+    "/v1/catalog/nodes": ({ query }) => ({
+      key: questionKey("/v1/catalog/nodes", query),
+      topics: ["nodes"],
+      compute: () => {
+        const isWanted = nodeMetaFilter(query);
+        return state
+          .nodes()
+          .filter((n) => isWanted(n.value))
+          .map(showNode);
+      },
+    }),
+    "/v1/catalog/services": ({ query }) => ({
+      key: questionKey("/v1/catalog/services", query),
+      topics: query.has("node-meta") ? ["services", "nodes"] : ["services"],
+      compute: () => servicesWithTags({ state }, nodeMetaFilter(query)),
+    }),
+    "/v1/catalog/service/": rows("service"),
+    "/v1/catalog/connect/": rows("connect"),
+    "/v1/catalog/node/": ({ query, rest }) => {
+      const name = argument(rest, "node name");
+      return {
+        key: questionKey(`/v1/catalog/node/${name}`, query),
+        topics: [`node/${(nodeNamed(name)?.value.Node ?? name).toLowerCase()}`],
+        compute: () => {
+          const node = nodeNamed(name);
+          return node ? { Node: showNode(node), Services: Object.fromEntries(state.servicesOf(node.value.Node).map((s) => [s.value.Service.ID, showService(s)])) } : null;
+        },
+      };
+    },
+    "/v1/catalog/node-services/": ({ query, rest }) => {
+      const name = argument(rest, "node name");
+      return {
+        key: questionKey(`/v1/catalog/node-services/${name}`, query),
+        topics: [`node/${(nodeNamed(name)?.value.Node ?? name).toLowerCase()}`],
+        compute: () => {
+          const node = nodeNamed(name);
+          return node ? { Node: showNode(node), Services: state.servicesOf(node.value.Node).map(showService) } : { Node: null, Services: null };
+        },
+      };
+    },
+    "/v1/catalog/gateway-services/": ({ query, rest }) => {
+      const name = argument(rest, "gateway name");
+      return { key: questionKey(`/v1/catalog/gateway-services/${name}`, query), topics: ["config-entries"], compute: () => null };
+    },
+  };
+}
+
+/** Each service name with the tags of its instances, in the order of their first appearance. */
+function servicesWithTags({ state }: Pick<CatalogDeps, "state">, isWanted: (node: NodeRecord) => boolean): Record<string, string[]> {
+  const names: Record<string, string[]> = Object.create(null) as Record<string, string[]>;
+  for (const record of state.services()) {
+    const node = state.node(record.value.Node)?.value;
+    if (!node || !isWanted(node)) continue;
+    const { Service: name, Tags } = record.value.Service;
+    const tags = (names[name] ??= []);
+    for (const tag of Tags) if (!tags.includes(tag)) tags.push(tag);
+  }
+  return names;
+}
+
+export function catalogTable(deps: CatalogDeps): ApiTable {
+  const { state, datacenter } = deps;
+  const reads = Object.fromEntries(Object.entries(catalogQuestions(deps)).map(([path, ask]) => [path, { GET: read(state, ask) }]));
+  return {
+    ...reads,
+    "/v1/catalog/datacenters": { GET: (request) => reply(request, [datacenter]) },
+    "/v1/catalog/register": {
+      PUT: async (request) => {
+        const body = decodeBody(await readBody(request.req, MAX_BODY), REGISTER_FIELDS);
+        requireDatacenter(body["Datacenter"], datacenter);
+        await state.store.run(register(toRegistration(body, datacenter)));
+        reply(request, true);
+      },
+    },
+    "/v1/catalog/deregister": {
+      PUT: async (request) => {
+        const body = decodeBody(await readBody(request.req, MAX_BODY), DEREGISTER_FIELDS);
+        requireDatacenter(body["Datacenter"], datacenter);
+        await state.store.run(deregister(body));
+        reply(request, true);
+      },
+    },
+  };
+}
+
+function requireDatacenter(asked: unknown, ours: string): void {
+  if (typeof asked === "string" && asked !== "" && asked !== ours) throw refusal(500, "No path to datacenter");
+}

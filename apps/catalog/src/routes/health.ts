@@ -1,0 +1,91 @@
+/** /v1/health: who is fit to be called. */
+import type { ApiTable } from "@heddle/daemon";
+import { refusal } from "@heddle/daemon";
+import { read, type Ask } from "../blocking.ts";
+import type { CatalogDeps } from "../deps.ts";
+import { showCheck, showInstance } from "../views.ts";
+import { argument, nodeMetaFilter, questionKey, tagFilter } from "./reads.ts";
+
+export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
+  const instances = (kind: "connect" | "service"): Ask =>
+    function askHealth({ query, rest }) {
+      const name = argument(rest, "service name");
+      const passing = passingOnly(query);
+      return {
+        key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
+        topics: [`${kind === "service" ? "health" : "health-connect"}/${name.toLowerCase()}`],
+        compute: () => {
+          const hasTags = tagFilter(query);
+          const isWanted = nodeMetaFilter(query);
+          const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
+          return found
+            .filter((record) => hasTags(record.value.Service.Tags))
+            .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)))
+            .map((record) => showInstance(state, record))
+            .filter((row) => !passing || row.Checks.every((check) => check.Status === "passing"));
+        },
+      };
+    };
+  const isOnNode = (query: URLSearchParams) => {
+    const isWanted = nodeMetaFilter(query);
+    return (check: { value: { Node: string } }): boolean => {
+      const node = state.node(check.value.Node);
+      return node !== undefined && isWanted(node.value);
+    };
+  };
+  return {
+    "/v1/health/service/": instances("service"),
+    "/v1/health/connect/": instances("connect"),
+    "/v1/health/ingress/": ({ query, rest }) => {
+      const name = argument(rest, "service name");
+      return { key: questionKey(`/v1/health/ingress/${name}`, query), topics: ["config-entries"], compute: () => [] };
+    },
+    "/v1/health/node/": ({ query, rest }) => {
+      const name = argument(rest, "node name");
+      return {
+        key: questionKey(`/v1/health/node/${name.toLowerCase()}`, query),
+        topics: [`checks/${name.toLowerCase()}`],
+        compute: () => state.checksOf(name).map(showCheck),
+      };
+    },
+    "/v1/health/checks/": ({ query, rest }) => {
+      const name = argument(rest, "service name");
+      return {
+        key: questionKey(`/v1/health/checks/${name.toLowerCase()}`, query),
+        topics: [`checks-of/${name.toLowerCase()}`],
+        compute: () =>
+          state
+            .checks()
+            .filter((c) => c.value.ServiceID !== "" && c.value.ServiceName.toLowerCase() === name.toLowerCase())
+            .filter(isOnNode(query))
+            .map(showCheck),
+      };
+    },
+    "/v1/health/state/": ({ query, rest }) => {
+      const wanted = argument(rest, "check state");
+      return {
+        key: questionKey(`/v1/health/state/${wanted}`, query),
+        topics: ["checks"],
+        compute: () =>
+          state
+            .checks()
+            .filter((c) => wanted === "any" || c.value.Status === wanted)
+            .filter(isOnNode(query))
+            .map(showCheck),
+      };
+    },
+  };
+}
+
+/** `?passing`, `?passing=true`, `?passing=false`; anything else is refused. */
+function passingOnly(query: URLSearchParams): boolean {
+  const value = query.get("passing");
+  if (value === null) return false;
+  if (value === "" || /^(?:1|t|true)$/i.test(value)) return true;
+  if (/^(?:0|f|false)$/i.test(value)) return false;
+  throw refusal(400, "Invalid value for ?passing");
+}
+
+export function healthTable(deps: CatalogDeps): ApiTable {
+  return Object.fromEntries(Object.entries(healthQuestions(deps)).map(([path, ask]) => [path, { GET: read(deps.state, ask) }]));
+}

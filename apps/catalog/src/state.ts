@@ -1,0 +1,158 @@
+/**
+ * The catalog's memory: the store's records plus the indexes that reads need, brought up to date with each commit, and the
+ * topics that the commit touches.
+ */
+import type { Change, Commit, Store, StoredRecord } from "@heddle/store";
+import { Answers } from "./answers.ts";
+import { CHECKS, KV, nodePrefix, NODES, SERVICES, serviceNameKey, type CheckRecord, type NodeRecord, type ServiceRecord } from "./records.ts";
+import { Topics, type Waiter } from "./topics.ts";
+
+export class CatalogState {
+  readonly store: Store;
+  readonly topics: Topics;
+  readonly answers: Answers;
+  /** Keys of the instances of a service, by its name in lower case. */
+  readonly #byName = new Map<string, Set<string>>();
+  /** Keys of the instances that speak Connect for a service: its proxies, and itself where native. */
+  readonly #byDestination = new Map<string, Set<string>>();
+
+  constructor(store: Store) {
+    this.store = store;
+    this.topics = new Topics(store.revision);
+    this.answers = new Answers(this.topics);
+    for (const record of store.list<ServiceRecord>(SERVICES)) this.#index(record);
+    store.subscribe((commit) => this.#apply(commit));
+  }
+
+  node(name: string): StoredRecord<NodeRecord> | undefined {
+    return this.store.get(NODES, name.toLowerCase());
+  }
+
+  nodes(): StoredRecord<NodeRecord>[] {
+    return this.store.list(NODES);
+  }
+
+  servicesOf(node: string): StoredRecord<ServiceRecord>[] {
+    return this.store.list(SERVICES, nodePrefix(node));
+  }
+
+  checksOf(node: string): StoredRecord<CheckRecord>[] {
+    return this.store.list(CHECKS, nodePrefix(node));
+  }
+
+  checks(): StoredRecord<CheckRecord>[] {
+    return this.store.list(CHECKS);
+  }
+
+  /** The instances of a service, in the order of their nodes and ids. */
+  instances(name: string): StoredRecord<ServiceRecord>[] {
+    return this.#records(this.#byName.get(serviceNameKey(name)));
+  }
+
+  /** The instances to dial for a service over Connect. */
+  connectInstances(name: string): StoredRecord<ServiceRecord>[] {
+    return this.#records(this.#byDestination.get(serviceNameKey(name)));
+  }
+
+  /** Every instance of every service. */
+  services(): StoredRecord<ServiceRecord>[] {
+    return this.store.list(SERVICES);
+  }
+
+  #records(keys: Set<string> | undefined): StoredRecord<ServiceRecord>[] {
+    if (!keys) return [];
+    const found = [...keys].map((key) => this.store.get<ServiceRecord>(SERVICES, key) as StoredRecord<ServiceRecord>);
+    return found.sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  #apply(commit: Commit): void {
+    const touched = new Set<string>();
+    const woken = new Set<Waiter>();
+    for (const change of commit.changes) {
+      if (change.table === SERVICES) {
+        if (change.before) this.#unindex(change.before as StoredRecord<ServiceRecord>);
+        if (change.after) this.#index(change.after as StoredRecord<ServiceRecord>);
+      }
+      if (change.table === KV) this.topics.touchKey(change.key, commit.revision, !change.after, woken);
+      else this.#topicsOf(change, touched);
+    }
+    for (const topic of touched) this.topics.touch(topic, commit.revision, woken);
+    // After the commit's own callers have gone on: a burst of commits wakes a waiter once.
+    if (woken.size > 0) setImmediate(() => woken.forEach((waiter) => waiter.wake()));
+  }
+
+  #topicsOf(change: Change, touched: Set<string>): void {
+    touched.add(change.table);
+    for (const record of [change.before, change.after]) {
+      if (!record) continue;
+      if (change.table === NODES) {
+        const node = record.value as NodeRecord;
+        touched.add(`node/${node.Node.toLowerCase()}`);
+        this.#touchInstances(node.Node, touched);
+      } else if (change.table === SERVICES) {
+        const { Node, Service } = record.value as ServiceRecord;
+        touched.add(`node/${Node.toLowerCase()}`);
+        touchService(Service, touched, "service");
+      } else if (change.table === CHECKS) this.#touchCheck(record.value as CheckRecord, touched);
+    }
+  }
+
+  // A check is not part of what /v1/catalog answers, so only the health topics of what it covers are touched.
+  #touchCheck(check: CheckRecord, touched: Set<string>): void {
+    touched.add(`checks/${check.Node.toLowerCase()}`);
+    if (check.ServiceID === "") {
+      for (const { value } of this.servicesOf(check.Node)) touchService(value.Service, touched, "health");
+      return;
+    }
+    touched.add(`checks-of/${serviceNameKey(check.ServiceName)}`);
+    const instance = this.store.get<ServiceRecord>(SERVICES, `${nodePrefix(check.Node)}${check.ServiceID}`);
+    if (instance) touchService(instance.value.Service, touched, "health");
+    else touched.add(`health/${serviceNameKey(check.ServiceName)}`);
+  }
+
+  #touchInstances(node: string, touched: Set<string>): void {
+    for (const { value } of this.servicesOf(node)) touchService(value.Service, touched, "service");
+  }
+
+  #index(record: StoredRecord<ServiceRecord>): void {
+    add(this.#byName, serviceNameKey(record.value.Service.Service), record.key);
+    const destination = destinationOf(record.value.Service);
+    if (destination !== undefined) add(this.#byDestination, destination, record.key);
+  }
+
+  #unindex(record: StoredRecord<ServiceRecord>): void {
+    remove(this.#byName, serviceNameKey(record.value.Service.Service), record.key);
+    const destination = destinationOf(record.value.Service);
+    if (destination !== undefined) remove(this.#byDestination, destination, record.key);
+  }
+}
+
+/** The service that an instance speaks Connect for, in lower case. */
+function destinationOf(service: ServiceRecord["Service"]): string | undefined {
+  if (service.Kind === "connect-proxy") return serviceNameKey(service.Proxy?.DestinationServiceName ?? "");
+  return service.Connect?.Native ? serviceNameKey(service.Service) : undefined;
+}
+
+// Topics: `service/x` for the instances of x, `connect/x` for those that speak Connect for it, and the same with their
+// checks: `health/x`, `health-connect/x`. What changes an instance changes its health answers too.
+function touchService(service: ServiceRecord["Service"], touched: Set<string>, what: "health" | "service"): void {
+  const name = serviceNameKey(service.Service);
+  const destination = destinationOf(service);
+  touched.add(`health/${name}`);
+  if (destination !== undefined) touched.add(`health-connect/${destination}`);
+  if (what === "health") return;
+  touched.add(`service/${name}`);
+  if (destination !== undefined) touched.add(`connect/${destination}`);
+}
+
+function add(index: Map<string, Set<string>>, name: string, key: string): void {
+  let keys = index.get(name);
+  if (!keys) index.set(name, (keys = new Set()));
+  keys.add(key);
+}
+
+function remove(index: Map<string, Set<string>>, name: string, key: string): void {
+  const keys = index.get(name);
+  keys?.delete(key);
+  if (keys?.size === 0) index.delete(name);
+}

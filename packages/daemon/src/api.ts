@@ -1,0 +1,135 @@
+/**
+ * The public API as a table: one row a path, one handler a method. The table answers what every row has in common (405 with
+ * `Allow`, OPTIONS, empty 404, redirects of unclean paths), as Go's mux under Consul does. A path that ends in "/" takes
+ * the rest of the path as its argument.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { HeddleError, InvalidArgumentError } from "./errors.ts";
+import { sendText } from "./http.ts";
+
+/** One request to a row of the table. */
+export interface ApiRequest {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly method: string;
+  /** The decoded path. */
+  readonly path: string;
+  /** What follows the row's path; empty for an exact row. */
+  readonly rest: string;
+  readonly query: URLSearchParams;
+}
+
+export type ApiHandler = (request: ApiRequest) => void | Promise<void>;
+export type ApiMethod = "DELETE" | "GET" | "POST" | "PUT";
+export type ApiTable = Record<string, Partial<Record<ApiMethod, ApiHandler>>>;
+
+export interface ApiTableOptions {
+  /** Runs before every handler: common query parameters, access. Throws to refuse. */
+  before?: (request: ApiRequest) => void;
+  onError: (error: unknown, request: ApiRequest) => void;
+}
+
+/** Turns a table into a request handler that returns false where no row has the path. */
+export function apiRouter(table: ApiTable, options: ApiTableOptions): (req: IncomingMessage, res: ServerResponse) => boolean {
+  const rows = new Map(Object.entries(table));
+  return function route(req, res) {
+    const url = req.url ?? "/";
+    const mark = url.indexOf("?");
+    const raw = mark < 0 ? url : url.slice(0, mark);
+    if (!raw.startsWith("/v1/") && !raw.startsWith("/v1//")) return false;
+    let path = raw;
+    if (raw.includes("%")) {
+      const decoded = decodePath(raw);
+      if (decoded === undefined) {
+        sendText(res, 400, "400 Bad Request");
+        return true;
+      }
+      path = decoded;
+    }
+    if (isUnclean(raw)) {
+      res.writeHead(301, { Location: encodeURI(clean(raw)) + (mark < 0 ? "" : url.slice(mark)), "Content-Type": "text/html; charset=utf-8" }).end();
+      return true;
+    }
+    const found = findRow(rows, path);
+    if (!found) return false;
+    const method = req.method ?? "GET";
+    const handler = found.row[method as ApiMethod];
+    if (!handler) {
+      const allowed = ["OPTIONS", ...Object.keys(found.row)].toSorted().join(",");
+      res.setHeader("Allow", allowed);
+      if (method === "OPTIONS") res.writeHead(200, { "Content-Length": 0 }).end();
+      else sendText(res, 405, `method ${method} not allowed`);
+      return true;
+    }
+    const request: ApiRequest = { req, res, method, path, rest: found.rest, query: new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1)) };
+    try {
+      options.before?.(request);
+      const done = handler(request);
+      if (done) done.catch((error: unknown) => options.onError(error, request));
+    } catch (error) {
+      options.onError(error, request);
+    }
+    return true;
+  };
+}
+
+/** The rest of a path after its row, split at slashes. */
+export function pathParts(rest: string, names: string[]): string[] {
+  const parts = rest.split("/");
+  if (parts.length < names.length || parts.some((p, i) => p === "" && i < names.length)) {
+    throw new InvalidArgumentError(`Missing ${names[parts.findIndex((p) => p === "")] ?? names.at(-1)}`);
+  }
+  return parts;
+}
+
+function findRow(rows: Map<string, ApiTable[string]>, path: string): { row: ApiTable[string]; rest: string } | undefined {
+  const exact = rows.get(path);
+  if (exact) return { row: exact, rest: "" };
+  for (let i = path.lastIndexOf("/"); i > 2; i = path.lastIndexOf("/", i - 1)) {
+    const row = rows.get(path.slice(0, i + 1));
+    if (row) return { row, rest: path.slice(i + 1) };
+  }
+  return undefined;
+}
+
+function decodePath(raw: string): string | undefined {
+  try {
+    return decodeURIComponent(raw);
+  } catch {
+    return undefined;
+  }
+}
+
+const isUnclean = (path: string): boolean => path.includes("//") || path.includes("/./") || path.includes("/../") || path.endsWith("/..") || path.endsWith("/.");
+
+function clean(path: string): string {
+  const out: string[] = [];
+  for (const part of path.split("/")) {
+    if (part === "" || part === ".") continue;
+    if (part === "..") out.pop();
+    else out.push(part);
+  }
+  return `/${out.join("/")}${path.endsWith("/") ? "/" : ""}`;
+}
+
+/** Answers JSON, indented where the request asks for `pretty`. */
+export function reply({ res, query }: Pick<ApiRequest, "res" | "query">, value: unknown, headers: Record<string, string | number> = {}): void {
+  const bytes = encodeJson(value, query.has("pretty"));
+  res.writeHead(200, { "Content-Type": "application/json", "Content-Length": bytes.length, "Vary": "Accept-Encoding", ...headers });
+  res.end(bytes);
+}
+
+/** JSON bytes as Consul writes them: `pretty` means four spaces and a last line feed. */
+export function encodeJson(value: unknown, pretty: boolean): Buffer {
+  return Buffer.from(pretty ? `${JSON.stringify(value, undefined, 4)}\n` : JSON.stringify(value));
+}
+
+/** Answers 200 with no body, as Consul does for agent writes. */
+export function replyEmpty({ res }: Pick<ApiRequest, "res">): void {
+  res.writeHead(200, { "Content-Length": 0, "Vary": "Accept-Encoding" }).end();
+}
+
+/** A status and text that Consul answers for a request it does not accept. */
+export function refusal(status: number, text: string, cause?: unknown): HeddleError {
+  return new HeddleError(status === 404 ? "not_found" : status < 500 ? "invalid_argument" : "internal", text, { status, cause });
+}
