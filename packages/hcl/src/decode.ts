@@ -5,6 +5,7 @@
  */
 import { parseDuration } from "@heddle/daemon";
 import type { Path } from "./document.ts";
+import { nearest } from "./nearest.ts";
 
 export interface Problem {
   kind: "invalid_value" | "unknown_key" | "wrong_type";
@@ -54,8 +55,8 @@ export const fields = {
     ...extra,
   }),
   number: (extra: Extra<number> = {}): Field<number> => ({ type: "number", want: "a number", ...extra }),
-  /** Go duration text, or whole nanoseconds where Consul takes them too; decodes to milliseconds. */
-  duration: (extra: Extra<number> & { nanoseconds?: boolean } = {}): Field<number> => ({
+  /** Go duration text, in a request also nanoseconds; decodes to milliseconds. */
+  duration: (extra: Extra<number> = {}): Field<number> => ({
     type: "duration",
     want: "a duration such as '10s' or '1h30m'",
     ...extra,
@@ -96,7 +97,7 @@ export const fields = {
 export interface DecodeOptions {
   /** A block may stand where a list is wanted: HCL cannot tell one block from a list of one. */
   blocks?: boolean;
-  /** Keys as a request body spells them. */
+  /** A request body: some keys have fewer spellings there, and a duration may be a number of nanoseconds. */
   isRequest?: boolean;
 }
 
@@ -156,7 +157,7 @@ class Decoder {
   }
 
   #duration(field: AnyField, value: unknown, path: Path): number | undefined {
-    if (typeof value === "number" && (field as { nanoseconds?: boolean }).nanoseconds) return Math.round(value) / 1e6;
+    if (typeof value === "number" && this.#options.isRequest) return Math.round(value) / 1e6;
     if (typeof value !== "string") return this.#wrong(field, value, path);
     try {
       return parseDuration(value);
@@ -211,7 +212,8 @@ class Decoder {
 const memberTables = new WeakMap<() => unknown, Record<string, AnyField>>();
 const indexes = new WeakMap<() => unknown, Map<string, string>>();
 
-function members(field: AnyField): Record<string, AnyField> {
+/** The members of an object field by canonical name. */
+export function members(field: AnyField): Record<string, AnyField> {
   const make = field.fields as () => Record<string, AnyField>;
   let table = memberTables.get(make);
   if (!table) memberTables.set(make, (table = make()));
@@ -227,6 +229,36 @@ function indexOf(field: AnyField): Map<string, string> {
     for (const key of [name.toLowerCase(), toSnake(name), ...(member.aliases ?? [])]) index.set(key, name);
   indexes.set(make, index);
   return index;
+}
+
+const SECRET = /(?:^|_)(?:encrypt|key|master|password|secret|tokens?|agent_recovery|initial_management)$/i;
+
+/** A problem as a file's reader shows it: "ports.http: invalid value "x": want …". A value that may be a secret is left out. */
+export function describeProblem(problem: Problem): string {
+  const parent = formatPath(problem.path.slice(0, -1));
+  if (problem.kind === "unknown_key") {
+    const known = problem.known ?? [];
+    const meant = nearest(String(problem.found), known);
+    const hint = meant
+      ? `did you mean '${meant}'?`
+      : known.length <= 40
+        ? `known here are ${known.join(", ")}`
+        : "see the documentation of the configuration file";
+    return `unknown key '${String(problem.found)}'${parent && ` in ${parent}`}: ${hint}`;
+  }
+  const isSecret = problem.path.some((key) => typeof key === "string" && SECRET.test(key));
+  const shown = isSecret ? "" : ` ${formatValue(problem.found)}`;
+  return `${formatPath(problem.path) || "this"}: invalid value${shown}: want ${problem.want}`;
+}
+
+/** ["services", 0, "port"] → "services[0].port". */
+export function formatPath(path: Path): string {
+  return path.map((key, i) => (typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${key}`)).join("");
+}
+
+function formatValue(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
 /** The keys of an object field as files spell them. */

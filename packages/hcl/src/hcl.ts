@@ -155,8 +155,8 @@ class HclParser {
 
   #unexpected(want: string): Error {
     const { kind, text, offset } = this.#token;
-    const found =
-      kind === "end" ? "the end of the file" : text.length === 1 ? quoted(text) : `${kind} '${text.slice(0, 64)}'`;
+    if (kind === "end") return this.#positions.error(offset, `the file ends too early: want ${want}`);
+    const found = text.length === 1 ? quoted(text) : `${kind} '${text.slice(0, 64)}'`;
     return this.#positions.error(offset, `unexpected ${found}: want ${want}`);
   }
 }

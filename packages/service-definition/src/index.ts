@@ -1,9 +1,18 @@
-export { checkType, parseCheckDefinition } from "./check.ts";
+export {
+  checkType,
+  MIN_DEREGISTER_MS,
+  MIN_INTERVAL_MS,
+  parseCheckDefinition,
+  readCheck,
+  validateCheck,
+} from "./check.ts";
 export { contentHash, toAgentService, toHealthCheck, toNodeService } from "./convert.ts";
 export { jsonSchema } from "./json-schema.ts";
-export { parseServiceDefinition, validateMeta, validateNodeService } from "./service.ts";
+export { multiError, Reader } from "./reader.ts";
+export { parseServiceDefinition, readService } from "./service.ts";
 export { expandSidecar, sidecarId } from "./sidecar.ts";
-export type { ParseOptions } from "./api.ts";
+export { hasProxy, isAnyAddress, validateMeta, validateNodeService, validateWeights } from "./validate.ts";
+export type { Finding, ParseOptions } from "./reader.ts";
 export type {
   AgentService,
   CheckDefinition,
