@@ -94,6 +94,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   });
   server.on("tlsClientError", (error: Error, socket: Socket) => {
     log.warn("refused a TLS client", { peer: socket.remoteAddress, reason: describeError(error) });
+    socket.destroy(); // Node leaves a handshake that timed out open
   });
   server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on("error", () => socket.destroy());

@@ -1,6 +1,5 @@
 /** Certification paths, verified anew outside a handshake (RFC 5280 §6.1): on a timer, after a rotation, before a switch. */
 import { X509Certificate } from "node:crypto";
-import { IdentityError } from "@heddle/spiffe";
 import { readCertificate, type CertificateFacts } from "./certificate.ts";
 import { KEY_USAGE } from "./extensions.ts";
 import { certificatesToDer } from "./pem.ts";
@@ -41,65 +40,55 @@ export function verifyChain(
         reason: `${intermediates.length} intermediates presented, at most ${MAX_INTERMEDIATES} are looked at`,
       };
     const start = readLink(leaf);
-    checkDates(start, at, "certificate");
-    return climb(start, intermediates.map(readLink), roots.roots, at, 1);
+    const problem = dateProblem(start, at, "certificate");
+    if (problem !== undefined) return { ok: false, reason: problem };
+    return climb(start, intermediates.map(readLink), roots.roots, at);
   } catch (error) {
     return { ok: false, reason: (error as Error).message };
   }
 }
 
-function climb(from: Link, intermediates: Link[], roots: readonly Link[], at: number, length: number): ChainCheck {
-  if (length >= MAX_CHAIN_LENGTH) return { ok: false, reason: `its chain is longer than ${MAX_CHAIN_LENGTH}` };
+/** Breadth first, each intermediate once: a peer cannot make the search longer than its list. */
+function climb(leaf: Link, intermediates: Link[], roots: readonly Link[], at: number): ChainCheck {
   let reason = "no root or intermediate that we know signed it";
-  for (const [candidates, isRoot] of [
-    [roots, true],
-    [intermediates, false],
-  ] as const) {
-    for (const issuer of candidates) {
-      if (!issuer.facts.subject.equals(from.facts.issuer) || issuer === from) continue;
-      // A root of the same name with another key is a wrong root, not an error.
-      if (!from.x509.verify(issuer.x509.publicKey)) {
-        reason = "its signature is not that of the root it names";
-        continue;
+  let level = [leaf];
+  const unused = new Set(intermediates);
+  for (let length = 1; level.length > 0; length++) {
+    if (length >= MAX_CHAIN_LENGTH) return { ok: false, reason: `its chain is longer than ${MAX_CHAIN_LENGTH}` };
+    const above: Link[] = [];
+    for (const from of level) {
+      for (const issuer of [...roots, ...unused]) {
+        if (!issuer.facts.subject.equals(from.facts.issuer)) continue;
+        const problem = issuerProblem(issuer, from, at, length);
+        if (problem !== undefined) {
+          reason = problem;
+          continue;
+        }
+        if (!unused.delete(issuer)) return { ok: true };
+        above.push(issuer);
       }
-      try {
-        checkIssuer(issuer, at, length);
-      } catch (error) {
-        reason = (error as Error).message;
-        continue;
-      }
-      if (isRoot) return { ok: true };
-      const above = climb(
-        issuer,
-        intermediates.filter((i) => i !== issuer),
-        roots,
-        at,
-        length + 1,
-      );
-      if (above.ok) return above;
-      reason = above.reason;
     }
+    level = above;
   }
   return { ok: false, reason };
 }
 
-function checkIssuer(issuer: Link, at: number, length: number): void {
+function issuerProblem(issuer: Link, from: Link, at: number, length: number): string | undefined {
   const { ca, keyUsage, pathLength } = issuer.facts;
-  if (!ca) throw new IdentityError("its issuer is not a CA");
-  if (keyUsage !== undefined && !(keyUsage & KEY_USAGE.keyCertSign))
-    throw new IdentityError("its issuer may not sign certificates");
-  if (pathLength !== undefined && length - 1 > pathLength)
-    throw new IdentityError("its chain is longer than its issuer allows");
-  checkDates(issuer, at, "issuer");
+  // A root of the same name with another key is a wrong root.
+  if (!from.x509.verify(issuer.x509.publicKey)) return "its signature is not that of the issuer it names";
+  if (!ca) return "its issuer is not a CA";
+  if (keyUsage !== undefined && !(keyUsage & KEY_USAGE.keyCertSign)) return "its issuer may not sign certificates";
+  if (pathLength !== undefined && length - 1 > pathLength) return "its chain is longer than its issuer allows";
+  return dateProblem(issuer, at, "issuer");
 }
 
-function checkDates({ facts }: Link, at: number, what: string): void {
-  if (at > facts.notAfter) throw new IdentityError(`the ${what} expired at ${new Date(facts.notAfter).toISOString()}`);
-  if (at < facts.notBefore)
-    throw new IdentityError(`the ${what} is not valid before ${new Date(facts.notBefore).toISOString()}`);
+function dateProblem({ facts }: Link, at: number, what: string): string | undefined {
+  if (at > facts.notAfter) return `the ${what} expired at ${new Date(facts.notAfter).toISOString()}`;
+  if (at < facts.notBefore) return `the ${what} is not valid before ${new Date(facts.notBefore).toISOString()}`;
+  return undefined;
 }
 
 function readLink(bytes: Buffer): Link {
-  const facts = readCertificate(bytes);
-  return { x509: new X509Certificate(bytes), facts };
+  return { x509: new X509Certificate(bytes), facts: readCertificate(bytes) };
 }

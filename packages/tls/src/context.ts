@@ -12,6 +12,7 @@ import {
   type SecureContextOptions,
   type Server,
   type TlsOptions,
+  type TLSSocket,
 } from "node:tls";
 import { IdentityError } from "@heddle/spiffe";
 import { checkPeerCertificate } from "./peer.ts";
@@ -63,6 +64,20 @@ export function meshServerOptions(identity: TlsIdentity, options: MeshTlsOptions
     handshakeTimeout: options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS,
     ...(options.multiplex && { ALPNCallback: selectProtocol }),
   };
+}
+
+/**
+ * Ends connections whose handshake failed or took too long, and tells who and why. Node ends the former by itself, but a
+ * handshake that timed out stays open until somebody destroys its socket.
+ */
+export function endFailedHandshakes(
+  server: Server,
+  onFailure: (error: Error, socket: TLSSocket) => void = () => {},
+): void {
+  server.on("tlsClientError", (error, socket) => {
+    onFailure(error, socket);
+    socket.destroy();
+  });
 }
 
 /** Gives a listener another certificate or other roots; connections that are open go on. */

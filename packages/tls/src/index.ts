@@ -3,6 +3,7 @@ export { createTrustBundle, MAX_CHAIN_LENGTH, verifyChain } from "./chain.ts";
 export {
   createMeshClient,
   DEFAULT_HANDSHAKE_TIMEOUT_MS,
+  endFailedHandshakes,
   internalClientOptions,
   internalServerOptions,
   MESH_ALPN,

@@ -42,8 +42,14 @@ export async function createRootCertificate(options: RootOptions): Promise<KeyAn
     const value = new asn1js.PrintableString({ value: commonName });
     name.typesAndValues.push(new pkijs.AttributeTypeAndValue({ type: OID.commonName, value }));
   }
-  certificate.notBefore.value = wholeSeconds(now - CLOCK_SKEW_MS);
-  certificate.notAfter.value = wholeSeconds(now - CLOCK_SKEW_MS + (options.validityMs ?? DEFAULT_ROOT_VALIDITY_MS));
+  const from = Math.floor((now - CLOCK_SKEW_MS) / 1000) * 1000;
+  // RFC 5280 §4.1.2.5: UTCTime through 2049, GeneralizedTime from then on.
+  const dated = (ms: number) => {
+    const { UTCTime, GeneralizedTime } = pkijs.TimeType;
+    return new pkijs.Time({ type: ms < Date.UTC(2050, 0) ? UTCTime : GeneralizedTime, value: new Date(ms) });
+  };
+  certificate.notBefore = dated(from);
+  certificate.notAfter = dated(from + (options.validityMs ?? DEFAULT_ROOT_VALIDITY_MS));
   certificate.subjectPublicKeyInfo = pkijs.PublicKeyInfo.fromBER(arrayBuffer(spki));
   certificate.extensions = signerExtensions(`spiffe://${trustDomain}`, id, id).map(
     (e) => new pkijs.Extension({ extnID: e.oid, critical: e.critical, extnValue: arrayBuffer(e.value) }),
@@ -77,10 +83,6 @@ function rootSerial(): Buffer {
   serial[8] = 0;
   serial[9] = (serial[9] as number) & 0x1f;
   return serial;
-}
-
-function wholeSeconds(ms: number): Date {
-  return new Date(Math.floor(ms / 1000) * 1000);
 }
 
 function arrayBuffer(bytes: Uint8Array): ArrayBuffer {
