@@ -1,4 +1,4 @@
-export { createCatalog, publicApi } from "./catalog.ts";
+export { createCatalog } from "./catalog.ts";
 export { CATALOG_OPTIONS, DEFAULT_KV_MAX_VALUE_SIZE, DEFAULT_SESSION_TTL_MIN_MS, loadConfig } from "./config.ts";
 export { main } from "./main.ts";
 export { registerCatalogMetrics } from "./metrics.ts";

@@ -6,6 +6,7 @@ import {
   loadInternalIdentity,
   type Logger,
   opsRoutes,
+  publicApi,
   requireRole,
   requireTlsOffLoopback,
   type Running,
@@ -14,7 +15,7 @@ import {
 } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
 import express from "express";
-import { createCatalog, publicApi } from "./catalog.ts";
+import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
 

@@ -2,7 +2,7 @@ export { createApiClient } from "./client.ts";
 export { ApiError } from "./errors.ts";
 export { apiOptions, DEFAULT_ADDRESS, toApiClientOptions } from "./options.ts";
 export { createStreamClient } from "./stream.ts";
-export { parseAddress } from "./transport.ts";
+export { parseAddress, tlsOptions } from "./transport.ts";
 export type { ApiClient, ApiClientOptions, ApiResponse, Query, RequestOptions } from "./client.ts";
 export type { ApiOptionValues, OptionSources } from "./options.ts";
 export type { StreamAnswer, StreamClient, StreamClientOptions, StreamHandlers } from "./stream.ts";

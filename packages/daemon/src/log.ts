@@ -12,6 +12,8 @@ export interface Logger {
   warn(sentence: string, fields?: Fields): void;
   error(sentence: string, fields?: Fields): void;
   child(component: string): Logger;
+  /** True when debug entries go anywhere: spares building them. */
+  isDebug(): boolean;
 }
 
 export interface LogEntry {
@@ -90,6 +92,7 @@ export function createLogHub(options: LogOptions = {}): LogHub {
     warn: (s, f = {}) => emit(component, "warn", s, f),
     error: (s, f = {}) => emit(component, "error", s, f),
     child: (name) => make(component ? `${component}.${name}` : name),
+    isDebug: () => RANK[level] <= RANK.debug || [...taps.values()].some((l) => RANK[l] <= RANK.debug),
   });
   return {
     log: make(""),

@@ -1,0 +1,99 @@
+/**
+ * On a node without servers: requests that the agent does not answer itself go on to a server, over kept connections. A
+ * read whose server is away is asked of the next one.
+ */
+import { type Agent, type IncomingMessage, request as httpRequest, type RequestOptions, type ServerResponse } from "node:http";
+import { Agent as TlsAgent, request as httpsRequest } from "node:https";
+import { Agent as PlainAgent } from "node:http";
+import type { Socket } from "node:net";
+import type { ConnectionOptions } from "node:tls";
+import { describeError, type Logger, sendText } from "@heddle/daemon";
+
+const FORWARD_TIMEOUT_MS = 11 * 60_000; // past the longest blocking query
+const HOP_HEADERS = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer"]);
+
+export interface ForwardOptions {
+  /** The servers' addresses; the first that answers is kept. */
+  targets: () => string[];
+  tls?: ConnectionOptions | undefined;
+  log: Logger;
+}
+
+export interface Forwarder {
+  handle(req: IncomingMessage, res: ServerResponse): void;
+  /** Passes a WebSocket on. */
+  upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void;
+  close(): void;
+}
+
+export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarder {
+  const agents = { http: new PlainAgent({ keepAlive: true }), https: new TlsAgent({ keepAlive: true, ...tls }) };
+  const optionsFor = (target: string, req: IncomingMessage): { options: RequestOptions; isTls: boolean } => {
+    const url = new URL(target);
+    const isTls = url.protocol === "https:";
+    const headers = Object.fromEntries(Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host"));
+    return {
+      isTls,
+      options: {
+        host: url.hostname.replace(/^\[|\]$/g, ""),
+        port: url.port,
+        method: req.method,
+        path: req.url,
+        headers,
+        agent: (isTls ? agents.https : agents.http) as Agent,
+        timeout: FORWARD_TIMEOUT_MS,
+      },
+    };
+  };
+  const attempt = (list: string[], req: IncomingMessage, res: ServerResponse) => {
+    const [target, ...others] = list;
+    if (target === undefined) return sendText(res, 500, "No known Consul servers");
+    const { options, isTls } = optionsFor(target, req);
+    const upstream = (isTls ? httpsRequest : httpRequest)(options, (answer) => {
+      const headers = Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !HOP_HEADERS.has(name)));
+      res.writeHead(answer.statusCode ?? 502, headers);
+      answer.on("error", () => res.destroy());
+      answer.pipe(res);
+    });
+    upstream.on("error", (error) => {
+      if (res.headersSent || res.destroyed) return void res.destroy();
+      const canRetry = req.method === "GET" && others.length > 0;
+      log.warn(canRetry ? "a server does not answer, asking the next" : "no server answers", { server: target, path: req.url?.split("?")[0], error: describeError(error) });
+      if (canRetry) attempt(others, req, res);
+      else sendText(res, 500, `rpc error: cannot reach a server at ${target}: ${describeError(error)}`);
+    });
+    upstream.on("timeout", () => upstream.destroy(new Error("timed out")));
+    res.once("close", () => {
+      if (!res.writableFinished) upstream.destroy();
+    });
+    req.pipe(upstream);
+  };
+  return {
+    handle: (req, res) => attempt(targets(), req, res),
+    upgrade(req, socket, head) {
+      const target = targets()[0];
+      if (target === undefined) return void socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n");
+      const { options, isTls } = optionsFor(target, req);
+      const upstream = (isTls ? httpsRequest : httpRequest)({ ...options, agent: false, ...(isTls && tls), headers: { ...options.headers, Connection: "Upgrade", Upgrade: "websocket" } });
+      upstream.on("upgrade", (answer, peer, peerHead) => {
+        const lines = [`HTTP/1.1 101 Switching Protocols`, ...Object.entries(answer.headers).map(([k, v]) => `${k}: ${String(v)}`)];
+        socket.write(`${lines.join("\r\n")}\r\n\r\n`);
+        if (peerHead.length > 0) socket.write(peerHead);
+        if (head.length > 0) peer.write(head);
+        peer.on("error", () => socket.destroy());
+        socket.on("error", () => peer.destroy());
+        peer.pipe(socket).pipe(peer);
+      });
+      upstream.on("response", (answer) => socket.end(`HTTP/1.1 ${answer.statusCode ?? 502} ${answer.statusMessage ?? ""}\r\nConnection: close\r\n\r\n`));
+      upstream.on("error", (error) => {
+        log.warn("cannot pass a stream on", { server: target, error: describeError(error) });
+        socket.destroy();
+      });
+      upstream.end();
+    },
+    close() {
+      agents.http.destroy();
+      agents.https.destroy();
+    },
+  };
+}

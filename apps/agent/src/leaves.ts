@@ -1,0 +1,176 @@
+/**
+ * Certificates for this node's services: the agent makes the key, asks the CA to sign, keeps the leaf and renews it at a
+ * random point between 60 % and 90 % of its life, or at once when the active root changes.
+ */
+import type { ApiClient } from "@heddle/api-client";
+import { backoffMs, type Clock, describeError, InvalidArgumentError, type Logger, type Timer } from "@heddle/daemon";
+import { serviceSpiffeId } from "@heddle/spiffe";
+import { createCsr, generateKey, keyToPem } from "@heddle/tls";
+import { Watched } from "./watched.ts";
+
+const RENEW_FROM = 0.6;
+const RENEW_TO = 0.9;
+const RETRY_BASE_MS = 500;
+const RETRY_MAX_MS = 30_000;
+const MAX_LEAVES = 10_000; // a node's services and those that its proxies speak for
+const IDLE_MS = 6 * 60 * 60_000; // a leaf that nobody asked for is not renewed for ever
+
+/** The JSON of /v1/agent/connect/ca/leaf/:service. */
+export interface Leaf {
+  SerialNumber: string;
+  CertPEM: string;
+  PrivateKeyPEM: string;
+  Service: string;
+  ServiceURI: string;
+  ValidAfter: string;
+  ValidBefore: string;
+  CreateIndex: number;
+  ModifyIndex: number;
+}
+
+/** The JSON of /v1/connect/ca/roots. */
+export interface Roots {
+  ActiveRootID: string;
+  TrustDomain: string;
+  Roots: { ID: string; Name: string; RootCert: string; IntermediateCerts: string[] | null; Active: boolean }[];
+}
+
+interface SignReply {
+  certPem: string;
+  chainPem?: string[];
+  serial: string;
+  notBefore: string;
+  notAfter: string;
+}
+
+export interface LeavesOptions {
+  ca: ApiClient;
+  roots: Watched<Roots>;
+  datacenter: string;
+  clock: Clock;
+  log: Logger;
+}
+
+interface Entry {
+  leaf: Watched<Leaf>;
+  rootId: string;
+  renewal?: Timer;
+  signing?: Promise<void>;
+  askedAt: number;
+  attempt: number;
+}
+
+export class Leaves {
+  readonly #options: LeavesOptions;
+  readonly #entries = new Map<string, Entry>();
+  #index = 0;
+
+  constructor(options: LeavesOptions) {
+    this.#options = options;
+  }
+
+  /** The leaf of a service: signed on first use. Throws what the CA refuses, UnavailableError where it is away. */
+  async get(service: string): Promise<Watched<Leaf>> {
+    let entry = this.#entries.get(service);
+    if (!entry) {
+      if (this.#entries.size >= MAX_LEAVES) this.#dropIdle();
+      if (this.#entries.size >= MAX_LEAVES) throw new InvalidArgumentError(`too many leaves on one node: the limit is ${MAX_LEAVES}`);
+      entry = { leaf: new Watched(), rootId: "", askedAt: 0, attempt: 0 };
+      this.#entries.set(service, entry);
+    }
+    entry.askedAt = this.#options.clock.now();
+    if (entry.leaf.value === undefined || this.#isExpired(entry.leaf.value)) {
+      try {
+        await this.#sign(service, entry);
+      } catch (error) {
+        if (entry.leaf.value === undefined) this.#entries.delete(service);
+        throw error;
+      }
+    }
+    return entry.leaf;
+  }
+
+  /** Signs every leaf anew that the active root has not signed. */
+  async rootsChanged(): Promise<void> {
+    const active = this.#options.roots.value?.ActiveRootID;
+    for (const [service, entry] of this.#entries) if (entry.leaf.value && entry.rootId !== active) await this.#renew(service, entry);
+  }
+
+  close(): void {
+    for (const { renewal } of this.#entries.values()) renewal?.cancel();
+  }
+
+  /** Concurrent askers share one signature. */
+  #sign(service: string, entry: Entry): Promise<void> {
+    entry.signing ??= this.#signNow(service, entry).finally(() => delete entry.signing);
+    return entry.signing;
+  }
+
+  async #signNow(service: string, entry: Entry): Promise<void> {
+    const { ca, roots, datacenter, clock, log } = this.#options;
+    if (roots.value === undefined) await roots.changed(0, 5_000);
+    const trusted = roots.value;
+    if (trusted === undefined) throw new Error("the CA has not answered yet");
+    const key = generateKey();
+    const uri = serviceSpiffeId({ trustDomain: trusted.TrustDomain, namespace: "default", datacenter, service });
+    const csr = createCsr({ key, spiffeId: uri });
+    const { body } = await ca.post<SignReply>("/internal/v1/ca/sign", { body: { csr, service } });
+    this.#index = Math.max(this.#index + 1, Math.floor(clock.now() / 1000));
+    entry.rootId = trusted.ActiveRootID;
+    entry.attempt = 0;
+    entry.leaf.set(
+      {
+        SerialNumber: body.serial,
+        CertPEM: body.certPem + (body.chainPem ?? []).join(""),
+        PrivateKeyPEM: keyToPem(key),
+        Service: service,
+        ServiceURI: uri,
+        ValidAfter: body.notBefore,
+        ValidBefore: body.notAfter,
+        CreateIndex: entry.leaf.value?.CreateIndex ?? this.#index,
+        ModifyIndex: this.#index,
+      },
+      this.#index,
+    );
+    log.debug("leaf signed", { service, serial: body.serial, valid_before: body.notAfter });
+    this.#arm(service, entry);
+  }
+
+  #arm(service: string, entry: Entry): void {
+    const { clock } = this.#options;
+    const { ValidAfter, ValidBefore } = entry.leaf.value as Leaf;
+    const from = Date.parse(ValidAfter);
+    const life = Date.parse(ValidBefore) - from;
+    const at = from + life * (RENEW_FROM + Math.random() * (RENEW_TO - RENEW_FROM));
+    entry.renewal?.cancel();
+    entry.renewal = clock.after(Math.max(0, at - clock.now()), () => void this.#renew(service, entry));
+  }
+
+  async #renew(service: string, entry: Entry): Promise<void> {
+    const { clock, log } = this.#options;
+    if (clock.now() - entry.askedAt > IDLE_MS && this.#isExpired(entry.leaf.value as Leaf)) {
+      this.#entries.delete(service);
+      return;
+    }
+    try {
+      await this.#sign(service, entry);
+    } catch (error) {
+      const retryMs = backoffMs(entry.attempt++, RETRY_BASE_MS, RETRY_MAX_MS);
+      log.warn("cannot renew a leaf, trying again", { service, valid_before: entry.leaf.value?.ValidBefore, error: describeError(error) });
+      entry.renewal?.cancel();
+      entry.renewal = clock.after(retryMs, () => void this.#renew(service, entry));
+    }
+  }
+
+  #isExpired(leaf: Leaf): boolean {
+    return Date.parse(leaf.ValidBefore) <= this.#options.clock.now();
+  }
+
+  #dropIdle(): void {
+    for (const [service, entry] of this.#entries) {
+      if (this.#options.clock.now() - entry.askedAt < IDLE_MS) continue;
+      entry.renewal?.cancel();
+      this.#entries.delete(service);
+    }
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * What is registered with this agent: services, their sidecars and checks. It is the truth for this node; the catalog is
+ * brought to agree with it. Definitions are kept in the store, statuses in memory (a TTL's in the store too).
+ */
+import type { Clock, Logger } from "@heddle/daemon";
+import { refusal } from "@heddle/daemon";
+import {
+  type CheckDefinition,
+  type CheckStatus,
+  type HealthCheck,
+  type NodeService,
+  type ServiceDefinition,
+  toHealthCheck,
+  toNodeService,
+} from "@heddle/service-definition";
+import type { Store, StoredRecord, Write } from "@heddle/store";
+
+const SERVICES = "services";
+const CHECKS = "checks";
+const TTL_STATES = "ttl-states";
+
+/** Who gave a definition: a reload takes away only what files gave. */
+export type Source = "api" | "file";
+
+export interface LocalService {
+  definition: ServiceDefinition;
+  source: Source;
+  /** The service whose `sidecar_service` made this one. */
+  sidecarOf?: string;
+}
+
+export interface LocalCheck {
+  definition: CheckDefinition;
+  source: Source;
+}
+
+/** A TTL check's last word. */
+export interface TtlState {
+  status: CheckStatus;
+  output: string;
+  /** Milliseconds since the epoch. */
+  at: number;
+}
+
+export interface CheckState {
+  status: CheckStatus;
+  output: string;
+}
+
+export type LocalChange = { kind: "check"; id: string; what: "definition" | "output" | "removed" | "status" } | { kind: "service"; id: string; what: "changed" | "removed" };
+
+export interface LocalStateOptions {
+  store: Store;
+  nodeName: string;
+  clock: Clock;
+  log: Logger;
+}
+
+export class LocalState {
+  readonly #store: Store;
+  readonly #options: LocalStateOptions;
+  readonly #states = new Map<string, CheckState>();
+  readonly #listeners = new Set<(changes: LocalChange[]) => void>();
+
+  constructor(options: LocalStateOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    for (const { key, value } of this.#store.list<LocalCheck>(CHECKS)) this.#states.set(key, this.#initialState(value.definition));
+  }
+
+  onChange(listener: (changes: LocalChange[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  service(id: string): LocalService | undefined {
+    return this.#store.get<LocalService>(SERVICES, id)?.value;
+  }
+
+  services(): LocalService[] {
+    return this.#store.list<LocalService>(SERVICES).map((r) => r.value);
+  }
+
+  check(id: string): LocalCheck | undefined {
+    return this.#store.get<LocalCheck>(CHECKS, id)?.value;
+  }
+
+  checks(): LocalCheck[] {
+    return this.#store.list<LocalCheck>(CHECKS).map((r) => r.value);
+  }
+
+  checksOf(serviceId: string): LocalCheck[] {
+    return this.checks().filter((c) => c.definition.ServiceID === serviceId);
+  }
+
+  checkState(id: string): CheckState {
+    return this.#states.get(id) ?? { status: "critical", output: "" };
+  }
+
+  ttlState(id: string): TtlState | undefined {
+    return this.#store.get<TtlState>(TTL_STATES, id)?.value;
+  }
+
+  /** The service as the catalog is to hold it. */
+  nodeService(id: string): NodeService | undefined {
+    const found = this.service(id);
+    return found && toNodeService(found.definition);
+  }
+
+  /** The check as the catalog is to hold it and as the API shows it, with its status now. */
+  healthCheck(id: string): HealthCheck | undefined {
+    const found = this.check(id);
+    if (!found) return undefined;
+    const { status, output } = this.checkState(id);
+    const service = this.service(found.definition.ServiceID)?.definition;
+    return { ...toHealthCheck(this.#options.nodeName, found.definition, service), Status: status, Output: output };
+  }
+
+  /** The status of a service or, with "", of the node: the worst of the checks that count for it. */
+  aggregate(serviceId: string): CheckStatus {
+    const counted = this.checks().filter((c) => c.definition.ServiceID === "" || c.definition.ServiceID === serviceId);
+    const statuses = counted.map((c) => this.checkState(c.definition.CheckID).status);
+    return statuses.includes("critical") ? "critical" : statuses.includes("warning") ? "warning" : "passing";
+  }
+
+  /**
+   * Stores services with their checks in one step. Checks that a service had and that are not given stay, unless
+   * `replaceChecks`; a sidecar that its service no longer asks for goes.
+   */
+  async addServices(added: LocalService[], { replaceChecks = false } = {}): Promise<void> {
+    const changes: LocalChange[] = [];
+    await this.#store.run((view) => {
+      changes.length = 0;
+      const writes: Write[] = [];
+      for (const local of added) {
+        const id = local.definition.ID;
+        if (!isEqual(view.get(SERVICES, id)?.value, local)) {
+          writes.push({ table: SERVICES, key: id, value: local });
+          changes.push({ kind: "service", id, what: "changed" });
+        }
+        const wanted = new Set(local.definition.Checks.map((c) => c.CheckID));
+        for (const definition of local.definition.Checks) this.#checkWrite(view, { definition, source: local.source }, writes, changes);
+        if (!replaceChecks) continue;
+        for (const { key, value } of view.list<LocalCheck>(CHECKS)) {
+          if (value.definition.ServiceID === id && !wanted.has(key) && value.definition.Type !== "maintenance") this.#removeCheckWrite(key, writes, changes);
+        }
+      }
+      const ids = new Set(added.map((a) => a.definition.ID));
+      for (const { value } of view.list<LocalService>(SERVICES)) {
+        if (value.sidecarOf !== undefined && ids.has(value.sidecarOf) && !ids.has(value.definition.ID)) this.#removeServiceWrites(view, value.definition.ID, writes, changes);
+      }
+      return { writes, result: undefined };
+    });
+    this.#emit(changes);
+  }
+
+  /** Removes a service with its sidecar and checks; false where there is none. */
+  async removeService(id: string): Promise<boolean> {
+    const changes: LocalChange[] = [];
+    const { result } = await this.#store.run((view) => {
+      changes.length = 0;
+      const writes: Write[] = [];
+      if (!view.get(SERVICES, id)) return { writes, result: false };
+      this.#removeServiceWrites(view, id, writes, changes);
+      for (const { value } of view.list<LocalService>(SERVICES)) if (value.sidecarOf === id) this.#removeServiceWrites(view, value.definition.ID, writes, changes);
+      return { writes, result: true };
+    });
+    this.#emit(changes);
+    return result;
+  }
+
+  /** Adds a check of the node or of a registered service. Throws where its service is not registered. */
+  async addCheck(local: LocalCheck): Promise<void> {
+    const { ServiceID } = local.definition;
+    if (ServiceID !== "" && !this.service(ServiceID)) throw refusal(500, `ServiceID ${JSON.stringify(ServiceID)} does not exist`);
+    const changes: LocalChange[] = [];
+    await this.#store.run((view) => {
+      changes.length = 0;
+      const writes: Write[] = [];
+      this.#checkWrite(view, local, writes, changes);
+      return { writes, result: undefined };
+    });
+    this.#emit(changes);
+  }
+
+  async removeCheck(id: string): Promise<boolean> {
+    const changes: LocalChange[] = [];
+    const { result } = await this.#store.run((view) => {
+      changes.length = 0;
+      const writes: Write[] = [];
+      const isThere = view.get(CHECKS, id) !== undefined;
+      if (isThere) this.#removeCheckWrite(id, writes, changes);
+      return { writes, result: isThere };
+    });
+    this.#emit(changes);
+    return result;
+  }
+
+  /** Takes a check's new status and output over. What is the same already changes nothing. */
+  setCheckState(id: string, status: CheckStatus, output: string): void {
+    if (!this.check(id)) return;
+    const before = this.checkState(id);
+    if (before.status === status && before.output === output) return;
+    this.#states.set(id, { status, output });
+    if (before.status !== status) {
+      const fields = { check: id, status, output: output.slice(0, 200) };
+      if (status === "passing") this.#options.log.info("Check is now passing", { check: id });
+      else this.#options.log.warn(status === "critical" ? "Check is now critical" : "Check is now warning", fields);
+    }
+    this.#emit([{ kind: "check", id, what: before.status === status ? "output" : "status" }]);
+  }
+
+  /** A TTL check's heartbeat: kept, so that a restart does not make it critical before its time. */
+  async heartbeat(id: string, status: CheckStatus, output: string): Promise<void> {
+    const state: TtlState = { status, output, at: this.#options.clock.now() };
+    await this.#store.run(() => ({ writes: [{ table: TTL_STATES, key: id, value: state }], result: undefined }));
+    this.setCheckState(id, status, output);
+  }
+
+  #initialState(definition: CheckDefinition): CheckState {
+    const ttl = definition.TTLMs ? this.ttlState(definition.CheckID) : undefined;
+    if (ttl && ttl.at + (definition.TTLMs ?? 0) > this.#options.clock.now()) return { status: ttl.status, output: ttl.output };
+    return { status: definition.Status ?? "critical", output: "" };
+  }
+
+  #checkWrite(view: { get: Store["get"] }, local: LocalCheck, writes: Write[], changes: LocalChange[]): void {
+    const id = local.definition.CheckID;
+    const before = view.get<LocalCheck>(CHECKS, id)?.value;
+    if (before && isEqual(before, local)) return;
+    writes.push({ table: CHECKS, key: id, value: local });
+    // A definition that changes only in words keeps its status; anything else starts again.
+    if (!before || !this.#states.has(id)) this.#states.set(id, this.#initialState(local.definition));
+    changes.push({ kind: "check", id, what: "definition" });
+  }
+
+  #removeServiceWrites(view: { list: Store["list"] }, id: string, writes: Write[], changes: LocalChange[]): void {
+    writes.push({ table: SERVICES, key: id });
+    changes.push({ kind: "service", id, what: "removed" });
+    for (const { key, value } of view.list(CHECKS) as StoredRecord<LocalCheck>[]) if (value.definition.ServiceID === id) this.#removeCheckWrite(key, writes, changes);
+  }
+
+  #removeCheckWrite(id: string, writes: Write[], changes: LocalChange[]): void {
+    writes.push({ table: CHECKS, key: id }, { table: TTL_STATES, key: id });
+    changes.push({ kind: "check", id, what: "removed" });
+  }
+
+  #emit(changes: LocalChange[]): void {
+    for (const change of changes) if (change.kind === "check" && change.what === "removed") this.#states.delete(change.id);
+    if (changes.length > 0) for (const listener of this.#listeners) listener(changes);
+  }
+}
+
+const isEqual = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);

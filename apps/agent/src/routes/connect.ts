@@ -1,0 +1,88 @@
+/** /v1/agent/connect: roots, leaves and decisions for this node's proxies. */
+import type { ServerResponse } from "node:http";
+import { type ApiRequest, type ApiTable, decodeBody, HeddleError, readBody, readParams, refusal, reply, UnavailableError } from "@heddle/daemon";
+import { decide } from "@heddle/intentions";
+import { parseSpiffeId } from "@heddle/spiffe";
+import type { AgentDeps } from "../deps.ts";
+import type { Watched } from "../watched.ts";
+
+const FIRST_ANSWER_MS = 5_000; // how long a first caller waits for the CA to have answered
+const MAX_BODY = 16 * 1024;
+const MAX_NAME = 256;
+
+export function connectTable(deps: AgentDeps): ApiTable {
+  const { followed, leaves } = deps;
+  return {
+    "/v1/agent/connect/ca/roots": {
+      GET: async (request) => {
+        await answerWatched(request, followed.roots, "the CA has not answered yet: no roots are known");
+      },
+    },
+    "/v1/agent/connect/ca/leaf/": {
+      GET: async (request) => {
+        const service = request.rest;
+        if (service === "") throw refusal(400, "Missing service name");
+        if (service.length > MAX_NAME) throw refusal(400, `service name is longer than ${MAX_NAME} characters`);
+        await answerWatched(request, await leaves.get(service), "no leaf");
+      },
+    },
+    "/v1/agent/connect/authorize": { POST: (request) => authorize(deps, request) },
+  };
+}
+
+/** Answers the value as it stands, or once its index is no longer the caller's. */
+async function answerWatched<T>(request: ApiRequest, watched: Watched<T>, missing: string): Promise<void> {
+  const { index, waitMs } = readParams(request.query);
+  if (watched.value === undefined) await watched.changed(0, FIRST_ANSWER_MS, closed(request.res));
+  if (index > 0) await watched.changed(index, waitMs + (Math.random() * waitMs) / 16, closed(request.res));
+  if (watched.value === undefined) throw new UnavailableError(missing);
+  const body = request.query.has("pem") ? undefined : watched.value;
+  reply(request, body, { "X-Consul-Index": watched.index, "X-Cache": "HIT", "Age": 0 });
+}
+
+const signals = new WeakMap<ServerResponse, AbortSignal>();
+function closed(res: ServerResponse): AbortSignal {
+  let signal = signals.get(res);
+  if (!signal) {
+    const controller = new AbortController();
+    res.once("close", () => controller.abort());
+    signal = controller.signal;
+    signals.set(res, signal);
+  }
+  return signal;
+}
+
+/** Whether a caller with this URI may connect to a target service (POST /v1/agent/connect/authorize). */
+async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<void> {
+  const body = decodeBody(await readBody(request.req, MAX_BODY), {
+    Target: "string",
+    ClientCertURI: "string",
+    ClientCertSerial: "string",
+    TargetNamespace: "string",
+    Namespace: "string",
+  });
+  const target = (body["Target"] as string | undefined) ?? "";
+  const uri = (body["ClientCertURI"] as string | undefined) ?? "";
+  if (target === "") throw refusal(400, "Bad request: Target service must be specified");
+  if (followed.rules.value === undefined) await followed.rules.changed(0, FIRST_ANSWER_MS, closed(request.res));
+  const rules = followed.rules.value;
+  if (rules === undefined) throw new UnavailableError("the intentions are not known yet");
+  const caller = parseCaller(uri);
+  const trustDomain = followed.roots.value?.TrustDomain;
+  // Consul's authorize leaves the trust domain out; a caller of another cluster is nobody here (SECURITY.md, peer check 3).
+  if (trustDomain !== undefined && caller.trustDomain !== trustDomain) {
+    return reply(request, { Authorized: false, Reason: `Identity from an external trust domain: ${caller.trustDomain}` });
+  }
+  const { allowed, reason } = decide({ intentions: rules.intentions, source: caller.service, destination: target, defaultAllow: rules.defaultAllow });
+  reply(request, { Authorized: allowed, Reason: reason }, { "X-Cache": "HIT", "Age": 0 });
+}
+
+function parseCaller(uri: string) {
+  try {
+    const id = parseSpiffeId(uri);
+    if (id.kind === "service") return id;
+  } catch (cause) {
+    throw refusal(400, `Bad request: ClientCertURI is not a valid identity: ${cause instanceof HeddleError ? cause.message : String(cause)}`, cause);
+  }
+  throw refusal(400, `Bad request: ClientCertURI '${uri.slice(0, 200)}' is not a service's identity`);
+}

@@ -1,0 +1,177 @@
+/** /v1/agent about the node itself: who it is, whom it sees, its logs, and its end. */
+import { readFileSync } from "node:fs";
+import { arch, cpus, freemem, hostname, platform, release, totalmem, uptime } from "node:os";
+import { type ApiRequest, type ApiTable, formatEntry, parseLogLevel, refusal, reply, replyEmpty } from "@heddle/daemon";
+import type { HealthCheck, Node } from "@heddle/service-definition";
+import type { AgentDeps } from "../deps.ts";
+import { SERF_HEALTH } from "../catalog-sync.ts";
+
+/** Serf's member states, as numbers of the API. */
+const ALIVE = 1;
+const FAILED = 4;
+const MAX_BACKLOG_BYTES = 1024 * 1024; // a monitor that does not read is ended
+
+export function nodeTable(deps: AgentDeps): ApiTable {
+  const { config, log } = deps;
+  return {
+    "/v1/agent/self": { GET: (request) => reply(request, self(deps)) },
+    "/v1/agent/members": { GET: (request) => members(deps, request) },
+    "/v1/agent/host": { GET: (request) => reply(request, host()) },
+    "/v1/agent/monitor": { GET: (request) => monitor(deps, request) },
+    "/v1/agent/reload": {
+      PUT: async (request) => {
+        await deps.reload();
+        replyEmpty(request);
+      },
+    },
+    "/v1/agent/leave": {
+      PUT: async (request) => {
+        replyEmpty(request);
+        await deps.leave();
+      },
+    },
+    "/v1/agent/force-leave/": {
+      PUT: async (request) => {
+        const { body: nodes } = await deps.catalog.get<Node[]>("/v1/catalog/nodes");
+        if (!nodes.some((n) => n.Node === request.rest)) throw refusal(500, `agent: No node found with name '${request.rest}'`);
+        await deps.catalog.put("/v1/catalog/deregister", { body: { Node: request.rest } });
+        log.info("removed a node by hand", { node: request.rest });
+        replyEmpty(request);
+      },
+    },
+    "/v1/agent/join/": {
+      PUT: (request) => {
+        throw refusal(500, `1 error occurred:\n\t* Failed to join ${request.rest}: heddle has no gossip; a node joins by its servers' address (-retry-join=${request.rest || "ADDRESS"})\n\n`);
+      },
+    },
+    "/v1/agent/token/": {
+      PUT: () => {
+        throw refusal(401, "ACL support disabled");
+      },
+    },
+    "/v1/agent/version": { GET: (request) => reply(request, { HumanVersion: deps.version, SHA: "", BuildDate: "", FIPS: "", Product: "heddle" }) },
+    "/v1/agent/metrics": { GET: (request) => reply(request, { Timestamp: new Date().toISOString(), Gauges: [], Points: [], Counters: [], Samples: [] }) },
+  };
+
+  function self({ state, version, followed }: AgentDeps) {
+    return {
+      Config: {
+        Datacenter: config.datacenter,
+        PrimaryDatacenter: config.primaryDatacenter,
+        NodeName: config.nodeName,
+        NodeID: config.nodeId,
+        Revision: "",
+        Server: config.server,
+        Version: version,
+      },
+      DebugConfig: {
+        ACLsEnabled: config.acl.enabled,
+        ACLDefaultPolicy: followed.rules.value?.defaultAllow === false ? "deny" : "allow",
+        Bootstrap: config.bootstrap,
+        ConnectEnabled: true,
+        DataDir: config.dataDir,
+        DevMode: config.devMode,
+        GRPCPort: config.ports.grpc,
+        Version: version,
+      },
+      Coord: { Vec: [0, 0, 0, 0, 0, 0, 0, 0], Error: 1.5, Adjustment: 0, Height: 1e-5 },
+      Member: memberOf(deps, { Node: config.nodeName, Address: config.advertiseAddr, ID: config.nodeId } as Node, ALIVE, config.server),
+      Stats: stats(state.services().length, state.checks().length),
+      Meta: { "consul-network-segment": "", ...config.nodeMeta },
+      xDS: { SupportedProxies: {} },
+    };
+  }
+
+  function stats(services: number, checks: number) {
+    return {
+      agent: { check_monitors: "0", check_ttls: String(deps.state.checks().filter((c) => c.definition.TTLMs).length), checks: String(checks), services: String(services) },
+      build: { prerelease: "", revision: "", version: deps.version },
+      consul: { acl: "disabled", bootstrap: String(config.bootstrap), known_datacenters: "1", leader: String(config.server), leader_addr: `${config.advertiseAddr}:${config.ports.server}`, server: String(config.server) },
+      raft: { state: config.server ? "Leader" : "Client", num_peers: "0" },
+      runtime: { arch: arch(), cpu_count: String(cpus().length), goroutines: "0", max_procs: String(cpus().length), os: platform(), version: process.version },
+      serf_lan: { members: "1", failed: "0", left: "0", health_score: "0", encrypted: "false" },
+      serf_wan: { members: "1", failed: "0", left: "0", health_score: "0", encrypted: "false" },
+    };
+  }
+}
+
+async function members(deps: AgentDeps, request: ApiRequest): Promise<void> {
+  const segment = request.query.get("segment") ?? "";
+  if (segment !== "" && segment !== "_all") throw refusal(500, "Network segments are not supported in this version of Consul");
+  const { body: nodes } = await deps.catalog.get<Node[]>("/v1/catalog/nodes");
+  const { body: checks } = await deps.catalog.get<HealthCheck[]>("/v1/health/state/any");
+  const { body: servers } = await deps.catalog.get<{ Node: string }[]>("/v1/catalog/service/consul");
+  const isWan = request.query.has("wan");
+  const serverNames = new Set(servers.map((s) => s.Node));
+  const rows = nodes.flatMap((node) => {
+    const serf = checks.find((c) => c.Node === node.Node && c.CheckID === SERF_HEALTH);
+    // A node without it is no agent: somebody registered it by hand.
+    if (!serf) return [];
+    const isServer = serverNames.has(node.Node);
+    return isWan && !isServer ? [] : [memberOf(deps, node, serf.Status === "critical" ? FAILED : ALIVE, isServer, isWan)];
+  });
+  reply(request, rows);
+}
+
+function memberOf({ config, version }: AgentDeps, node: Node, status: number, isServer: boolean, isWan = false) {
+  const { ports } = config;
+  return {
+    Name: isWan ? `${node.Node}.${config.datacenter}` : node.Node,
+    Addr: node.Address,
+    Port: isWan ? ports.serfWan : ports.serfLan,
+    Tags: {
+      acls: "0",
+      build: `${version}:`,
+      dc: config.datacenter,
+      ...(isServer && { ft_fs: "1" }),
+      id: node.ID,
+      ...(isServer && { port: String(ports.server), raft_vsn: "3" }),
+      role: isServer ? "consul" : "node",
+      segment: "",
+      vsn: "2",
+      vsn_max: "3",
+      vsn_min: "2",
+      ...(isServer && !isWan && { wan_join_port: String(ports.serfWan) }),
+    },
+    Status: status,
+    ProtocolMin: 1,
+    ProtocolMax: 5,
+    ProtocolCur: 2,
+    DelegateMin: 2,
+    DelegateMax: 5,
+    DelegateCur: 4,
+  };
+}
+
+function host() {
+  const release_ = (() => {
+    try {
+      return Object.fromEntries(readFileSync("/etc/os-release", "utf8").split("\n").flatMap((line) => (/^(\w+)="?(.*?)"?$/.exec(line) ?? []).slice(1, 3).length === 2 ? [/^(\w+)="?(.*?)"?$/.exec(line)?.slice(1, 3) as [string, string]] : []));
+    } catch {
+      return {} as Record<string, string>;
+    }
+  })();
+  return {
+    Memory: { total: totalmem(), available: freemem(), used: totalmem() - freemem(), free: freemem() },
+    CPU: cpus().map((cpu, i) => ({ cpu: i, modelName: cpu.model, mhz: cpu.speed })),
+    Host: { hostname: hostname(), uptime: Math.floor(uptime()), os: platform(), platform: release_["ID"] ?? "", platformVersion: release_["VERSION_ID"] ?? "", kernelVersion: release(), kernelArch: arch() },
+    Disk: {},
+    CollectionTime: Date.now() * 1e6,
+    Errors: null,
+  };
+}
+
+/** Streams log lines at a level until the caller goes away. */
+function monitor({ hub }: AgentDeps, { query, res }: ApiRequest): void {
+  const asked = query.get("loglevel") || "info";
+  const level = parseLogLevel(asked);
+  if (level === undefined) throw refusal(400, `Bad request: Unknown log level: ${asked}`);
+  const isJson = query.has("logjson");
+  res.writeHead(200, { "Content-Type": isJson ? "application/json" : "text/plain", "X-Content-Type-Options": "nosniff" });
+  res.flushHeaders();
+  const off = hub.tap(level, (entry) => {
+    if (res.writableLength > MAX_BACKLOG_BYTES) return void res.destroy();
+    res.write(isJson ? `${JSON.stringify({ "@timestamp": new Date(entry.time).toISOString(), "@level": entry.level, "@module": entry.component, "@message": entry.sentence, ...entry.fields })}\n` : `${formatEntry(entry).trimStart()}\n`);
+  });
+  res.once("close", off);
+}

@@ -1,0 +1,125 @@
+/** /v1/agent/services and /v1/agent/service: what runs on this node. */
+import { type ApiRequest, type ApiTable, parseBody, parseDuration, readBody, refusal, reply, replyEmpty } from "@heddle/daemon";
+import { contentHash, parseServiceDefinition, toAgentService } from "@heddle/service-definition";
+import type { AgentDeps } from "../deps.ts";
+
+const MAX_BODY = 512 * 1024;
+const DEFAULT_WAIT_MS = 5 * 60_000;
+const MAX_WAIT_MS = 10 * 60_000;
+
+export function serviceTable(deps: AgentDeps): ApiTable {
+  const { state, registrar, sync } = deps;
+  return {
+    "/v1/agent/services": {
+      GET: (request) => reply(request, Object.fromEntries(state.services().map(({ definition }) => [definition.ID, toAgentService(definition)]))),
+    },
+    "/v1/agent/service/": { GET: (request) => showService(deps, request) },
+    "/v1/agent/service/register": {
+      PUT: async (request) => {
+        const definition = parseServiceDefinition(parseBody(await readBody(request.req, MAX_BODY)));
+        const replaceChecks = request.query.has("replace-existing-checks") && request.query.get("replace-existing-checks") !== "false";
+        await registrar.service(definition, "api", { replaceChecks });
+        await sync.flush();
+        replyEmpty(request);
+      },
+    },
+    "/v1/agent/service/deregister/": {
+      PUT: async (request) => {
+        if (request.rest === "") throw refusal(400, "Missing service ID");
+        await state.removeService(request.rest);
+        await sync.flush();
+        replyEmpty(request);
+      },
+    },
+    "/v1/agent/service/maintenance/": {
+      PUT: async (request) => {
+        if (request.rest === "") throw refusal(400, "Missing service ID");
+        const { enable, reason } = maintenanceParams(request);
+        const service = state.service(request.rest);
+        if (!service) throw refusal(404, `No service registered with ID ${JSON.stringify(request.rest)}`);
+        await setMaintenance(deps, enable, {
+          id: `_service_maintenance:${request.rest}`,
+          name: "Service Maintenance Mode",
+          serviceId: request.rest,
+          reason: reason || "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.",
+        });
+        replyEmpty(request);
+      },
+    },
+    "/v1/agent/maintenance": {
+      PUT: async (request) => {
+        const { enable, reason } = maintenanceParams(request);
+        await setMaintenance(deps, enable, {
+          id: "_node_maintenance",
+          name: "Node Maintenance Mode",
+          serviceId: "",
+          reason: reason || "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.",
+        });
+        replyEmpty(request);
+      },
+    },
+  };
+}
+
+/** One service, or its next version: `?hash=` waits until the service is no longer what that hash stood for. */
+async function showService({ state }: AgentDeps, request: ApiRequest): Promise<void> {
+  const { rest: id, query, res } = request;
+  if (id === "") throw refusal(400, "Missing service ID");
+  const asked = query.get("hash") ?? "";
+  const end = performance.now() + (asked === "" ? 0 : waitMs(query));
+  const hashNow = () => {
+    const found = state.service(id);
+    return found ? contentHash(found.definition) : undefined;
+  };
+  while (asked !== "" && hashNow() === asked && performance.now() < end && !res.destroyed) {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        off();
+        clearTimeout(timer);
+        res.off("close", done);
+        resolve();
+      };
+      const off = state.onChange((changes) => {
+        if (changes.some((c) => c.kind === "service" && c.id === id)) done();
+      });
+      const timer = setTimeout(done, end - performance.now());
+      res.once("close", done);
+    });
+  }
+  const hash = hashNow();
+  const found = state.service(id);
+  if (!found || hash === undefined) throw refusal(404, `unknown service ID: ${id}`);
+  const shown = toAgentService(found.definition);
+  reply(request, { ...shown, ContentHash: hash }, { "X-Consul-ContentHash": hash });
+}
+
+function waitMs(query: URLSearchParams): number {
+  const text = query.get("wait");
+  if (text === null || text === "") return DEFAULT_WAIT_MS;
+  try {
+    const ms = parseDuration(text);
+    const capped = ms <= 0 ? DEFAULT_WAIT_MS : Math.min(ms, MAX_WAIT_MS);
+    return capped + (Math.random() * capped) / 16;
+  } catch (cause) {
+    throw refusal(400, "Invalid wait time", cause);
+  }
+}
+
+function maintenanceParams({ query }: ApiRequest): { enable: boolean; reason: string } {
+  const enable = query.get("enable");
+  if (enable === null || enable === "") throw refusal(400, "Missing value for enable");
+  if (!/^(?:1|t|true|0|f|false)$/i.test(enable)) throw refusal(400, `Invalid value for enable: ${JSON.stringify(enable)}`);
+  return { enable: /^(?:1|t|true)$/i.test(enable), reason: query.get("reason") ?? "" };
+}
+
+async function setMaintenance(
+  { state, sync }: AgentDeps,
+  enable: boolean,
+  { id, name, serviceId, reason }: { id: string; name: string; serviceId: string; reason: string },
+): Promise<void> {
+  if (!enable) await state.removeCheck(id);
+  else if (!state.check(id)) {
+    await state.addCheck({ definition: { CheckID: id, Name: name, Notes: reason, ServiceID: serviceId, Type: "maintenance", Status: "critical" }, source: "api" });
+  }
+  await sync.flush();
+}

@@ -1,0 +1,186 @@
+/**
+ * Starts the agent: the node's front door. Its own routes answer from local state and from what it follows; the others are
+ * the mounted tables of a composition, or go on to the servers.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { createApiClient, type TlsSettings, tlsOptions } from "@heddle/api-client";
+import { type ApiTable, type Clock, createRegistry, type Health, type HttpServer, type LogHub, opsRoutes, type Running, startHttpServer, systemClock, TaskGroup } from "@heddle/daemon";
+import type { NodeService } from "@heddle/service-definition";
+import { openStore } from "@heddle/store";
+import type { ClientOptions } from "ws";
+import { createAgentApi } from "./api.ts";
+import { CatalogSync } from "./catalog-sync.ts";
+import { AliasChecks } from "./checks/alias.ts";
+import { linkHealthChecker } from "./checks/link.ts";
+import { TtlChecks } from "./checks/ttl.ts";
+import type { AgentConfig } from "./config/index.ts";
+import type { AgentDeps } from "./deps.ts";
+import { followServers } from "./followed.ts";
+import { createForwarder } from "./forward.ts";
+import { Leaves } from "./leaves.ts";
+import { LocalState } from "./local-state.ts";
+import { registerAgentMetrics } from "./metrics.ts";
+import { Registrar } from "./registrar.ts";
+import { SidecarPorts } from "./sidecar-ports.ts";
+
+export interface AgentStartDeps {
+  hub: LogHub;
+  version: string;
+  /** Where the daemons of this agent's mesh answer. */
+  servers: { catalog: string; ca: string; health: string };
+  /** Certificate for the internal API, where it is not loopback. */
+  tls?: TlsSettings | undefined;
+  /** In a composition: the servers' own rows, so that a read costs no second hop. */
+  mounted?: ApiTable;
+  /** In a composition: takes the change stream's connections over. */
+  upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
+  /** Reads the configuration again, for `reload`. */
+  readConfig: () => Promise<AgentConfig>;
+  clock?: Clock;
+}
+
+export interface RunningAgent extends Running {
+  /** Reads the configuration again and applies what can change. Throws what is wrong with it; then nothing has changed. */
+  reload(): Promise<void>;
+  /** Resolves when `leave` was asked for. */
+  readonly left: Promise<void>;
+}
+
+export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<RunningAgent> {
+  const { hub, version, servers } = deps;
+  const log = hub.log.child("agent");
+  const clock = deps.clock ?? systemClock;
+  await using stack = new AsyncDisposableStack();
+  const store = stack.use(await openStore({ dataDir: config.devMode ? "" : config.dataDir, name: "agent", log }));
+  const rolesOf = (role: string): TlsSettings | undefined => deps.tls && { ...deps.tls, serverRoles: [role] };
+  const catalog = createApiClient({ address: servers.catalog, tls: rolesOf("catalog"), log: log.child("catalog") });
+  const ca = createApiClient({ address: servers.ca, tls: rolesOf("ca"), log: log.child("ca") });
+  stack.defer(() => catalog.close());
+  stack.defer(() => ca.close());
+
+  const state = new LocalState({ store, nodeName: config.nodeName, clock, log });
+  const ports = new SidecarPorts({ store, min: config.ports.sidecarMin, max: config.ports.sidecarMax, claimed: () => claimedPorts(state) });
+  const registrar = new Registrar({ state, ports, scripts: config.scripts });
+  const sync = new CatalogSync({ catalog, state, node: nodeFacts(config), serverService: serverService(config, version), checkUpdateIntervalMs: config.checkUpdateIntervalMs, log });
+  stack.defer(() => sync.close());
+  let leaves: Leaves | undefined;
+  const followed = followServers({ catalog, ca, log, onRoots: () => void leaves?.rootsChanged() });
+  leaves = new Leaves({ ca, roots: followed.roots, datacenter: config.datacenter, clock, log: log.child("connect") });
+  stack.defer(() => leaves.close());
+
+  await registrar.files(config.services, config.checks);
+  const ttl = new TtlChecks(state, clock);
+  stack.defer(() => ttl.close());
+  const alias = new AliasChecks({ state, catalog, nodeName: config.nodeName, log });
+  stack.defer(() => alias.close());
+
+  let current = config;
+  let onLeft = () => {};
+  const left = new Promise<void>((resolve) => {
+    onLeft = resolve;
+  });
+  const reload = async () => {
+    const next = await deps.readConfig();
+    await registrar.files(next.services, next.checks);
+    hub.setLevel(next.log.level);
+    const { changedWithoutReload } = await import("./config/index.ts");
+    const ignored = changedWithoutReload(current, next);
+    if (ignored.length > 0) log.warn("these settings changed but need a restart", { settings: ignored.join(", ") });
+    current = next;
+    log.info("configuration reloaded", { services: state.services().length, checks: state.checks().length });
+  };
+  const agentDeps: AgentDeps = {
+    config,
+    version,
+    state,
+    registrar,
+    sync,
+    ttl,
+    followed,
+    leaves,
+    catalog,
+    reload,
+    leave: async () => {
+      log.info("leaving: taking this node out of the catalog", { node: config.nodeName });
+      await catalog.put("/v1/catalog/deregister", { body: { Node: config.nodeName } });
+      onLeft();
+    },
+    hub,
+    log,
+  };
+
+  const parts: (() => Record<string, Health>)[] = [() => ({ sync: sync.health() })];
+  const health = () => Object.assign({}, ...parts.map((part) => part())) as Record<string, Health>;
+  const registry = createRegistry("agent");
+  registerAgentMetrics(registry, state);
+  const tasks = new TaskGroup();
+  stack.defer(() => tasks.close());
+
+  const forwarder = deps.mounted ? undefined : createForwarder({ targets: () => [servers.catalog], tls: deps.tls && tlsOptions(rolesOf("catalog")), log: log.child("forward") });
+  const caForwarder = deps.mounted ? undefined : createForwarder({ targets: () => [servers.ca], tls: deps.tls && tlsOptions(rolesOf("ca")), log: log.child("forward") });
+  stack.defer(() => forwarder?.close());
+  stack.defer(() => caForwarder?.close());
+  const api = createAgentApi(agentDeps, {
+    mounted: deps.mounted ?? {},
+    ops: opsRoutes({ registry, health }),
+    forward: (req: IncomingMessage, res: ServerResponse) => (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),
+    isForwarding: forwarder !== undefined,
+  });
+  const listeners: HttpServer[] = [];
+  for (const host of config.addresses.http) {
+    const server = await startHttpServer({
+      host,
+      port: config.ports.http,
+      handler: api,
+      log: log.child("http"),
+      maxConnectionsPerClient: config.limits.httpMaxConnsPerClient,
+      upgrade: (req, socket, head) => {
+        if (forwarder && req.url?.startsWith("/v1/stream")) forwarder.upgrade(req, socket, head);
+        else if (!deps.upgrade?.(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
+      },
+    });
+    stack.defer(() => server.close());
+    listeners.push(server);
+    log.info("Started HTTP server", { address: server.url, network: "tcp" });
+  }
+  tasks.run((signal) => sync.run(signal));
+  tasks.run((signal) => followed.run(signal));
+  const link = linkHealthChecker({ url: servers.health, tls: deps.tls && (tlsOptions(rolesOf("health")) as ClientOptions), state, log: log.child("checks") });
+  stack.defer(() => link.close());
+  parts.push(() => ({ checks: link.health() }));
+  const owned = stack.move();
+  const close = () => owned.disposeAsync();
+  return { url: listeners[0]?.url ?? "", health, reload, left, close, [Symbol.asyncDispose]: close };
+}
+
+function nodeFacts(config: AgentConfig) {
+  const address = config.advertiseAddr;
+  return {
+    ID: config.nodeId,
+    Node: config.nodeName,
+    Address: address,
+    TaggedAddresses: config.taggedAddresses,
+    NodeMeta: { "consul-network-segment": "", ...config.nodeMeta },
+  };
+}
+
+/** What a server says of itself: clients find the servers as the service `consul`. */
+function serverService(config: AgentConfig, version: string): NodeService | undefined {
+  if (!config.server) return undefined;
+  return {
+    ID: "consul",
+    Service: "consul",
+    Tags: [],
+    Address: "",
+    Meta: { raft_version: "3", serf_protocol_current: "2", serf_protocol_max: "5", serf_protocol_min: "1", version },
+    Port: config.ports.server,
+    Weights: { Passing: 1, Warning: 1 },
+    EnableTagOverride: false,
+  };
+}
+
+/** The ports that registered proxies claim. */
+function claimedPorts(state: LocalState): Map<number, string> {
+  return new Map(state.services().flatMap(({ definition: d }) => (d.Kind === "connect-proxy" && d.Port > 0 ? [[d.Port, d.ID] as const] : [])));
+}
