@@ -1,0 +1,32 @@
+/** The records of a node: its address, its meta as TXT. Checks do not count: a sick node still has its name. */
+import { TYPE } from "../codec/constants.ts";
+import { toWireName } from "../codec/name.ts";
+import { addressRecord, nameRecord, type Rr, toAddressBytes } from "../codec/record.ts";
+import { metaRecords, type NodeEntry } from "./instance.ts";
+import type { ServiceRecords } from "./service.ts";
+import type { Zone } from "./zone.ts";
+
+export function nodeRecords(node: NodeEntry, type: number, zone: Zone): ServiceRecords & { additional: Rr[] } {
+  const ttl = zone.nodeTtl;
+  const isAny = type === TYPE.ANY;
+  const records: Rr[] = [];
+  const hosts: ServiceRecords["hosts"] = [];
+  const address = toAddressBytes(node.nodeAddress);
+  if (address) {
+    if (isAny || type === (address.length === 4 ? TYPE.A : TYPE.AAAA))
+      records.push(addressRecord(undefined, ttl, address));
+  } else if (isAny || type === TYPE.A || type === TYPE.AAAA || type === TYPE.CNAME) {
+    const target = toWireName(node.nodeAddress);
+    if (target && target.length > 1) {
+      const record = nameRecord(undefined, TYPE.CNAME, ttl, target);
+      records.push(record);
+      hosts.push({ record, host: node.nodeAddress });
+    }
+  }
+  const wantsMeta = isAny || type === TYPE.TXT;
+  const isAddressQuestion = type === TYPE.A || type === TYPE.AAAA;
+  const meta =
+    wantsMeta || (isAddressQuestion && zone.settings.nodeMetaTxt) ? metaRecords(undefined, node.meta, ttl) : [];
+  if (wantsMeta) records.push(...meta);
+  return { records, hosts, additional: wantsMeta ? [] : meta };
+}

@@ -1,0 +1,118 @@
+/** The records of a service: which instances count, and what each says for a type. Pure, and done once for a snapshot. */
+import { TYPE } from "../codec/constants.ts";
+import { toWireName } from "../codec/name.ts";
+import { addressRecord, nameRecord, type Rr, srvRecord, toAddressBytes } from "../codec/record.ts";
+import { type Instance, isAddress, nodeTarget } from "./instance.ts";
+import type { Zone } from "./zone.ts";
+
+export interface ServiceRecords {
+  records: Rr[];
+  /** Records whose target is a name of somebody else's: its addresses have to be asked for. */
+  hosts: { record: Rr; host: string }[];
+}
+
+/** The instances that a question may be answered with. */
+export function healthy(instances: Instance[], onlyPassing: boolean): Instance[] {
+  return instances.filter((i) => i.status !== "critical" && (!onlyPassing || i.status === "passing"));
+}
+
+export const withTag = (instances: Instance[], tag: string): Instance[] =>
+  tag === "" ? instances : instances.filter((i) => i.tags.includes(tag));
+
+/** `name` is the question's, lower case: an instance whose address is that very name is known by its node's. */
+export function serviceRecords(
+  instances: Instance[],
+  type: number,
+  options: { zone: Zone; ttl: number; name: string },
+): ServiceRecords {
+  if (type === TYPE.SRV) return srvRecords(instances, options);
+  if (type !== TYPE.A && type !== TYPE.AAAA && type !== TYPE.ANY && type !== TYPE.CNAME)
+    return { records: [], hosts: [] };
+  const { ttl } = options;
+  const byAddress = new Map<string, Rr>();
+  const hosts = new Set<string>();
+  for (const instance of instances) {
+    const { v4, v6, host } = addressesOf(instance, options.name);
+    for (const address of [type === TYPE.AAAA ? "" : v4, type === TYPE.A ? "" : v6]) {
+      const bytes = toAddressBytes(address);
+      if (bytes && type !== TYPE.CNAME) byAddress.set(address, addressRecord(undefined, ttl, bytes));
+    }
+    if (host !== "") hosts.add(host);
+  }
+  if (byAddress.size > 0) return { records: [...byAddress.values()], hosts: [] };
+  // A name has one CNAME and nothing beside it (RFC 1034 §3.6.2), so names count only where no address does.
+  for (const host of hosts) {
+    const target = toWireName(host);
+    if (target === undefined) continue;
+    const record = nameRecord(undefined, TYPE.CNAME, ttl, target);
+    return { records: [record], hosts: [{ record, host }] };
+  }
+  return { records: [], hosts: [] };
+}
+
+function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; name: string }): ServiceRecords {
+  const { zone, ttl, name } = options;
+  const targets = new Map<string, { name: Buffer; extras: Rr[] } | undefined>();
+  const targetOf = (key: string, make: () => { name: Buffer; extras: Rr[] } | undefined) => {
+    if (!targets.has(key)) targets.set(key, make());
+    return targets.get(key);
+  };
+  const result: ServiceRecords = { records: [], hosts: [] };
+  const seen = new Set<string>();
+  for (const instance of instances) {
+    const { v4, v6, host, isOwn } = addressesOf(instance, name);
+    // Consul's order for a service with addresses of both families.
+    const address = instance.lanIpv6 && isOwn ? v6 : v4 || v6;
+    const key = `${instance.node} ${isOwn ? address || host : ""} ${instance.port}`;
+    if (seen.has(key)) continue;
+    seen.add(key);
+    const node = () => targetOf(`node ${instance.node}`, () => nodeTarget(instance, zone, ttl));
+    const target =
+      host !== ""
+        ? targetOf(`host ${host}`, () => hostTarget(host))
+        : isOwn
+          ? targetOf(`addr ${address}`, () => addressTarget(address, instance, zone, ttl))
+          : node();
+    if (target === undefined) continue;
+    const data = { priority: 1, weight: instance.weight, port: instance.port, target: target.name };
+    const record = srvRecord(undefined, ttl, data);
+    const meta = isOwn || host !== "" ? (node()?.extras.slice(toAddressBytes(instance.nodeAddress) ? 1 : 0) ?? []) : [];
+    record.extras = [...target.extras, ...meta];
+    result.records.push(record);
+    if (host !== "") result.hosts.push({ record, host });
+  }
+  return result;
+}
+
+interface Addresses {
+  v4: string;
+  v6: string;
+  /** Set where the instance is known by a name instead. */
+  host: string;
+  /** Whether these are the service's own, not its node's. */
+  isOwn: boolean;
+}
+
+// Tagged addresses come first for their family; the node's address counts where the service has none of its own.
+function addressesOf(instance: Instance, questionName: string): Addresses {
+  const isSelf = instance.address.toLowerCase().replace(/\.$/, "") === questionName && isAddress(instance.nodeAddress);
+  const isOwn = instance.address !== "" && !isSelf;
+  const own = isOwn ? instance.address : instance.nodeAddress;
+  const isV4 = toAddressBytes(own)?.length === 4;
+  const isV6 = toAddressBytes(own)?.length === 16;
+  const v4 = (isOwn && instance.lanIpv4) || (isV4 ? own : "");
+  const v6 = (isOwn && instance.lanIpv6) || (isV6 ? own : "");
+  return { v4, v6, host: v4 === "" && v6 === "" ? own : "", isOwn };
+}
+
+function addressTarget(address: string, instance: Instance, zone: Zone, ttl: number) {
+  const bytes = toAddressBytes(address);
+  const datacenter = instance.datacenter || zone.settings.datacenter;
+  const name = bytes && toWireName(`${bytes.toString("hex")}.addr.${datacenter}.${zone.domain}`);
+  return bytes && name && { name, extras: [addressRecord(name, ttl, bytes)] };
+}
+
+function hostTarget(host: string) {
+  const name = toWireName(host);
+  return name && { name, extras: [] };
+}

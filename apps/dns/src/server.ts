@@ -1,0 +1,94 @@
+/** Starts DNS as a daemon of its own: a stream of the catalog, the listeners, and the operator's routes where asked for. */
+import { createApiClient, createStreamClient, type StreamClient, type TlsSettings } from "@heddle/api-client";
+import {
+  createRegistry,
+  type InternalIdentity,
+  InvalidArgumentError,
+  isLoopback,
+  loadInternalIdentity,
+  type Logger,
+  opsRoutes,
+  type Running,
+  startHttpServer,
+} from "@heddle/daemon";
+import type { DnsConfig } from "./config.ts";
+import { createDns, type Dns } from "./dns.ts";
+
+export interface StartDeps {
+  log: Logger;
+  /** A stream that somebody else owns; by default one is opened to `catalogUrl`. */
+  stream?: StreamClient;
+}
+
+export interface RunningDns extends Running {
+  readonly port: number;
+  /** Where the operator's routes are; empty where they are off. */
+  readonly metricsUrl: string;
+  reload: Dns["reload"];
+}
+
+/** Resolves when it serves. Throws UnavailableError for a port that is in use, InvalidArgumentError for settings that cannot be. */
+export async function start(config: DnsConfig, deps: StartDeps): Promise<RunningDns> {
+  const { log } = deps;
+  const identity = loadInternalIdentity(config);
+  refusePlainTextOffLoopback(config.catalogUrl);
+  const tls = config.catalogUrl.startsWith("https:") ? toTlsSettings(identity) : undefined;
+
+  await using stack = new AsyncDisposableStack();
+  const registry = createRegistry("dns");
+  const stream = deps.stream ?? stack.adopt(createStreamClient({ url: config.catalogUrl, tls, log }), (s) => s.close());
+  const api = stack.adopt(createApiClient({ address: config.catalogUrl, tls, log }), (a) => a.close());
+  const dns = stack.use(createDns({ config, stream, api, registry, log }));
+  await dns.listen();
+  const metricsUrl = config.metricsPort < 0 ? "" : await serveMetrics(config, dns, stack, { registry, log });
+
+  const hosts = config.host.split(/[\s,]+/).filter((h) => h !== "");
+  const addresses = hosts.map((h) => `${h.includes(":") ? `[${h}]` : h}:${dns.port}`);
+  log.info("DNS is serving", { addresses: addresses.join(" "), domain: config.domain, catalog: config.catalogUrl });
+  const owned = stack.move();
+  const close = () => owned.disposeAsync();
+  return {
+    url: `dns://${addresses[0]}`,
+    port: dns.port,
+    metricsUrl,
+    health: () => dns.health(),
+    reload: (next) => dns.reload(next),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function serveMetrics(
+  config: DnsConfig,
+  dns: Dns,
+  stack: AsyncDisposableStack,
+  { registry, log }: { registry: ReturnType<typeof createRegistry>; log: Logger },
+): Promise<string> {
+  const { default: express } = await import("express");
+  const server = await startHttpServer({
+    host: config.metricsHost,
+    port: config.metricsPort,
+    handler: express()
+      .disable("x-powered-by")
+      .use(opsRoutes({ registry, health: () => dns.health() })),
+    log,
+  });
+  stack.defer(() => server.close());
+  return server.url;
+}
+
+function refusePlainTextOffLoopback(catalogUrl: string): void {
+  const { protocol, hostname } = new URL(catalogUrl);
+  if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
+  throw new InvalidArgumentError(
+    `refusing to follow the catalog in plain text at ${catalogUrl}: use https and give -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')`,
+  );
+}
+
+function toTlsSettings(identity: InternalIdentity | undefined): TlsSettings {
+  if (identity === undefined)
+    throw new InvalidArgumentError(
+      "an https catalog needs -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')",
+    );
+  return { ca: identity.roots, cert: identity.certPem, key: identity.keyPem, serverRoles: ["catalog", "agent"] };
+}
