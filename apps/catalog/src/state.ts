@@ -15,6 +15,8 @@ export class CatalogState {
   readonly #byName = new Map<string, Set<string>>();
   /** Keys of the instances that speak Connect for a service: its proxies, and itself where native. */
   readonly #byDestination = new Map<string, Set<string>>();
+  /** Keys of the instances with an address of their own: what a reverse lookup asks for. */
+  readonly #byAddress = new Map<string, Set<string>>();
 
   constructor(store: Store) {
     this.store = store;
@@ -52,6 +54,11 @@ export class CatalogState {
   /** The instances to dial for a service over Connect. */
   connectInstances(name: string): StoredRecord<ServiceRecord>[] {
     return this.#records(this.#byDestination.get(serviceNameKey(name)));
+  }
+
+  /** The instances that have this address themselves, not by their node. */
+  instancesAt(address: string): StoredRecord<ServiceRecord>[] {
+    return this.#records(this.#byAddress.get(address.toLowerCase()));
   }
 
   /** Every instance of every service. */
@@ -118,12 +125,14 @@ export class CatalogState {
     add(this.#byName, serviceNameKey(record.value.Service.Service), record.key);
     const destination = destinationOf(record.value.Service);
     if (destination !== undefined) add(this.#byDestination, destination, record.key);
+    if (record.value.Service.Address) add(this.#byAddress, record.value.Service.Address.toLowerCase(), record.key);
   }
 
   #unindex(record: StoredRecord<ServiceRecord>): void {
     remove(this.#byName, serviceNameKey(record.value.Service.Service), record.key);
     const destination = destinationOf(record.value.Service);
     if (destination !== undefined) remove(this.#byDestination, destination, record.key);
+    if (record.value.Service.Address) remove(this.#byAddress, record.value.Service.Address.toLowerCase(), record.key);
   }
 }
 

@@ -95,6 +95,13 @@ export function catalogTable(deps: CatalogDeps): ApiTable {
   const reads = Object.fromEntries(Object.entries(catalogQuestions(deps)).map(([path, ask]) => [path, { GET: read(state, ask) }]));
   return {
     ...reads,
+    // Not Consul's: what DNS asks for a reverse lookup.
+    "/v1/internal/service-address/": {
+      GET: (request) => {
+        const found = state.instancesAt(argument(request.rest, "address"));
+        reply(request, found.map(({ value }) => ({ Node: value.Node, ID: value.Service.ID, Service: value.Service.Service })));
+      },
+    },
     "/v1/catalog/datacenters": { GET: (request) => reply(request, [datacenter]) },
     "/v1/catalog/register": {
       PUT: async (request) => {
