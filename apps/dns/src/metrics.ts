@@ -31,19 +31,19 @@ export function registerDnsMetrics(registry: Registry, gauges: DnsGauges): DnsMe
   let malformed = 0;
   let stale = 0;
   let truncated = 0;
-  new Counter({
+  const byAnswer = new Counter({
     name: "heddle_dns_answers_total",
     help: "Answers by transport, type of the question and response code.",
     labelNames: ["transport", "type", "rcode"],
     registers,
     collect() {
-      this.reset();
+      byAnswer.reset();
       answers.forEach((count, i) => {
         if (count === 0) return;
         const rcode = RCODES[i % RCODES.length] as string;
         const type = TYPES[Math.floor(i / RCODES.length) % TYPES.length] as string;
         const transport = TRANSPORTS[Math.floor(i / (RCODES.length * TYPES.length))] as Transport;
-        this.inc({ transport, type, rcode }, count);
+        byAnswer.inc({ transport, type, rcode }, count);
       });
     },
   });

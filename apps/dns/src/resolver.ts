@@ -40,7 +40,6 @@ export interface ResolverDeps {
   directory: Directory;
   hosts: HostResolver;
   clock: Clock;
-  random: () => number;
 }
 
 /** "forward" where the name is nobody's here. */
@@ -103,7 +102,7 @@ export function createResolver(deps: ResolverDeps): Resolve {
       set = serviceRecords(instances, question.type, { zone, ttl: zone.serviceTtl(name), name: question.name });
       if (sets.size < MAX_PREPARED) sets.set(key, set);
     }
-    return finish(set, question, depth, (s) => zone.serviceTtl(s), name, {
+    return finish(set, question, depth, {
       isShuffled: true,
       isUdpLimited: true,
       maxRecords: recordLimit(question.type),
@@ -113,36 +112,29 @@ export function createResolver(deps: ResolverDeps): Resolve {
   const recordLimit = (type: number): number =>
     type === TYPE.SRV || settings.aRecordLimit === 0 ? Number.POSITIVE_INFINITY : settings.aRecordLimit;
 
-  const finish = (
-    set: ServiceRecords,
-    question: Question,
-    depth: number,
-    ttlOf: (name: string) => number,
-    name: string,
-    more: Partial<Answer>,
-  ): Answer | Promise<Answer> => {
-    if (set.records.length === 0 && !more.additional?.length) return empty();
-    if (set.hosts.length === 0 || (!hosts.isEnabled && !set.hosts.some((h) => zone.trim(h.host.toLowerCase()))))
-      return positive(set.records, more);
-    return withHosts(set, question, depth, ttlOf(name)).then((records) => positive(records, more));
+  const finish = (set: ServiceRecords, question: Question, depth: number, more: Partial<Answer>) => {
+    if (set.records.length === 0) return { ...empty(), additional: more.additional ?? [] };
+    const isKnown = ({ host }: { host: string }) => hosts.isEnabled || zone.trim(toLookupName(host)) !== undefined;
+    if (!set.hosts.some(isKnown)) return positive(set.records, more);
+    return withHosts(set, question, depth, more);
   };
 
   // Follows targets that are names: a CNAME's records go beside it, an SRV target's become its additional ones.
-  const withHosts = async (set: ServiceRecords, question: Question, depth: number, ttl: number): Promise<Rr[]> => {
+  const withHosts = async (set: ServiceRecords, question: Question, depth: number, more: Partial<Answer>) => {
     const isSrv = question.type === TYPE.SRV;
-    const found = new Map<Rr, Rr[]>();
     const wanted = set.hosts.slice(0, MAX_HOSTS);
-    const answers = await Promise.all(
-      wanted.map(({ host }) => resolveHost(host, isSrv ? TYPE.ANY : question.type, ttl, depth)),
-    );
-    wanted.forEach(({ record }, i) => found.set(record, answers[i] ?? []));
-    if (!isSrv) return [...set.records, ...[...found.values()].flat()];
-    return set.records.map((rr) => ({ ...rr, extras: [...(rr.extras ?? []), ...(found.get(rr) ?? [])] }));
+    const type = isSrv ? TYPE.ANY : question.type;
+    const found = await Promise.all(wanted.map(({ host }) => resolveHost(host, type, set.ttl, depth)));
+    // The CNAME stays in front of what it leads to: some resolvers read no further otherwise.
+    if (!isSrv) return positive([...set.records, ...found.flat()], { additional: more.additional ?? [] });
+    const extras = new Map(wanted.map(({ record }, i) => [record, found[i] ?? []]));
+    const records = set.records.map((rr) => ({ ...rr, extras: [...(rr.extras ?? []), ...(extras.get(rr) ?? [])] }));
+    return positive(records, more);
   };
 
   const resolveHost = async (host: string, type: number, ttl: number, depth: number): Promise<Rr[]> => {
     if (type === TYPE.CNAME) return [];
-    const name = host.toLowerCase().replace(/\.$/, "");
+    const name = toLookupName(host);
     if (zone.trim(name) === undefined) return hosts.lookup(host, type, ttl);
     if (depth <= 1) return [];
     const answer = await resolve({ name, type }, depth - 1);
@@ -154,18 +146,17 @@ export function createResolver(deps: ResolverDeps): Resolve {
   const node = (entry: NodeEntry | undefined, question: Question, depth: number): Answer | Promise<Answer> => {
     if (entry === undefined) return none();
     const set = nodeRecords(entry, question.type, zone);
-    if (set.records.length === 0) return { ...empty(), additional: set.additional };
-    return finish(set, question, depth, () => zone.nodeTtl, "", { additional: set.additional });
+    return finish(set, question, depth, { additional: set.additional });
   };
 
   const query = async (name: string, question: Question, depth: number): Promise<Answer> => {
     const result = await directory.query(name);
     if (result === undefined || result.instances.length === 0) return { ...none(), isSubnetScoped: true };
-    const ttlOf = (service: string) => (result.ttlMs === undefined ? zone.serviceTtl(service) : result.ttlMs / 1000);
+    const ttl = result.ttlMs === undefined ? zone.serviceTtl(result.service) : result.ttlMs / 1000;
     const instances = result.instances.map((i) => ({ ...i, datacenter: i.datacenter || result.datacenter }));
-    const set = serviceRecords(instances, question.type, { zone, ttl: ttlOf(result.service), name: question.name });
+    const set = serviceRecords(instances, question.type, { zone, ttl, name: question.name });
     const more = { isSubnetScoped: true, isUdpLimited: true, maxRecords: recordLimit(question.type) };
-    return finish(set, question, depth, ttlOf, result.service, more);
+    return finish(set, question, depth, more);
   };
 
   const virtual = (instances: Instance[], type: number): Answer => {
@@ -200,6 +191,8 @@ export function createResolver(deps: ResolverDeps): Resolve {
 
   return resolve;
 }
+
+const toLookupName = (host: string): string => host.toLowerCase().replace(/\.$/, "");
 
 // Answers from memory stay synchronous: a promise for each question would cost a turn of the event loop.
 function after<T, R>(value: T | Promise<T>, then: (value: T) => R | Promise<R>): R | Promise<R> {

@@ -53,7 +53,7 @@ export function createViews({ config, directory, clock, random, log, onRecursion
   );
   const settings = { onlyPassing: config.onlyPassing, aRecordLimit: config.aRecordLimit };
   return {
-    resolve: createResolver({ zone, settings, directory, hosts: recursor, clock, random }),
+    resolve: createResolver({ zone, settings, directory, hosts: recursor, clock }),
     recursor,
     udpAnswerLimit: config.udpAnswerLimit,
     replies: {

@@ -28,5 +28,5 @@ export function nodeRecords(node: NodeEntry, type: number, zone: Zone): ServiceR
   const meta =
     wantsMeta || (isAddressQuestion && zone.settings.nodeMetaTxt) ? metaRecords(undefined, node.meta, ttl) : [];
   if (wantsMeta) records.push(...meta);
-  return { records, hosts, additional: wantsMeta ? [] : meta };
+  return { records, ttl, hosts, additional: wantsMeta ? [] : meta };
 }

@@ -7,6 +7,7 @@ import type { Zone } from "./zone.ts";
 
 export interface ServiceRecords {
   records: Rr[];
+  ttl: number;
   /** Records whose target is a name of somebody else's: its addresses have to be asked for. */
   hosts: { record: Rr; host: string }[];
 }
@@ -25,10 +26,10 @@ export function serviceRecords(
   type: number,
   options: { zone: Zone; ttl: number; name: string },
 ): ServiceRecords {
+  const { ttl } = options;
   if (type === TYPE.SRV) return srvRecords(instances, options);
   if (type !== TYPE.A && type !== TYPE.AAAA && type !== TYPE.ANY && type !== TYPE.CNAME)
-    return { records: [], hosts: [] };
-  const { ttl } = options;
+    return { records: [], ttl, hosts: [] };
   const byAddress = new Map<string, Rr>();
   const hosts = new Set<string>();
   for (const instance of instances) {
@@ -39,15 +40,15 @@ export function serviceRecords(
     }
     if (host !== "") hosts.add(host);
   }
-  if (byAddress.size > 0) return { records: [...byAddress.values()], hosts: [] };
+  if (byAddress.size > 0) return { records: [...byAddress.values()], ttl, hosts: [] };
   // A name has one CNAME and nothing beside it (RFC 1034 §3.6.2), so names count only where no address does.
   for (const host of hosts) {
     const target = toWireName(host);
     if (target === undefined) continue;
     const record = nameRecord(undefined, TYPE.CNAME, ttl, target);
-    return { records: [record], hosts: [{ record, host }] };
+    return { records: [record], ttl, hosts: [{ record, host }] };
   }
-  return { records: [], hosts: [] };
+  return { records: [], ttl, hosts: [] };
 }
 
 function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; name: string }): ServiceRecords {
@@ -57,7 +58,7 @@ function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; n
     if (!targets.has(key)) targets.set(key, make());
     return targets.get(key);
   };
-  const result: ServiceRecords = { records: [], hosts: [] };
+  const result: ServiceRecords = { records: [], ttl, hosts: [] };
   const seen = new Set<string>();
   for (const instance of instances) {
     const { v4, v6, host, isOwn } = addressesOf(instance, name);

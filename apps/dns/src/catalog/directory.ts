@@ -108,7 +108,7 @@ function toNodes(body: unknown): Nodes {
 
 // In lower case, as DNS asks: the catalog finds a service by any spelling.
 function toNames(body: unknown): Set<string> {
-  return new Set(Object.keys((body ?? {}) as object).map((name) => name.toLowerCase()));
+  return new Set(Object.keys(body ?? {}).map((name) => name.toLowerCase()));
 }
 
 function toSnapshot(body: unknown): Snapshot {

@@ -45,6 +45,11 @@ export class Follower<T> {
     return this.#value;
   }
 
+  /** Whether nobody will have to wait for it any more. */
+  get isSettled(): boolean {
+    return this.#value !== undefined || this.#isClosed;
+  }
+
   /** The last answer; a promise of the first one while there is none, which rejects with UnavailableError after 2 s. */
   get(): T | Promise<T> {
     if (this.#value !== undefined) return this.#value;
