@@ -1,0 +1,25 @@
+/** The health checker: `node src/main.ts -help` lists its flags. */
+import { readFileSync } from "node:fs";
+import { createLogHub, describeError, formatOptions, runUntilSignal } from "@heddle/daemon";
+import { HEALTH_OPTIONS, loadConfig } from "./config.ts";
+import { start } from "./server.ts";
+
+export async function main(argv: string[]): Promise<number> {
+  if (argv.some((a) => /^--?h(?:elp)?$/.test(a))) {
+    process.stdout.write(
+      `Usage: heddle serve health [options]\n\n  Runs the health checker.\n\n${formatOptions(HEALTH_OPTIONS)}`,
+    );
+    return 0;
+  }
+  try {
+    process.umask(0o077); // scripts inherit it: what they write is the daemon's user's alone
+    const config = loadConfig({ argv, env: process.env, readFile: (path) => readFileSync(path, "utf8") });
+    const log = createLogHub({ level: config.logLevel, json: config.logJson }).log.child("health");
+    return await runUntilSignal(await start(config, { log }), { log });
+  } catch (error) {
+    process.stderr.write(`${describeError(error)}\n`);
+    return 1;
+  }
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,77 @@
+/** Starts the health checker as a daemon of its own: one internal listener with the checks' WebSocket and the operator's routes. */
+import { readFileSync } from "node:fs";
+import {
+  createRegistry,
+  errorHandler,
+  InvalidArgumentError,
+  loadInternalIdentity,
+  type Clock,
+  type Logger,
+  opsRoutes,
+  requireTlsOffLoopback,
+  type Running,
+  startHttpServer,
+} from "@heddle/daemon";
+import express from "express";
+import { createHealthChecker } from "./checker.ts";
+import type { HealthConfig } from "./config.ts";
+
+export interface HealthDeps {
+  log: Logger;
+  clock?: Clock;
+}
+
+/** Resolves when it serves. Throws UnavailableError for a port that it cannot have, InvalidArgumentError for its TLS files. */
+export async function start(config: HealthConfig, { log, clock }: HealthDeps): Promise<Running> {
+  const identity = loadInternalIdentity(config);
+  requireTlsOffLoopback(config.host, identity);
+  await using stack = new AsyncDisposableStack();
+  const registry = createRegistry("health");
+  const checker = createHealthChecker({
+    log,
+    registry,
+    scripts: config.enableScriptChecks,
+    maxChecks: config.maxChecks,
+    maxConcurrent: config.maxConcurrent,
+    maxConcurrentPrograms: config.maxConcurrentPrograms,
+    minIntervalMs: config.minInterval,
+    outputMaxBytes: config.checkOutputMaxSize,
+    scriptEnv: config.scriptEnv,
+    env: config.env,
+    allowLinkLocal: config.allowLinkLocal,
+    dockerHost: config.dockerHost,
+    ...(config.checkCaFile && { targetCaPem: readPem(config.checkCaFile) }),
+    ...(clock && { clock }),
+  });
+  const health = () => ({ checker: checker.health() });
+
+  const app = express();
+  app.disable("x-powered-by");
+  app.use(opsRoutes({ registry, health }));
+  app.use(errorHandler(log));
+
+  const server = await startHttpServer({
+    host: config.host,
+    port: config.port,
+    handler: app,
+    log,
+    tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
+    upgrade(req, socket, head) {
+      if (!checker.handleUpgrade(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
+    },
+  });
+  stack.defer(() => server.close());
+  stack.defer(() => checker.close());
+  log.info("health checker is serving", { address: server.url, scripts: config.enableScriptChecks });
+  const owned = stack.move();
+  const close = () => owned.disposeAsync();
+  return { url: server.url, health, close, [Symbol.asyncDispose]: close };
+}
+
+function readPem(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new InvalidArgumentError(`cannot read ${path} (-check-ca-file)`, { cause });
+  }
+}
