@@ -1,4 +1,4 @@
-export { changedWithoutReload, loadAgentConfig } from "./config/index.ts";
+export { changedWithoutReload, formatAgentFlags, loadAgentConfig } from "./config/index.ts";
 export { start } from "./server.ts";
 export type { AgentConfig } from "./config/index.ts";
 export type { AgentStartDeps, RunningAgent } from "./server.ts";

@@ -1,0 +1,95 @@
+/** `heddle agent`: reads the configuration, says what it is about to be, runs until a signal. */
+import { createWriteStream, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { type AgentConfig, formatAgentFlags, loadAgentConfig } from "@heddle/agent";
+import { createLogHub, describeError, isLoopback, type LogHub } from "@heddle/daemon";
+import { startComposition } from "../compose/agent.ts";
+import { nodeId } from "../compose/node-id.ts";
+import { VERSION } from "../version.ts";
+
+export async function run(argv: string[]): Promise<number> {
+  if (argv.some((a) => /^--?h(?:elp)?$/.test(a))) {
+    process.stdout.write(`Usage: heddle agent [options]\n\n  Starts the Heddle agent and runs until an interrupt is received. The agent\n  is the front door of a node: with -dev or -server it runs the servers too.\n\n${formatAgentFlags()}`);
+    return 0;
+  }
+  const readConfig = async (): Promise<AgentConfig> => loadAgentConfig({ argv, env: process.env, readFile: (path) => readFileSync(path, "utf8"), readDir: (path) => readdirSync(path) });
+  try {
+    return await serve(await readConfig(), readConfig);
+  } catch (error) {
+    process.stderr.write(`==> ${describeError(error)}\n`);
+    return 1;
+  }
+}
+
+async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>): Promise<number> {
+  process.umask(0o077);
+  const config: AgentConfig = Object.freeze({ ...read, nodeId: read.nodeId || nodeId(read.devMode ? "" : read.dataDir) });
+  process.stdout.write(banner(config));
+  const hub = openLog(config);
+  const log = hub.log.child("agent");
+  for (const warning of config.warnings) log.warn(warning);
+  const running = await startComposition(config, { hub, version: VERSION, readConfig: async () => ({ ...(await readConfig()), nodeId: config.nodeId }) });
+  if (config.pidFile) writeFileSync(config.pidFile, String(process.pid), { mode: 0o644 });
+  log.info("Heddle agent running!", { node: config.nodeName, node_id: config.nodeId });
+  process.on("SIGHUP", () => {
+    log.info("Caught signal", { signal: "hangup" });
+    running.reload().catch((error: unknown) => log.error("reload failed, everything goes on as before", { error: describeError(error) }));
+  });
+  const signal = await Promise.race([signalled(), running.left.then(() => "leave")]);
+  log.info("Caught signal", { signal });
+  for (const again of ["SIGINT", "SIGTERM"] as const) process.once(again, () => process.exit(1));
+  const deadline = setTimeout(() => process.exit(0), SHUTDOWN_GRACE_MS);
+  deadline.unref();
+  await running.close();
+  if (config.pidFile) rmSync(config.pidFile, { force: true });
+  log.info("Exit code", { code: 0 });
+  return 0;
+}
+
+const SHUTDOWN_GRACE_MS = 4_500; // below the 5 s after which an orchestrator's SIGKILL is common
+
+function signalled(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once("SIGTERM", () => resolve("terminated"));
+    process.once("SIGINT", () => resolve("interrupt"));
+  });
+}
+
+function openLog(config: AgentConfig): LogHub {
+  const { level, json, file } = config.log;
+  if (!file) return createLogHub({ level, json });
+  const path = file.endsWith("/") || isDirectory(file) ? `${file.replace(/\/?$/, "/")}heddle-${Date.now()}.log` : file;
+  const stream = createWriteStream(path, { flags: "a", mode: 0o600 });
+  stream.on("error", (error) => process.stderr.write(`==> cannot write the log file ${path}: ${error.message}\n`));
+  return createLogHub({
+    level,
+    json,
+    write(line) {
+      process.stdout.write(line);
+      stream.write(line);
+    },
+  });
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function banner(config: AgentConfig): string {
+  const { ports } = config;
+  const clients = config.addresses.http.join(" ");
+  const isTls = config.tls.certFile !== "";
+  const internal = isTls ? config.bindAddr : isLoopback(config.bindAddr) ? config.bindAddr : "127.0.0.1";
+  const rows: [string, string][] = [
+    ["Version", `'${VERSION}'`],
+    ["Node ID", `'${config.nodeId}'`],
+    ["Node name", `'${config.nodeName || hostname()}'`],
+    ["Datacenter", `'${config.datacenter}' (Segment: '${config.server ? "<all>" : ""}')`],
+    ["Server", `${config.server} (Bootstrap: ${config.bootstrap})`],
+    ["Client Addr", `[${clients}] (HTTP: ${ports.http}, HTTPS: ${ports.https}, gRPC: ${ports.grpc}, DNS: ${ports.dns})`],
+    ["Cluster Addr", `${config.advertiseAddr} (${config.server ? `Internal API: ${internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`],
+    ["Encrypt", `Gossip: none, TLS-Outgoing: ${isTls}, TLS-Incoming: ${isTls}, Mesh: mutual TLS`],
+  ];
+  const lines = rows.map(([name, value]) => `${name.padStart(16)}: ${value}`);
+  return `==> Starting Heddle agent...\n${lines.join("\n")}\n\n==> Log data will now stream in as it occurs:\n\n`;
+}

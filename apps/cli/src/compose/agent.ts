@@ -1,0 +1,197 @@
+/**
+ * The composition: the agent with, on a server, the catalog, the CA, the health checker and DNS in the same process. The
+ * daemons still meet over HTTP, on the internal listener; the public listener mounts the servers' rows directly.
+ */
+import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
+import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
+import { type Catalog, createCatalog } from "@heddle/catalog";
+import {
+  type ApiTable,
+  createRegistry,
+  type Health,
+  type InternalIdentity,
+  isLoopback,
+  loadInternalIdentity,
+  type LogHub,
+  publicApi,
+} from "@heddle/daemon";
+import { createDns, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
+import { createHealthChecker } from "@heddle/health";
+import { openStore } from "@heddle/store";
+import { startInternalListener } from "./internal.ts";
+
+export interface ComposeOptions {
+  hub: LogHub;
+  version: string;
+  readConfig: () => Promise<AgentConfig>;
+}
+
+const LOOPBACK = "127.0.0.1";
+
+/** Starts everything that this node runs. Throws UnavailableError for a port or a data directory that it cannot have. */
+export async function startComposition(config: AgentConfig, options: ComposeOptions): Promise<RunningAgent> {
+  const { hub, version } = options;
+  const log = hub.log.child("agent");
+  await using stack = new AsyncDisposableStack();
+  const identity = loadInternalIdentity(config.tls);
+  const tls = identity && toTlsSettings(identity);
+  const checker = createHealthChecker({ scripts: config.scripts.local || config.scripts.remote, log: log.child("checks") });
+  stack.defer(() => checker.close());
+
+  const servers = config.server ? await startServers(config, { hub, stack, identity, checker }) : undefined;
+  const local = servers?.url ?? (await startNodeListener({ stack, checker, hub }));
+  const joined = config.internal.catalogAddr || config.retryJoin[0] || config.startJoin[0];
+  const catalogUrl = config.internal.catalogAddr || servers?.url || toServerUrl(joined, config, identity);
+  const caUrl = config.internal.caAddr || servers?.url || toServerUrl(joined, config, identity);
+  const agent = await startAgentDaemon(config, {
+    hub,
+    version,
+    servers: { catalog: catalogUrl, ca: caUrl, health: config.internal.healthAddr || local },
+    tls,
+    ...(servers && { mounted: servers.table, upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head) }),
+    readConfig: options.readConfig,
+  });
+  stack.defer(() => agent.close());
+  const dns = await startDns(config, { hub, stack, catalogUrl, tls });
+  const owned = stack.move();
+  const close = () => owned.disposeAsync();
+  return {
+    url: agent.url,
+    left: agent.left,
+    reload: () => agent.reload(),
+    health: () => ({ ...agent.health(), ...servers?.catalog.health(), checker: checker.health(), ...(dns && prefixed("dns", dns.health())) }),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+type Checker = ReturnType<typeof createHealthChecker>;
+
+interface Servers {
+  url: string;
+  table: ApiTable;
+  catalog: Catalog;
+}
+
+async function startServers(
+  config: AgentConfig,
+  { hub, stack, identity, checker }: { hub: LogHub; stack: AsyncDisposableStack; identity: InternalIdentity | undefined; checker: Checker },
+): Promise<Servers> {
+  const log = hub.log.child("agent.server");
+  const dataDir = config.devMode ? "" : config.dataDir;
+  const { createCa } = await import("@heddle/ca");
+  const [catalogStore, caStore] = await Promise.all([openStore({ dataDir, name: "catalog", log }), openStore({ dataDir, name: "ca", log })]);
+  const catalog = stack.use(
+    createCatalog({
+      store: catalogStore,
+      datacenter: config.datacenter,
+      nodeName: config.nodeName,
+      leader: `${config.advertiseAddr}:${config.ports.server}`,
+      defaultIntentionPolicy: config.defaultIntentionPolicy,
+      kvMaxValueSize: config.limits.kvMaxValueSize,
+      sessionTtlMinMs: config.sessionTtlMinMs,
+      log: log.child("catalog"),
+    }),
+  );
+  const ca = stack.use(
+    await createCa({ store: caStore, datacenter: config.datacenter, initialConfig: config.connect.caConfig, registry: createRegistry("ca"), log: hub.log.child("agent.connect.ca") }),
+  );
+  const table: ApiTable = { ...catalog.table, ...ca.table };
+  const api = publicApi(table, { datacenter: config.datacenter, log });
+  // Without certificates the internal API stays on this machine: plain text never leaves it.
+  const host = identity || isLoopback(config.bindAddr) ? config.bindAddr : LOOPBACK;
+  if (host !== config.bindAddr) {
+    log.warn("no TLS certificates for the internal API (ca_file, cert_file, key_file): it listens on loopback only, and no other node can join; make them with 'heddle tls'", { bind_addr: config.bindAddr });
+  }
+  const listener = await startInternalListener({
+    host,
+    port: config.ports.server,
+    identity,
+    handler: (req, res) => {
+      if (!api(req, res) && !ca.internal(req, res)) res.writeHead(404, { "Content-Length": 0 }).end();
+    },
+    upgrades: [(...args) => catalog.stream.upgrade(...args), (...args) => checker.handleUpgrade(...args)],
+    log: log.child("internal"),
+  });
+  stack.defer(() => listener.close());
+  return { url: listener.url, table, catalog };
+}
+
+/** On a node without servers, the health checker is still reached over HTTP: on a port of loopback that nobody else needs to know. */
+async function startNodeListener({ stack, checker, hub }: { stack: AsyncDisposableStack; checker: Checker; hub: LogHub }): Promise<string> {
+  const listener = await startInternalListener({
+    host: LOOPBACK,
+    port: 0,
+    identity: undefined,
+    handler: (_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end(),
+    upgrades: [(...args) => checker.handleUpgrade(...args)],
+    log: hub.log.child("agent.internal"),
+  });
+  stack.defer(() => listener.close());
+  return listener.url;
+}
+
+async function startDns(
+  config: AgentConfig,
+  { hub, stack, catalogUrl, tls }: { hub: LogHub; stack: AsyncDisposableStack; catalogUrl: string; tls: TlsSettings | undefined },
+) {
+  if (config.ports.dns < 0) return undefined;
+  const log = hub.log.child("agent.dns");
+  const serverTls = tls && { ...tls, serverRoles: ["catalog"] };
+  const stream = createStreamClient({ url: catalogUrl, tls: serverTls, log });
+  stack.defer(() => stream.close());
+  const api = createApiClient({ address: catalogUrl, tls: serverTls, log });
+  stack.defer(() => api.close());
+  const dns = stack.use(createDns({ config: toDnsConfig(config, catalogUrl), stream, api, registry: createRegistry("dns"), log }));
+  await dns.listen();
+  return dns;
+}
+
+function toDnsConfig(config: AgentConfig, catalogUrl: string): DnsConfig {
+  const { dns } = config;
+  return {
+    host: config.addresses.dns.join(" "),
+    port: config.ports.dns,
+    catalogUrl,
+    datacenter: config.datacenter,
+    domain: config.domain,
+    altDomain: config.altDomain,
+    nodeTtl: dns.nodeTtlMs,
+    serviceTtl: dns.serviceTtlMs,
+    onlyPassing: dns.onlyPassing,
+    nodeMetaTxt: dns.nodeMetaTxt,
+    aRecordLimit: dns.aRecordLimit,
+    udpAnswerLimit: dns.udpAnswerLimit,
+    enableTruncate: dns.enableTruncate,
+    disableCompression: dns.disableCompression,
+    recursors: config.recursors.length > 0 ? DNS_OPTIONS.recursors.parse(config.recursors.join("\n")) : [],
+    recursorTimeout: dns.recursorTimeoutMs,
+    recursorStrategy: dns.recursorStrategy,
+    soaRefresh: dns.soa.refresh * 1000,
+    soaRetry: dns.soa.retry * 1000,
+    soaExpire: dns.soa.expire * 1000,
+    soaMinTtl: dns.soa.minTtl * 1000,
+    metricsHost: LOOPBACK,
+    metricsPort: -1,
+    logLevel: config.log.level,
+    logJson: config.log.json,
+    caFile: "",
+    certFile: "",
+    keyFile: "",
+  };
+}
+
+const toTlsSettings = ({ certPem, keyPem, roots }: InternalIdentity): TlsSettings => ({ ca: roots, cert: certPem, key: keyPem });
+
+function toServerUrl(joined: string | undefined, config: AgentConfig, identity: InternalIdentity | undefined): string {
+  if (joined === undefined) {
+    throw new Error("this agent is no server and has none to join: give -retry-join=ADDRESS, or -server (or -dev) to run one here");
+  }
+  if (/^https?:\/\//.test(joined)) return joined;
+  const hasPort = /^\[.*\]:\d+$|^[^:]+:\d+$/.test(joined);
+  const host = joined.includes(":") && !hasPort && !joined.startsWith("[") ? `[${joined}]` : joined;
+  return `${identity ? "https" : "http"}://${host}${hasPort ? "" : `:${config.ports.server}`}`;
+}
+
+const prefixed = (name: string, health: Record<string, Health>): Record<string, Health> => Object.fromEntries(Object.entries(health).map(([k, v]) => [`${name}.${k}`, v]));
+
