@@ -1,0 +1,51 @@
+/** Whether the agent answers, told once per change: many watches share one agent, and each of them fails when it is away. */
+import type { WatchFailure } from "@heddle/api-client";
+import { ApiError } from "@heddle/api-client";
+import { describeError, type Logger } from "@heddle/daemon";
+
+export interface AgentLink {
+  /** How one watch is doing. */
+  answered(watch: string): void;
+  failed(watch: string, failure: WatchFailure): void;
+  /** Forgets a watch that was stopped. */
+  forget(watch: string): void;
+  readonly isUp: boolean;
+  /** Called when an agent that was away answers again. */
+  onBack(listener: () => void): void;
+}
+
+export function createAgentLink(log: Logger): AgentLink {
+  const away = new Set<string>();
+  const refusals = new Map<string, string>(); // by watch: what the agent said no to
+  const listeners: (() => void)[] = [];
+  const back = (watch: string) => {
+    if (!away.delete(watch) || away.size > 0) return;
+    log.info("the agent answers again");
+    for (const listener of listeners) listener();
+  };
+  return {
+    answered(watch) {
+      if (refusals.delete(watch)) log.info("the agent gives again what it refused", { watch });
+      back(watch);
+    },
+    failed(watch, { error }) {
+      const text = describeError(error);
+      if (error instanceof ApiError) {
+        back(watch);
+        if (refusals.get(watch) !== text) log.error("the agent refuses what the proxy needs", { watch, error: text });
+        refusals.set(watch, text);
+        return;
+      }
+      if (away.size === 0) log.warn("the agent is away, going on with what is known", { error: text });
+      away.add(watch);
+    },
+    forget(watch) {
+      refusals.delete(watch);
+      back(watch);
+    },
+    get isUp() {
+      return away.size === 0;
+    },
+    onBack: (listener) => void listeners.push(listener),
+  };
+}

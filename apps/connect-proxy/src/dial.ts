@@ -1,0 +1,44 @@
+/** Opens TCP connections as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
+import { connect, type Socket } from "node:net";
+import { formatHostPort, type HostPort } from "./spec.ts";
+
+export const KEEP_ALIVE_MS = 30_000; // a machine that vanished is noticed within minutes, not hours
+
+const WHY: Record<string, string> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  EHOSTUNREACH: "no route to host",
+  ENETUNREACH: "no route to network",
+  ETIMEDOUT: "connection timed out",
+  ENOTFOUND: "no such host",
+  EMFILE: "this process has no file descriptors left",
+};
+
+/** Rejects with what went wrong and where: "cannot reach 127.0.0.1:8181: connection refused". */
+export function dialTcp(to: HostPort, timeoutMs: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host: to.host,
+      port: to.port,
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_MS,
+    });
+    const fail = (why: string, cause?: Error) => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(new Error(`cannot reach ${formatHostPort(to)}: ${why}`, { cause }));
+    };
+    const timer = setTimeout(() => fail(`no answer within ${Math.round(timeoutMs)} ms`), timeoutMs);
+    socket.on("error", (error: NodeJS.ErrnoException) => fail((error.code && WHY[error.code]) || error.message, error));
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      resolve(socket);
+    });
+  });
+}
+
+export function tcpLeg(socket: Socket) {
+  return { stream: socket, reset: () => void (socket.destroyed || socket.resetAndDestroy()) };
+}

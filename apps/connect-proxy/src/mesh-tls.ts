@@ -1,0 +1,188 @@
+/** Both ends of the mesh's TLS over sockets of ours, so that a reset can cross it. The rules are `@heddle/tls`'s. */
+import type { X509Certificate } from "node:crypto";
+import type { Socket } from "node:net";
+import { connect, createServer, type Server, type TLSSocket } from "node:tls";
+import {
+  checkPeer,
+  createMeshClient,
+  type MeshClient,
+  meshServerOptions,
+  type Peer,
+  type PeerExpectation,
+  swapServerIdentity,
+  type TlsIdentity,
+} from "@heddle/tls";
+import type { Leg } from "./pipe.ts";
+import { ALPN } from "./preface.ts";
+import { RefusedError } from "./refusal.ts";
+import type { Leaf, Roots } from "./snapshot.ts";
+
+const MAX_PRESENTED = 8; // certificates of a chain that are kept for later checks
+
+export interface TlsFacts {
+  /** "TLSv1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768", for the log. */
+  text: string;
+}
+
+export interface PeerCertificate {
+  fingerprint: string;
+  raw: Buffer;
+  intermediates: Buffer[];
+  /** Milliseconds since the epoch. */
+  notAfter: number;
+}
+
+/** A checked peer and the leg to it. */
+export interface MeshLeg extends Leg {
+  stream: TLSSocket;
+  peer: Peer;
+  certificate: PeerCertificate;
+  /** True where the far end is a Heddle proxy that speaks our preface. */
+  speaksPreface: boolean;
+  facts: TlsFacts;
+}
+
+export function toTlsIdentity(leaf: Leaf, roots: Roots): TlsIdentity {
+  return { certPem: leaf.certPem, keyPem: leaf.keyPem, roots: roots.certPems };
+}
+
+/** The server's end. Knows no listener: accepted sockets are handed to it. */
+export interface Terminator {
+  /** Rejects with RefusedError; the socket is then of no more use. */
+  handshake(raw: Socket, trustDomain: string): Promise<MeshLeg>;
+  swap(identity: TlsIdentity): void;
+}
+
+interface Waiting {
+  resolve: (stream: TLSSocket) => void;
+  reject: (error: RefusedError) => void;
+}
+
+export function createTerminator(identity: TlsIdentity, handshakeTimeoutMs: number): Terminator {
+  const waiting = new WeakMap<Socket, Waiting>();
+  const server: Server = createServer({
+    ...meshServerOptions(identity, { handshakeTimeoutMs }),
+    // Node ends the handshake where nothing is chosen, and a proxy of another mesh may offer protocols of its own.
+    ALPNCallback: ({ protocols }) => (protocols.includes(ALPN) ? ALPN : protocols[0]),
+  });
+  server.on("secureConnection", (stream) => {
+    stream.on("error", ignore);
+    const raw = rawSocketOf(stream);
+    const waiter = raw && waiting.get(raw);
+    if (waiter) waiter.resolve(stream);
+    else stream.destroy();
+  });
+  server.on("tlsClientError", (error: Error, stream) => {
+    stream.on("error", ignore);
+    const raw = rawSocketOf(stream);
+    const { authorizationError } = stream;
+    const why = authorizationError ? `its certificate was refused: ${authorizationError}` : tlsReason(error);
+    if (raw) waiting.get(raw)?.reject(new RefusedError(authorizationError ? "identity" : "handshake", why));
+    raw?.destroy();
+  });
+  return {
+    async handshake(raw, trustDomain) {
+      const done = new Promise<TLSSocket>((resolve, reject) => waiting.set(raw, { resolve, reject }));
+      // A documented way into a TLS server for sockets that were accepted elsewhere.
+      server.emit("connection", raw);
+      const stream = await done;
+      return toLeg(raw, stream, { kind: "caller", trustDomain });
+    },
+    swap: (next) => swapServerIdentity(server, next),
+  };
+}
+
+// Node keeps the socket under a TLS socket here and offers no other way from the one to the other; the tests of the public
+// listener fail the day this changes.
+function rawSocketOf(stream: TLSSocket): Socket | undefined {
+  return (stream as TLSSocket & { _parent?: Socket })._parent;
+}
+
+/** The client's end. */
+export interface Dialler {
+  /** TLS over an open TCP connection, to exactly `spiffeId`. Rejects with RefusedError and destroys the socket. */
+  handshake(raw: Socket, spiffeId: string, options: { timeoutMs: number; offerPreface: boolean }): Promise<MeshLeg>;
+  swap(identity: TlsIdentity): void;
+}
+
+export function createDialler(identity: TlsIdentity): Dialler {
+  const client: MeshClient = createMeshClient(identity);
+  return {
+    async handshake(raw, spiffeId, { timeoutMs, offerPreface }) {
+      const stream = connect({ socket: raw, ...client.options(), ...(offerPreface && { ALPNProtocols: [ALPN] }) });
+      await new Promise<void>((resolve, reject) => {
+        const fail = (error: Error) => {
+          clearTimeout(timer);
+          raw.destroy();
+          reject(error);
+        };
+        const timer = setTimeout(
+          () => fail(new RefusedError("handshake", `no TLS handshake within ${Math.round(timeoutMs)} ms`)),
+          timeoutMs,
+        );
+        stream.once("secureConnect", () => {
+          clearTimeout(timer);
+          resolve();
+        });
+        stream.on("error", (error) => fail(new RefusedError("handshake", tlsReason(error), { cause: error })));
+        stream.once("close", () => fail(new RefusedError("handshake", "closed during the TLS handshake")));
+      });
+      return toLeg(raw, stream, { kind: "server", spiffeId });
+    },
+    swap: (next) => client.swap(next),
+  };
+}
+
+function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): MeshLeg {
+  const check = checkPeer(stream, expectation);
+  const speaksPreface = stream.alpnProtocol === ALPN;
+  const reset = () => void (raw.destroyed || raw.resetAndDestroy());
+  const refuse = (reason: string) =>
+    Object.assign(new RefusedError("identity", reason), { leg: { stream, reset, speaksPreface } });
+  if (!check.ok) throw refuse(check.reason);
+  const certificate = stream.getPeerX509Certificate();
+  if (!certificate) throw refuse("the peer is gone");
+  return {
+    stream,
+    reset,
+    peer: check,
+    certificate: {
+      fingerprint: certificate.fingerprint256,
+      raw: certificate.raw,
+      intermediates: presented(certificate),
+      notAfter: check.notAfter,
+    },
+    speaksPreface,
+    facts: { text: describeTls(stream) },
+  };
+}
+
+/** The leg of a peer that finished its handshake and is not who it should be: it can still be told so. */
+export function refusedLeg(error: unknown): Pick<MeshLeg, "stream" | "reset" | "speaksPreface"> | undefined {
+  return (error as { leg?: MeshLeg }).leg;
+}
+
+function presented(leaf: X509Certificate): Buffer[] {
+  const chain: Buffer[] = [];
+  let at: X509Certificate | undefined = leaf.issuerCertificate;
+  // The last one is the root, its own issuer: trusted only where it is among ours.
+  while (at && chain.length < MAX_PRESENTED && !at.issuerCertificate?.raw.equals(at.raw)) {
+    chain.push(at.raw);
+    at = at.issuerCertificate;
+  }
+  return chain;
+}
+
+function describeTls(stream: TLSSocket): string {
+  const key = stream.getEphemeralKeyInfo();
+  const group = key !== null && "name" in key ? ` ${key.name}` : "";
+  return `${stream.getProtocol()} ${stream.getCipher().name}${group}`;
+}
+
+/** OpenSSL's short words ("tlsv13 alert certificate required") instead of its whole line. */
+export function tlsReason(error: unknown): string {
+  const { reason, message } = error as { reason?: unknown; message: string };
+  return typeof reason === "string" && reason !== "" ? reason : message;
+}
+
+function ignore(): void {}

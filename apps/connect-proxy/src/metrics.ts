@@ -1,0 +1,111 @@
+/** The proxy's metric families. Names of services come from peers, so each label keeps to a bounded set of values. */
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Connection, Direction, Parties } from "./connections.ts";
+import type { PipeEnd } from "./pipe.ts";
+import type { Refusal } from "./refusal.ts";
+
+const MAX_NAMES = 500; // services seen as source or destination; the rest count as "other"
+const FAST_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const LONG_SECONDS = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3_600, 36_000];
+
+export interface ProxyMetrics {
+  opened(connection: Connection): void;
+  closed(connection: Connection, how: PipeEnd["how"] | "cut", durationMs: number): void;
+  refused(parties: Parties, refusal: Refusal): void;
+  handshake(direction: Direction, ms: number): void;
+  connect(direction: Direction, ms: number): void;
+}
+
+export interface MetricsInput {
+  registry: Registry;
+  /** Live connections, whose bytes are counted when somebody scrapes. */
+  live: () => Iterable<Connection>;
+  /** When our leaf expires, in milliseconds since the epoch. */
+  leafExpiresAt: () => number | undefined;
+}
+
+export function createProxyMetrics({ registry, live, leafExpiresAt }: MetricsInput): ProxyMetrics {
+  const registers = [registry];
+  const parties = ["direction", "source", "destination"] as const;
+  const total = new Counter({
+    name: "heddle_proxy_connections_total",
+    help: "Connections by the decision on them; reason is empty where allowed.",
+    labelNames: [...parties, "result", "reason"],
+    registers,
+  });
+  const ended = new Counter({
+    name: "heddle_proxy_connections_closed_total",
+    help: "Allowed connections that ended, by how they ended.",
+    labelNames: ["direction", "how"],
+    registers,
+  });
+  const open = new Gauge({
+    name: "heddle_proxy_connections_open",
+    help: "Connections that are open now.",
+    labelNames: parties,
+    registers,
+  });
+  const bytes = new Counter({
+    name: "heddle_proxy_bytes_total",
+    help: "Bytes of applications: flow 'in' from who opened the connection, 'out' to them.",
+    labelNames: [...parties, "flow"],
+    registers,
+    collect: () => {
+      for (const connection of live()) countBytes(connection);
+    },
+  });
+  const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS);
+  const connect = histogram("heddle_proxy_connect_seconds", "Time until the next hop was reached.", FAST_SECONDS);
+  const duration = histogram("heddle_proxy_connection_duration_seconds", "Life of a connection.", LONG_SECONDS);
+  const expiry: Gauge = new Gauge({
+    name: "heddle_proxy_leaf_expiry_timestamp_seconds",
+    help: "When our certificate expires; 0 while there is none.",
+    registers,
+    collect: () => expiry.set((leafExpiresAt() ?? 0) / 1000),
+  });
+
+  function histogram(name: string, help: string, buckets: number[]) {
+    return new Histogram({ name, help, labelNames: ["direction"], buckets, registers });
+  }
+
+  const names = new Set<string>();
+  const bounded = (name: string): string => {
+    if (names.has(name)) return name;
+    if (names.size >= MAX_NAMES) return "other";
+    names.add(name);
+    return name;
+  };
+  const labels = ({ direction, source, destination }: Parties) => ({
+    direction,
+    source: bounded(source),
+    destination: bounded(destination),
+  });
+
+  const counted = new WeakMap<Connection, { in: number; out: number }>();
+  const countBytes = (connection: Connection) => {
+    const { bytesFromA, bytesFromB } = connection.pipe;
+    const last = counted.get(connection) ?? { in: 0, out: 0 };
+    const of = labels(connection);
+    bytes.inc({ ...of, flow: "in" }, bytesFromA - last.in);
+    bytes.inc({ ...of, flow: "out" }, bytesFromB - last.out);
+    counted.set(connection, { in: bytesFromA, out: bytesFromB });
+  };
+
+  return {
+    opened(connection) {
+      total.inc({ ...labels(connection), result: "allowed", reason: "" });
+      open.inc(labels(connection));
+    },
+    closed(connection, how, durationMs) {
+      countBytes(connection);
+      open.dec(labels(connection));
+      ended.inc({ direction: connection.direction, how });
+      duration.observe({ direction: connection.direction }, durationMs / 1000);
+    },
+    refused(who, refusal) {
+      total.inc({ ...labels(who), result: "refused", reason: refusal.code });
+    },
+    handshake: (direction, ms) => handshake.observe({ direction }, ms / 1000),
+    connect: (direction, ms) => connect.observe({ direction }, ms / 1000),
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * Bytes between two sockets as they come: a FIN is a FIN, a reset is a reset, and a slow reader slows its writer. At most
+ * one chunk beyond a socket's high-water mark (64 KiB) is held per direction, and nothing is copied.
+ */
+import type { Socket } from "node:net";
+
+/** With one direction closed and nothing moving in the other, a connection is reset after this long. */
+export const HALF_OPEN_IDLE_MS = 300_000;
+
+/** One side of a proxied connection. */
+export interface Leg {
+  /** What is read and written: a TCP socket, or TLS over one. */
+  readonly stream: Socket;
+  /** Ends the TCP connection underneath with a RST, at once. */
+  reset(): void;
+}
+
+export interface PipeOptions {
+  /**
+   * Sees what comes from `b` before it is passed on, and returns what is passed on (the chunk, a part of it, or undefined
+   * for nothing): where the preface is stripped. May end the pipe.
+   */
+  filter?: (chunk: Buffer) => Buffer | undefined;
+  /** Asked when `b` ends; false makes a reset of it. */
+  mayEnd?: () => boolean;
+  /** Called once, when both sides are closed. */
+  onEnd: (end: PipeEnd) => void;
+  halfOpenIdleMs?: number;
+}
+
+export interface PipeEnd {
+  /** "closed": both directions ended with a FIN. */
+  how: "closed" | "reset" | "half_open_idle" | "stopped";
+  /** Which side reset: the first whose socket failed. */
+  by?: "a" | "b";
+  error?: Error;
+}
+
+export interface Pipe {
+  readonly bytesFromA: number;
+  readonly bytesFromB: number;
+  /** Resets both sides; `lastWords` go to `a` first, where its buffer empties in time, as one write of their own. */
+  stop(lastWords?: Buffer): void;
+}
+
+/** Joins two open legs. From here on the pipe owns both: it handles their errors and closes them. */
+export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
+  const { filter, onEnd, halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
+  const from = { a: 0, b: 0 };
+  let open = 2;
+  let end: PipeEnd | undefined;
+  let idleTimer: NodeJS.Timeout | undefined;
+
+  const finish = (how: PipeEnd) => {
+    if (end) return;
+    end = how;
+    clearTimeout(idleTimer);
+    a.reset();
+    b.reset();
+  };
+
+  // With one direction gone nobody may ever close the other: a lost peer would hold two sockets for ever.
+  const watchHalfOpen = () => {
+    if (idleTimer || end) return;
+    let last = from.a + from.b;
+    const check = () => {
+      const now = from.a + from.b;
+      if (now === last) return finish({ how: "half_open_idle" });
+      last = now;
+      idleTimer = setTimeout(check, halfOpenIdleMs);
+      idleTimer.unref();
+    };
+    idleTimer = setTimeout(check, halfOpenIdleMs);
+    idleTimer.unref();
+  };
+
+  const connect = (side: "a" | "b", source: Socket, target: Socket) => {
+    source.on("data", (chunk: Buffer) => {
+      const passed = side === "b" && filter ? filter(chunk) : chunk;
+      if (passed === undefined || end) return;
+      from[side] += passed.length;
+      if (!target.write(passed)) source.pause();
+    });
+    target.on("drain", () => source.resume());
+    source.once("end", () => {
+      if (end) return;
+      if (side === "b" && options.mayEnd?.() === false) return finish({ how: "reset", by: side });
+      target.end();
+      watchHalfOpen();
+    });
+    source.on("error", (error) => finish({ how: "reset", by: side, error }));
+    source.once("close", () => {
+      // Closed without an end in either direction: the other side must not take it for one.
+      if (!end && !(source.readableEnded && source.writableFinished)) finish({ how: "reset", by: side });
+      if (--open > 0) return;
+      clearTimeout(idleTimer);
+      onEnd(end ?? { how: "closed" });
+    });
+  };
+  connect("a", a.stream, b.stream);
+  connect("b", b.stream, a.stream);
+  a.stream.resume();
+  b.stream.resume();
+
+  return {
+    get bytesFromA() {
+      return from.a;
+    },
+    get bytesFromB() {
+      return from.b;
+    },
+    stop(lastWords) {
+      if (!lastWords || end) return finish({ how: "stopped" });
+      end = { how: "stopped" };
+      clearTimeout(idleTimer);
+      b.reset();
+      a.stream.resume(); // what it still sends is dropped: unread bytes would turn the close into a reset too early
+      sayLast(a, lastWords);
+    },
+  };
+}
+
+const FLUSH_MS = 300; // what a reader that slow does not take by then, it does not get
+const FLUSH_POLL_MS = 5;
+
+// Written behind other data, the last words would share a TLS record with it, and the far proxy could not tell them apart.
+function sayLast(leg: Leg, lastWords: Buffer): void {
+  const deadline = performance.now() + FLUSH_MS;
+  const poll = setInterval(() => {
+    const isFlushed = leg.stream.writableLength === 0;
+    if (!isFlushed && !leg.stream.destroyed && performance.now() < deadline) return;
+    clearInterval(poll);
+    if (!isFlushed || !leg.stream.writable) return leg.reset();
+    leg.stream.end(lastWords);
+    setTimeout(() => leg.reset(), FLUSH_MS).unref();
+  }, FLUSH_POLL_MS);
+}

@@ -1,0 +1,175 @@
+/**
+ * The proxy as a function of its snapshot: each change of a part decides anew what is watched, which listeners stand, with
+ * which identity, and which open connections may stay.
+ */
+import { describeError, type Logger } from "@heddle/daemon";
+import { type Authorize, createAuthorizer } from "./authorize.ts";
+import type { ConnectionTable } from "./connections.ts";
+import { createInbound } from "./inbound.ts";
+import type { Listeners, ListenerSpec } from "./listeners.ts";
+import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+import { createOutbound } from "./outbound.ts";
+import { recheckRoots, recheckRules } from "./recheck.ts";
+import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
+import type { createSources } from "./sources.ts";
+import { type ProxySpec, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
+import type { WatchLoop, WatchSet } from "./watches.ts";
+
+export interface ProxyDeps {
+  store: SnapshotStore;
+  sources: ReturnType<typeof createSources>;
+  watches: WatchSet;
+  listeners: Listeners;
+  table: ConnectionTable;
+  metrics: ProxyMetrics;
+  log: Logger;
+  /** Where the spec comes from: a registered proxy, or flags. */
+  origin: { proxyId: string } | { spec: ProxySpec };
+}
+
+export interface Proxy {
+  /** What is missing before the listeners can open; empty when they are. */
+  missing(): string[];
+  /** Looks again at what time alone changes: roots that expire. */
+  recheck(): void;
+}
+
+export function createProxy(deps: ProxyDeps): Proxy {
+  const { store, sources, watches, listeners, table, metrics, log, origin } = deps;
+  let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
+  let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
+  const acceptors = new Map<string, ListenerSpec["accept"]>(); // by listener, so that a changed spec does not lose counts
+
+  const missing = (): string[] => {
+    const { spec, leaf, roots, rules } = store.current;
+    const parts = { configuration: spec, leaf: leaf?.service === spec?.service ? leaf : undefined, roots };
+    const names = Object.entries(parts).flatMap(([name, part]) => (part ? [] : [name]));
+    return spec?.public && !rules ? [...names, "intentions"] : names;
+  };
+
+  function onChange(part: SnapshotPart): void {
+    const { spec, roots, rules } = store.current;
+    if (part === "spec") watchWhatIsWanted();
+    if (part === "leaf" || part === "roots") takeIdentity();
+    if (spec && (part === "spec" || part === "rules")) {
+      authorize = createAuthorizer(spec, rules);
+      recheckRules(table, authorize);
+    }
+    if (roots && part === "roots") recheckRoots(table, roots, Date.now());
+    standListeners();
+  }
+
+  function watchWhatIsWanted(): void {
+    const { spec, leaf } = store.current;
+    const loops = new Map<string, WatchLoop>([["roots", sources.roots]]);
+    if ("proxyId" in origin) loops.set("registration", sources.registration(origin.proxyId));
+    if (spec) {
+      if (leaf && leaf.service !== spec.service) {
+        store.set("leaf", undefined);
+        store.set("rules", undefined);
+      }
+      loops.set(`leaf ${spec.service}`, sources.leaf(spec.service));
+      if (spec.public) loops.set(`rules ${spec.service}`, sources.rules(spec.service));
+      for (const upstream of spec.upstreams)
+        loops.set(`endpoints ${upstreamKey(upstream)}`, sources.endpoints(upstream));
+    }
+    watches.want(loops);
+  }
+
+  function takeIdentity(): void {
+    const { spec, leaf, roots } = store.current;
+    if (!leaf || !roots) return;
+    try {
+      const identity = toTlsIdentity(leaf, roots);
+      if (tls) {
+        tls.terminator.swap(identity);
+        tls.dialler.swap(identity);
+      } else {
+        const handshakeTimeoutMs = spec?.public?.handshakeTimeoutMs ?? 0;
+        tls = {
+          terminator: createTerminator(identity, handshakeTimeoutMs),
+          handshakeTimeoutMs,
+          dialler: createDialler(identity),
+        };
+        log.info("Proxy loaded config and ready to serve");
+      }
+      log.info("Parsed TLS identity", { uri: leaf.uri, roots: `[${roots.names.join(",")}]` });
+    } catch (error) {
+      log.error("cannot use the new certificate or roots, keeping what is known", { error: describeError(error) });
+    }
+  }
+
+  function standListeners(): void {
+    const { spec, leaf, roots } = store.current;
+    if (missing().length > 0 || !spec || !leaf || !roots || !tls) return;
+    const { public: publicSpec } = spec;
+    if (publicSpec && publicSpec.handshakeTimeoutMs !== tls.handshakeTimeoutMs) {
+      const { handshakeTimeoutMs } = publicSpec;
+      tls = {
+        ...tls,
+        handshakeTimeoutMs,
+        terminator: createTerminator(toTlsIdentity(leaf, roots), handshakeTimeoutMs),
+      };
+    }
+    const wanted: ListenerSpec[] = [];
+    if (publicSpec)
+      wanted.push({ name: "public listener", bind: publicSpec.bind, accept: acceptor("public", () => inbound()) });
+    for (const upstream of spec.upstreams) {
+      // Opened once its instances are known, so that nobody's first connection comes too early.
+      if (!store.current.endpoints.has(upstreamKey(upstream))) continue;
+      const name = upstreamListenerName(upstream);
+      wanted.push({ name, bind: upstream.bind, accept: acceptor(name, () => outbound(name)) });
+    }
+    for (const name of acceptors.keys())
+      if (name !== "public" && !wanted.some((w) => w.name === name)) acceptors.delete(name);
+    listeners.want(wanted);
+  }
+
+  function acceptor(name: string, create: () => ListenerSpec["accept"]): ListenerSpec["accept"] {
+    const known = acceptors.get(name) ?? create();
+    acceptors.set(name, known);
+    return known;
+  }
+
+  function inbound() {
+    let last = store.current.spec?.public as PublicSpec;
+    return createInbound({
+      service: () => {
+        const { uri, trustDomain, service } = store.current.leaf as Leaf;
+        return { name: service, uri, trustDomain };
+      },
+      spec: () => (last = store.current.spec?.public ?? last),
+      authorize: () => authorize,
+      terminator: () => (tls as NonNullable<typeof tls>).terminator,
+      table,
+      metrics,
+      log,
+    });
+  }
+
+  function outbound(name: string) {
+    const find = () => store.current.spec?.upstreams.find((u) => upstreamListenerName(u) === name);
+    let last = find() as UpstreamSpec;
+    return createOutbound({
+      upstream: () => (last = find() ?? last),
+      leaf: () => store.current.leaf as Leaf,
+      endpoints: () => store.current.endpoints.get(upstreamKey(last)),
+      dialler: () => (tls as NonNullable<typeof tls>).dialler,
+      table,
+      metrics,
+    });
+  }
+
+  store.onChange(onChange);
+  if ("spec" in origin) store.set("spec", origin.spec);
+  else watchWhatIsWanted();
+
+  return {
+    missing,
+    recheck() {
+      const { roots } = store.current;
+      if (roots) recheckRoots(table, roots, Date.now());
+    },
+  };
+}

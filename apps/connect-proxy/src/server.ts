@@ -1,0 +1,139 @@
+/** `start`: finds out which proxy this is, and sets the parts of the data plane going. */
+import { createApiClient } from "@heddle/api-client";
+import { createRegistry, type Health, type Logger, type Running, startHttpServer, TaskGroup } from "@heddle/daemon";
+import type { Registry } from "prom-client";
+import { createAgentLink } from "./agent-link.ts";
+import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
+import type { Config } from "./config.ts";
+import { createConnectionTable, type ConnectionTable } from "./connections.ts";
+import { createListeners, type ListenerState } from "./listeners.ts";
+import { createProxyMetrics } from "./metrics.ts";
+import { createProxy, type Proxy } from "./proxy.ts";
+import { keepRegistered } from "./registration.ts";
+import { findSidecar } from "./resolve.ts";
+import { createSnapshotStore } from "./snapshot.ts";
+import { createSources } from "./sources.ts";
+import { createWatchSet } from "./watches.ts";
+
+const SAY_WAIT_EVERY_MS = 15_000;
+const RECHECK_MS = 30_000; // for what time alone changes: a root that expires
+
+export interface Deps {
+  /** Named "proxy" by its caller. */
+  log: Logger;
+  /** Lines of the banner; none by default. */
+  print?: (line: string) => void;
+  registry?: Registry;
+  /** Ends a start that is still looking for its sidecar. */
+  signal?: AbortSignal;
+}
+
+export interface RunningProxy extends Running {
+  /** Where each listener stands, or why it does not. */
+  listeners(): ListenerState[];
+}
+
+/** Resolves once the proxy knows what it is and works at the rest: `health()` says what is still missing. */
+export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
+  const { log, print = () => {}, registry = createRegistry("connect-proxy") } = deps;
+  const { source } = config;
+  await using stack = new AsyncDisposableStack();
+  print(STARTING);
+
+  // Which proxy is this?
+  const client = createApiClient({ ...config.api, log: log.child("api") });
+  stack.defer(() => client.close());
+  const proxyId =
+    source.mode === "sidecar"
+      ? await findSidecar(client, source.serviceId, log, deps.signal)
+      : source.mode === "registered"
+        ? source.proxyId
+        : "";
+  for (const line of configurationLines(source, proxyId)) print(line);
+  print(LOG_FOLLOWS);
+
+  // What it knows, and what it carries.
+  const store = createSnapshotStore();
+  const link = createAgentLink(log);
+  const metrics = createProxyMetrics({
+    registry,
+    live: () => table.all,
+    leafExpiresAt: () => store.current.leaf?.notAfter,
+  });
+  const table: ConnectionTable = createConnectionTable({ log: log.child("access"), metrics });
+
+  // What it does: watches fill the snapshot, the snapshot opens listeners.
+  const listeners = createListeners(log);
+  const watches = createWatchSet((key, error) => log.error("a watch ended", { watch: key, error: String(error) }));
+  stack.defer(() => watches.close());
+  const sources = createSources({ client, store, link, log });
+  const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
+  const proxy = createProxy({ store, sources, watches, listeners, table, metrics, log, origin });
+  const stopTimers = startTimers(proxy, log);
+  stack.defer(stopTimers);
+
+  const tasks = new TaskGroup();
+  stack.defer(() => tasks.close());
+  const bind = source.mode === "flags" ? source.spec.public?.bind : undefined;
+  if (source.mode === "flags" && source.register && bind) {
+    const { idSuffix } = source.register;
+    const isReady = () => listeners.states().some((s) => s.name === "public listener" && s.address);
+    tasks.run((signal) =>
+      keepRegistered({ service: source.spec.service, idSuffix, bind, client, isReady, log }, signal),
+    );
+  }
+
+  const health = (): Record<string, Health> => {
+    const missing = proxy.missing();
+    const closed = listeners.states().filter((s) => !s.address);
+    return {
+      agent: { started: true, live: true, ready: true, details: link.isUp ? "answers" : "away, last snapshot in use" },
+      identity: part(missing.length === 0, `waiting for ${missing.join(", ")}`),
+      listeners: part(
+        closed.length === 0 && !isClosing,
+        closed.map((s) => s.error ?? `${s.name}: not open yet`).join("; "),
+      ),
+    };
+  };
+  let isClosing = false;
+  let url = "";
+  if (config.metrics) {
+    const [{ default: express }, { opsRoutes }] = await Promise.all([import("express"), import("@heddle/daemon")]);
+    const handler = express().disable("x-powered-by").use(opsRoutes({ registry, health }));
+    const server = await startHttpServer({ ...config.metrics, handler, log: log.child("metrics") });
+    stack.defer(() => server.close());
+    url = server.url;
+    log.info("Serving metrics", { url: `${url}/metrics` });
+  }
+
+  const owned = stack.move();
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    isClosing = true;
+    // Others must stop choosing us before we stop answering.
+    await tasks.close();
+    listeners.stopAccepting();
+    await table.drained(config.drainMs);
+    listeners.reset();
+    await owned.disposeAsync();
+    print(SHUTDOWN);
+  };
+  const closeOnce = () => (closed ??= close());
+  return { url, health, listeners: () => listeners.states(), close: closeOnce, [Symbol.asyncDispose]: closeOnce };
+}
+
+function startTimers(proxy: Proxy, log: Logger): () => void {
+  const sayWait = setInterval(() => {
+    const missing = proxy.missing();
+    if (missing.length > 0) log.warn("no listener is open yet, still waiting", { for: missing.join(", ") });
+  }, SAY_WAIT_EVERY_MS);
+  const recheck = setInterval(() => proxy.recheck(), RECHECK_MS);
+  return () => {
+    clearInterval(sayWait);
+    clearInterval(recheck);
+  };
+}
+
+function part(ready: boolean, why: string): Health {
+  return { started: true, live: true, ready, ...(!ready && { details: why }) };
+}

@@ -1,0 +1,197 @@
+/** Where a snapshot's parts come from: one blocking query each, against the public agent API alone. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import type { ApiClient, ApiResponse, WatchOptions } from "@heddle/api-client";
+import { backoffMs, describeError, type Logger, sleep } from "@heddle/daemon";
+import type { Intention } from "@heddle/intentions";
+import { parseSpiffeId } from "@heddle/spiffe";
+import { readCertificate } from "@heddle/tls";
+import type { AgentLink } from "./agent-link.ts";
+import { type HealthEntry, toEndpoints } from "./endpoints.ts";
+import { type Leaf, type Roots, type Rules, type SnapshotStore, upstreamKey } from "./snapshot.ts";
+import { type AgentService, parseAgentService, type UpstreamSpec } from "./spec.ts";
+import type { WatchLoop } from "./watches.ts";
+
+const RETRY_MAX_MS = 800; // a flipped intention must bite within a second of the agent's return
+
+export interface SourceDeps {
+  client: ApiClient;
+  store: SnapshotStore;
+  link: AgentLink;
+  log: Logger;
+}
+
+/** The loops of one proxy, by what they watch. */
+export function createSources({ client, store, link, log }: SourceDeps) {
+  /** Runs `apply` on each changed answer; an answer that cannot be used is logged, and what was known stays. */
+  const follow = async <T>(
+    name: string,
+    path: string,
+    signal: AbortSignal,
+    apply: (answer: ApiResponse<T>) => void | Promise<void>,
+    options: Partial<WatchOptions> = {},
+  ): Promise<void> => {
+    const watching = client.watch<T>(path, {
+      ...options,
+      signal,
+      retryMaxMs: RETRY_MAX_MS,
+      onError: (failure) => link.failed(name, failure),
+      onAnswer: () => link.answered(name),
+    });
+    try {
+      for await (const answer of watching) {
+        try {
+          await apply(answer);
+        } catch (error) {
+          if (!signal.aborted)
+            log.error("cannot use what the agent sent, keeping what is known", {
+              watch: name,
+              error: describeError(error),
+            });
+        }
+      }
+    } finally {
+      link.forget(name);
+    }
+  };
+
+  /** The proxy's own registration. */
+  const registration =
+    (proxyId: string): WatchLoop =>
+    (signal) =>
+      follow<AgentService>(
+        "proxy config",
+        `/v1/agent/service/${encodeURIComponent(proxyId)}`,
+        signal,
+        ({ body }) => {
+          const { spec, problems } = parseAgentService(body);
+          if (problems.length > 0) throw new Error(problems.join("; "));
+          store.set("spec", spec);
+        },
+        { hash: true },
+      );
+
+  const roots: WatchLoop = (signal) =>
+    follow<RootsAnswer>("roots", "/v1/agent/connect/ca/roots", signal, ({ body }) => store.set("roots", toRoots(body)));
+
+  const leaf =
+    (service: string): WatchLoop =>
+    (signal) =>
+      follow<LeafAnswer>("leaf", `/v1/agent/connect/ca/leaf/${encodeURIComponent(service)}`, signal, ({ body }) =>
+        store.set("leaf", toLeaf(body, service)),
+      );
+
+  const endpoints =
+    (upstream: UpstreamSpec): WatchLoop =>
+    async (signal) => {
+      const key = upstreamKey(upstream);
+      await follow<HealthEntry[]>(
+        `endpoints of ${upstream.name}`,
+        `/v1/health/connect/${encodeURIComponent(upstream.name)}`,
+        signal,
+        ({ body }) => store.setEndpoints(key, toEndpoints(body)),
+        { query: { passing: 1, ...(upstream.datacenter !== "" && { dc: upstream.datacenter }) } },
+      );
+      store.setEndpoints(key, undefined);
+    };
+
+  const rules =
+    (service: string): WatchLoop =>
+    async (signal) => {
+      const path = "/v1/connect/intentions/match";
+      const query = { by: "destination", name: service };
+      const apply = async ({ body, headers }: ApiResponse<MatchAnswer>) =>
+        store.set("rules", await toRules(body, service, headers["x-consul-default-acl-policy"]));
+      const first = await firstAnswer(() => client.get<MatchAnswer>(path, { query, signal }), signal);
+      if (!first) return;
+      await apply(first);
+      if (first.headers["x-consul-index"] !== undefined) return follow("intentions", path, signal, apply, { query });
+      // Consul before 1.9 gives this answer no index to wait on: its list of all intentions has one, and says when to ask.
+      return follow("intentions", "/v1/connect/intentions", signal, async () =>
+        apply(await client.get(path, { query, signal })),
+      );
+    };
+
+  const firstAnswer = async <T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> => {
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        const answer = await ask();
+        link.answered("intentions");
+        return answer;
+      } catch (error) {
+        if (signal.aborted) break;
+        const retryMs = backoffMs(attempt, 100, RETRY_MAX_MS);
+        link.failed("intentions", { error, attempt, retryMs });
+        await sleep(retryMs, signal).catch(() => {});
+      }
+    }
+    return undefined;
+  };
+
+  /** What holds where no intention matches: the agent's intention policy, or its ACL policy, or "allow" without ACLs. */
+  const toRules = async (body: MatchAnswer, service: string, header: string | string[] | undefined): Promise<Rules> => {
+    const intentions = body[service] ?? Object.values(body)[0] ?? [];
+    const self = await client.get<SelfAnswer>("/v1/agent/self").catch((error: unknown) => {
+      if (header === undefined)
+        log.warn("cannot read the agent's default policy: what no intention allows is denied", {
+          error: describeError(error),
+        });
+      return undefined;
+    });
+    const config = self?.body.DebugConfig;
+    if (config?.DefaultIntentionPolicy)
+      return {
+        intentions,
+        defaultAllow: config.DefaultIntentionPolicy === "allow",
+        defaultReason: `Default intention policy: ${config.DefaultIntentionPolicy}`,
+      };
+    if (typeof header === "string") return { intentions, defaultAllow: header === "allow" };
+    if (config) return { intentions, defaultAllow: !config.ACLsEnabled || config.ACLDefaultPolicy === "allow" };
+    return { intentions, defaultAllow: false, defaultReason: "the default policy is not known" };
+  };
+
+  return { registration, roots, leaf, rules, endpoints };
+}
+
+type MatchAnswer = Record<string, Intention[] | null>;
+
+interface SelfAnswer {
+  DebugConfig?: { ACLsEnabled?: boolean; ACLDefaultPolicy?: string; DefaultIntentionPolicy?: string };
+}
+
+interface RootsAnswer {
+  TrustDomain: string;
+  Roots: { RootCert: string }[] | null;
+}
+
+interface LeafAnswer {
+  CertPEM: string;
+  PrivateKeyPEM: string;
+}
+
+function toRoots({ TrustDomain, Roots }: RootsAnswer): Roots {
+  const certPems = (Roots ?? []).map((root) => root.RootCert);
+  if (certPems.length === 0) throw new Error("the agent knows no root certificate");
+  const names = certPems.map((pem) => /CN=([^,\n]+)/.exec(new X509Certificate(pem).subject)?.[1] ?? "");
+  return { trustDomain: TrustDomain.toLowerCase(), certPems, names };
+}
+
+function toLeaf({ CertPEM, PrivateKeyPEM }: LeafAnswer, service: string): Leaf {
+  const certificate = new X509Certificate(CertPEM);
+  const uri = readCertificate(certificate.raw).altNames.uris[0] ?? "";
+  const id = parseSpiffeId(uri);
+  if (id.kind !== "service") throw new Error(`the leaf is for '${uri}', which is no service`);
+  if (id.service !== service) throw new Error(`the leaf is for '${uri}', wanted one for service '${service}'`);
+  if (!certificate.checkPrivateKey(createPrivateKey(PrivateKeyPEM)))
+    throw new Error("the leaf's key does not belong to it");
+  const { trustDomain, namespace, datacenter } = id;
+  return {
+    certPem: CertPEM,
+    keyPem: PrivateKeyPEM,
+    uri,
+    service,
+    namespace,
+    datacenter,
+    trustDomain,
+    notAfter: certificate.validToDate.getTime(),
+  };
+}
