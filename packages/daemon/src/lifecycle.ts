@@ -65,32 +65,34 @@ export interface MainOptions {
 
 const DEFAULT_SHUTDOWN_GRACE_MS = 4_500; // below the 5 s after which an orchestrator's SIGKILL is common
 
-/** Waits for SIGTERM or SIGINT, closes `running` and resolves with the exit status. A second signal ends at once. */
-export async function runUntilSignal(running: Running, options: MainOptions): Promise<number> {
+/**
+ * Waits for SIGTERM or SIGINT, closes what runs and resolves with the exit status. A second signal ends at once. Give it
+ * the promise of `start`: a signal may come the moment the daemon serves, or before.
+ */
+export async function runUntilSignal(starting: Running | Promise<Running>, options: MainOptions): Promise<number> {
   const { log } = options;
   const graceMs = options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS;
   const onHup = () => {
     log.info("caught signal", { signal: "hangup" });
-    options
-      .reload?.()
-      .catch((error: unknown) =>
-        log.error("reload failed, everything goes on as before", { error: describeError(error) }),
-      );
+    options.reload?.().catch((error: unknown) => log.error("reload failed, everything goes on as before", { error: describeError(error) }));
   };
   process.on("SIGHUP", onHup);
-  const signal = await new Promise<string>((resolve) => {
-    process.once("SIGTERM", () => resolve("terminated"));
-    process.once("SIGINT", () => resolve("interrupt"));
+  const signalled = new Promise<void>((resolve) => {
+    const onSignal = (signal: string) => {
+      log.info("caught signal, draining", { signal });
+      process.removeAllListeners("SIGTERM").removeAllListeners("SIGINT");
+      const force = () => process.exit(1);
+      process.once("SIGTERM", force).once("SIGINT", force);
+      setTimeout(() => {
+        log.warn("drain took too long, exiting", { grace_ms: graceMs });
+        process.exit(0);
+      }, graceMs).unref();
+      resolve();
+    };
+    process.once("SIGTERM", () => onSignal("terminated")).once("SIGINT", () => onSignal("interrupt"));
   });
-  log.info("caught signal, draining", { signal });
-  const force = () => process.exit(1);
-  process.once("SIGTERM", force);
-  process.once("SIGINT", force);
-  const deadline = setTimeout(() => {
-    log.warn("drain took too long, exiting", { grace_ms: graceMs });
-    process.exit(0);
-  }, graceMs);
-  deadline.unref();
+  const running = await starting;
+  await signalled;
   await running.close();
   log.info("exit");
   return 0;

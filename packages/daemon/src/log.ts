@@ -61,7 +61,7 @@ export function parseLogLevel(text: string): LogLevel | undefined {
 }
 
 export function createLogHub(options: LogOptions = {}): LogHub {
-  const write = options.write ?? ((line: string) => void process.stdout.write(line));
+  const write = options.write ?? toStandardOutput();
   let level = options.level ?? "info";
   const taps = new Map<(entry: LogEntry) => void, LogLevel>();
   const json = options.json
@@ -104,6 +104,12 @@ export function createLogHub(options: LogOptions = {}): LogHub {
       level = l;
     },
   };
+}
+
+// Whoever reads our output may go away (`| head`, a log collector's restart): EPIPE must not end a daemon.
+function toStandardOutput(): (line: string) => void {
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
+  return (line) => void process.stdout.write(line);
 }
 
 const SECRET = /^(?:token|secretid|privatekey(?:pem)?|key_pem)$/i;

@@ -1,0 +1,76 @@
+/** The CA as a value: its authority, its issuer and its routes over one store, to be mounted on any listener. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { type ApiTable, type Clock, formatDuration, type Health, type Logger, systemClock } from "@heddle/daemon";
+import type { Store } from "@heddle/store";
+import type { Registry } from "prom-client";
+import { openAuthority, type Authority } from "./authority.ts";
+import { createIssuer, type Issuer } from "./issuer.ts";
+import { createCaMetrics, registerRootExpiry } from "./metrics.ts";
+import type { ProviderConfig } from "./provider-config.ts";
+import { configurationTable } from "./routes/configuration.ts";
+import { rfc3339 } from "./rfc3339.ts";
+import { rootsTable } from "./routes/roots.ts";
+import { signRoute } from "./routes/sign.ts";
+
+export interface CaOptions {
+  store: Store;
+  datacenter: string;
+  /** UUID of a new cluster; a random one by default. First start only. */
+  clusterId?: string | undefined;
+  /** An agent's `connect.ca_config`, over Consul's defaults. First start only. */
+  initialConfig?: ProviderConfig | undefined;
+  registry: Registry;
+  clock?: Clock;
+  log: Logger;
+}
+
+export interface Ca extends AsyncDisposable {
+  /** The rows of the public API that the CA answers. */
+  readonly table: ApiTable;
+  /** Answers `/internal/v1/ca/…`; false where the path is another. */
+  readonly internal: (req: IncomingMessage, res: ServerResponse) => boolean;
+  readonly authority: Authority;
+  readonly issuer: Issuer;
+  health(): Record<string, Health>;
+  close(): Promise<void>;
+}
+
+/** Opens the CA in a store, founding the cluster there at the first start. Closing it closes the store. */
+export async function createCa(options: CaOptions): Promise<Ca> {
+  const { store, datacenter, registry, log } = options;
+  const clock = options.clock ?? systemClock;
+  const authority = await openAuthority({
+    store,
+    clusterId: options.clusterId,
+    initialConfig: options.initialConfig,
+    clock,
+    log,
+  });
+  const issuer = createIssuer({ authority, datacenter, metrics: createCaMetrics(registry), clock, log });
+  registerRootExpiry(registry, authority);
+  const { id, signer } = authority.activeRoot;
+  log.info("CA initialized", {
+    provider: "consul",
+    root: id,
+    trust_domain: authority.trustDomain,
+    not_after: rfc3339(signer.notAfter),
+  });
+  const close = () => store.close();
+  return {
+    authority,
+    issuer,
+    table: { ...rootsTable(authority), ...configurationTable(authority) },
+    internal: signRoute({ issuer, log }),
+    health: () => ({ root: rootHealth(authority, clock.now()) }),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function rootHealth({ activeRoot: { id, signer } }: Authority, now: number): Health {
+  const isValid = now >= signer.notBefore && now < signer.notAfter;
+  const left = isValid
+    ? `expires in ${formatDuration(Math.floor((signer.notAfter - now) / 3_600_000) * 3_600_000)}`
+    : "is not valid now";
+  return { started: true, live: true, ready: isValid, details: `root ${id} ${left}` };
+}

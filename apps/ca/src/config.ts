@@ -1,0 +1,24 @@
+/** The CA's configuration: flags, `HEDDLE_CA_…` variables, a JSON file. */
+import { type ConfigSources, loadOptions, option } from "@heddle/daemon";
+
+export const DEFAULT_CA_PORT = 8310;
+
+export const CA_OPTIONS = {
+  host: option.string("Address to listen on; anything but loopback needs the TLS files.", "127.0.0.1"),
+  port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CA_PORT),
+  dataDir: option.string("Directory of the roots and their keys; empty keeps everything in memory."),
+  datacenter: option.string("Name of the datacenter; certificates are signed for this one only.", "dc1"),
+  clusterId: option.string("UUID of a new cluster; a random one by default. Read at the first start only."),
+  leafCertTtl: option.string("Life of leaf certificates, 1h to 8760h. Read at the first start only.", "72h"),
+  csrMaxPerSecond: option.integer("Certificates signed per second; 0 is no limit. First start only.", 0, 1_000_000, 50),
+  logLevel: option.logLevel(),
+  logJson: option.boolean("Log JSON lines."),
+  caFile: option.string("CA certificates of the internal API (PEM)."),
+  certFile: option.string("This daemon's certificate (PEM), of role ca."),
+  keyFile: option.string("Its key (PEM)."),
+};
+
+export type CaConfig = ReturnType<typeof loadConfig>;
+
+/** Throws ConfigError listing every problem. */
+export const loadConfig = (sources: ConfigSources) => loadOptions("ca", CA_OPTIONS, sources);

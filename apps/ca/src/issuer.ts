@@ -1,0 +1,113 @@
+/** Signs: who may have which certificate is decided here, before anything is signed, and logged once, after. */
+import {
+  type Clock,
+  describeError,
+  HeddleError,
+  InvalidArgumentError,
+  type Logger,
+  PermissionDeniedError,
+  UnavailableError,
+} from "@heddle/daemon";
+import { DEFAULT_NAMESPACE, IdentityError, type SpiffeId } from "@heddle/spiffe";
+import { issueLeaf, parseCsr, type CsrFacts } from "@heddle/tls";
+import type { Authority } from "./authority.ts";
+import type { CaMetrics } from "./metrics.ts";
+import { createRateLimit } from "./rate-limit.ts";
+import { rfc3339 } from "./rfc3339.ts";
+
+export interface SignedLeaf {
+  certPem: string;
+  /** Certificates to send with the leaf, from its issuer upwards; without the root. */
+  chainPem: string[];
+  rootId: string;
+  serial: string;
+  /** RFC 3339, in whole seconds. */
+  notBefore: string;
+  notAfter: string;
+}
+
+export interface Issuer {
+  /**
+   * Signs a request for `caller` (for the log). Throws InvalidArgumentError for a bad request, PermissionDeniedError for an
+   * identity that is not ours to give, RateLimitedError past CSRMaxPerSecond.
+   */
+  sign(csrPem: string, caller: string): Promise<SignedLeaf>;
+}
+
+export interface IssuerOptions {
+  authority: Authority;
+  datacenter: string;
+  metrics: CaMetrics;
+  clock: Clock;
+  log: Logger;
+}
+
+export function createIssuer({ authority, datacenter, metrics, clock, log }: IssuerOptions): Issuer {
+  const limit = createRateLimit(clock);
+  const sign = async (csr: CsrFacts): Promise<SignedLeaf> => {
+    authorize(csr.id, authority.trustDomain, datacenter);
+    await limit.take(authority.settings.csrMaxPerSecond);
+    const { id: rootId, signer } = authority.activeRoot;
+    const leaf = issueLeaf({
+      publicKey: csr.spki,
+      spiffeId: csr.spiffeId,
+      signer,
+      ttlMs: authority.settings.leafTtlMs,
+      now: clock.now(),
+    });
+    return {
+      certPem: leaf.certPem,
+      chainPem: [],
+      rootId,
+      serial: leaf.serial,
+      notBefore: rfc3339(leaf.notBefore),
+      notAfter: rfc3339(leaf.notAfter),
+    };
+  };
+  return {
+    async sign(csrPem, caller) {
+      const startedAt = performance.now();
+      let asked: string | undefined;
+      try {
+        const csr = readRequest(csrPem);
+        asked = csr.spiffeId;
+        const leaf = await sign(csr);
+        metrics.signed((performance.now() - startedAt) / 1_000);
+        log.info("signed a certificate", {
+          spiffe_id: asked,
+          caller,
+          serial: leaf.serial,
+          not_after: leaf.notAfter,
+          root: leaf.rootId,
+        });
+        return leaf;
+      } catch (cause) {
+        const error = cause instanceof IdentityError ? new UnavailableError(cause.message, { cause }) : cause;
+        metrics.refused(error instanceof HeddleError ? error.code : "internal");
+        log.info("refused to sign a certificate", { spiffe_id: asked, caller, reason: describeError(error) });
+        throw error;
+      }
+    },
+  };
+}
+
+function readRequest(csrPem: string): CsrFacts {
+  try {
+    return parseCsr(csrPem);
+  } catch (cause) {
+    if (cause instanceof IdentityError) throw new InvalidArgumentError(cause.message, { cause });
+    throw cause;
+  }
+}
+
+/** Only services, and only of this trust domain, datacenter and namespace. */
+function authorize(id: SpiffeId, trustDomain: string, datacenter: string): void {
+  const refuse = (why: string): never => {
+    throw new PermissionDeniedError(`certificate refused: ${why}`);
+  };
+  if (id.kind !== "service") return refuse(`this CA signs for services, and this is a name of kind ${id.kind}`);
+  if (id.trustDomain !== trustDomain) refuse(`the trust domain is '${trustDomain}', not '${id.trustDomain}'`);
+  if (id.datacenter !== datacenter) refuse(`the datacenter is '${datacenter}', not '${id.datacenter}'`);
+  if (id.namespace !== DEFAULT_NAMESPACE || id.partition !== undefined)
+    refuse(`services are in namespace '${DEFAULT_NAMESPACE}' and in no partition`);
+}

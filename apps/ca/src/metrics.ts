@@ -1,0 +1,49 @@
+/** What the CA tells Prometheus. */
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Authority } from "./authority.ts";
+
+export interface CaMetrics {
+  signed(seconds: number): void;
+  /** `code` is the error's, one of a dozen. */
+  refused(code: string): void;
+}
+
+const SIGN_SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1];
+
+export function createCaMetrics(registry: Registry): CaMetrics {
+  const signed = new Counter({
+    name: "heddle_ca_certificates_signed_total",
+    help: "Certificates signed.",
+    registers: [registry],
+  });
+  const refused = new Counter({
+    name: "heddle_ca_requests_refused_total",
+    help: "Certificate requests refused, by the error's code.",
+    labelNames: ["code"],
+    registers: [registry],
+  });
+  const seconds = new Histogram({
+    name: "heddle_ca_sign_seconds",
+    help: "Time from a request to its certificate, with the wait for the rate limit.",
+    buckets: SIGN_SECONDS_BUCKETS,
+    registers: [registry],
+  });
+  return {
+    signed(took) {
+      signed.inc();
+      seconds.observe(took);
+    },
+    refused: (code) => refused.inc({ code }),
+  };
+}
+
+export function registerRootExpiry(registry: Registry, authority: Authority): Gauge {
+  return new Gauge({
+    name: "heddle_ca_root_not_after_seconds",
+    help: "Unix time at which the active root expires.",
+    registers: [registry],
+    collect() {
+      this.set(authority.activeRoot.signer.notAfter / 1_000);
+    },
+  });
+}

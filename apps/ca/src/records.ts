@@ -1,0 +1,31 @@
+/** What the CA keeps: three tables, of which only `ca-keys` is secret. */
+import type { ProviderConfig } from "./provider-config.ts";
+
+export const CONFIG = "ca-config";
+export const ROOTS = "ca-roots";
+export const KEYS = "ca-keys";
+
+/** The only record of `ca-config`. */
+export const CONFIG_KEY = "config";
+
+export interface ConfigRecord {
+  /** UUID of the cluster: its trust domain for life. */
+  clusterId: string;
+  provider: "consul";
+  /** As it was given. */
+  config: ProviderConfig | null;
+  forceWithoutCrossSigning: boolean;
+}
+
+/** Keyed by the root's id. */
+export interface RootRecord {
+  certPem: string;
+  /** Certificates that lead from this root to older ones. */
+  intermediates: string[];
+  isActive: boolean;
+}
+
+/** Keyed by the root's id. */
+export interface KeyRecord {
+  keyPem: string;
+}

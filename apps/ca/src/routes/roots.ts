@@ -1,0 +1,110 @@
+/** GET /v1/connect/ca/roots: who is to be trusted; blocking, and as PEM. */
+import type { ServerResponse } from "node:http";
+import { type ApiRequest, type ApiTable, readParams, refusal, reply } from "@heddle/daemon";
+import type { StoredRecord } from "@heddle/store";
+import { certificatesToDer, colonHex, keyId, readCertificate } from "@heddle/tls";
+import type { Authority } from "../authority.ts";
+import type { RootRecord } from "../records.ts";
+import { rfc3339 } from "../rfc3339.ts";
+
+export function rootsTable(authority: Authority): ApiTable {
+  return {
+    "/v1/connect/ca/roots": {
+      GET(request) {
+        const params = readParams(request.query);
+        if (wantsPem(request.query)) return sendPem(request.res, authority);
+        const send = () =>
+          reply(request, showRoots(authority), {
+            "X-Consul-Index": rootsIndex(authority),
+            "X-Consul-KnownLeader": "true",
+            "X-Consul-LastContact": 0,
+          });
+        if (rootsIndex(authority) > params.index || params.index === 0) return send();
+        waitForChange(request, authority, params.index, params.waitMs, send);
+      },
+    },
+  };
+}
+
+/** The highest index of any root: at least 1, and never back. */
+export function rootsIndex(authority: Authority): number {
+  return Math.max(1, ...authority.roots().map((root) => root.modifyIndex));
+}
+
+function waitForChange(
+  { res }: ApiRequest,
+  authority: Authority,
+  after: number,
+  waitMs: number,
+  send: () => void,
+): void {
+  const finish = () => {
+    stop();
+    send();
+  };
+  const off = authority.onRootsChanged(() => {
+    if (rootsIndex(authority) > after) finish();
+  });
+  const timer = setTimeout(finish, waitMs + (Math.random() * waitMs) / 16);
+  const stop = () => {
+    clearTimeout(timer);
+    off();
+    res.off("close", stop);
+  };
+  res.once("close", stop);
+}
+
+function showRoots(authority: Authority) {
+  return {
+    ActiveRootID: authority.activeRoot.id,
+    TrustDomain: authority.trustDomain,
+    Roots: authority.roots().map((root) => showRoot(root, authority.clusterId)),
+  };
+}
+
+function showRoot({ key, value, createIndex, modifyIndex }: StoredRecord<RootRecord>, clusterId: string) {
+  const { serial, spki, subjectKeyId, notBefore, notAfter } = readCertificate(
+    certificatesToDer(value.certPem)[0] as Buffer,
+  );
+  return {
+    ID: key,
+    Name: "Consul CA Root Cert",
+    // The low 64 bits, as Consul's: ours are made so that they are exact as a double too.
+    SerialNumber: Number(BigInt(`0x${serial.subarray(-8).toString("hex")}`)),
+    SigningKeyID: colonHex(subjectKeyId ?? keyId(spki)),
+    ExternalTrustDomain: clusterId,
+    NotBefore: rfc3339(notBefore),
+    NotAfter: rfc3339(notAfter),
+    RootCert: value.certPem,
+    IntermediateCerts: value.intermediates.length > 0 ? value.intermediates : null,
+    Active: value.isActive,
+    PrivateKeyType: "ec",
+    PrivateKeyBits: 256,
+    CreateIndex: createIndex,
+    ModifyIndex: modifyIndex,
+  };
+}
+
+function wantsPem(query: URLSearchParams): boolean {
+  const value = query.get("pem");
+  if (value === null || value === "") return false;
+  if (/^(?:1|t|T|true|TRUE|True)$/.test(value)) return true;
+  if (/^(?:0|f|F|false|FALSE|False)$/.test(value)) return false;
+  throw refusal(400, "Bad request: The 'pem' query parameter must be a boolean value");
+}
+
+function sendPem(res: ServerResponse, authority: Authority): void {
+  const body = Buffer.from(
+    authority
+      .roots()
+      .map((root) => root.value.certPem)
+      .join(""),
+  );
+  res.writeHead(200, {
+    "Content-Type": "application/pem-certificate-chain",
+    "Content-Length": body.length,
+    Vary: "Accept-Encoding",
+    "X-Content-Type-Options": "nosniff",
+  });
+  res.end(body);
+}
