@@ -15,7 +15,7 @@ export async function main(argv: string[]): Promise<number> {
     process.umask(0o077); // scripts inherit it: what they write is the daemon's user's alone
     const config = loadConfig({ argv, env: process.env, readFile: (path) => readFileSync(path, "utf8") });
     const log = createLogHub({ level: config.logLevel, json: config.logJson }).log.child("health");
-    return await runUntilSignal(await start(config, { log }), { log });
+    return await runUntilSignal(start(config, { log }), { log });
   } catch (error) {
     process.stderr.write(`${describeError(error)}\n`);
     return 1;
