@@ -1,7 +1,8 @@
 /**
  * HCL 1 as Consul's files use it (the grammar of hashicorp/hcl v1): `key = value`, blocks, labelled blocks, lists, heredocs.
- * A block given once is an object, a block given again makes a list of objects.
+ * A block given once is an object; a block or list given again makes one list.
  */
+import type { Position } from "./errors.ts";
 import { MAX_DEPTH, Positions, type ParsedDocument } from "./document.ts";
 import { parseJson, quoted } from "./json.ts";
 import { HclLexer, type Token } from "./lexer.ts";
@@ -110,29 +111,37 @@ class HclParser {
     return list;
   }
 
-  /** A second object under the same key makes a list; any other second value replaces the first, and is reported. */
+  /** A list or a block under a key that has one already is added to it; a single value replaces the first, and is reported. */
   #add(object: Record<string, unknown>, key: string, offset: number, value: unknown): void {
     const first = object[key];
-    if (first !== undefined && isObject(value) && (isObject(first) || this.#lists.has(first as object))) {
-      const list = isObject(first) ? [first] : (first as unknown[]);
-      if (isObject(first)) {
-        this.#positions.set(list, 0, this.#positions.offset(object, key));
-        this.#lists.add(list);
-      }
-      this.#positions.set(list, list.length, offset);
-      list.push(value);
+    const firstOffset = this.#positions.offset(object, key);
+    if (first !== undefined && isCollection(first) !== isCollection(value))
+      throw this.#positions.error(
+        offset,
+        `the key '${key}' is a ${isCollection(value) ? "list or a block" : "single value"} here and was none above`,
+      );
+    if (isCollection(first) && isCollection(value)) {
+      // In place: ten thousand blocks of one name must not copy the list ten thousand times.
+      const list: unknown[] = Array.isArray(first) ? first : [];
+      if (list !== first) this.#append(list, first, firstOffset);
+      this.#append(list, value, offset);
       object[key] = list;
       return;
     }
     if (first !== undefined) {
-      const at = this.#positions.position(this.#positions.offset(object, key));
-      this.#positions.duplicates.push({ path: [...this.#path], first: at, at: this.#positions.position(offset) });
+      const [at, before] = [offset, firstOffset].map((o) => this.#positions.position(o)) as [Position, Position];
+      this.#positions.duplicates.push({ path: [...this.#path], first: before, at });
     }
     this.#positions.set(object, key, offset);
     object[key] = value;
   }
-  /** The lists that repeated blocks made, as against those written with brackets. */
-  readonly #lists = new WeakSet<object>();
+
+  #append(list: unknown[], value: object, offset: number): void {
+    for (const [i, item] of (Array.isArray(value) ? value : [value]).entries()) {
+      this.#positions.set(list, list.length, Array.isArray(value) ? this.#positions.offset(value, i) : offset);
+      list.push(item);
+    }
+  }
 
   #enter(): void {
     if (++this.#depth > MAX_DEPTH)
@@ -161,6 +170,6 @@ class HclParser {
   }
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function isCollection(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

@@ -123,7 +123,7 @@ class JsonParser {
     for (;;) {
       value += this.#match(PLAIN);
       const c = this.#text[this.#at++];
-      if (c === '"') return value;
+      if (c === '"') return value.toWellFormed(); // half a surrogate pair becomes U+FFFD, as in Go
       if (c === "\\") {
         const escape = this.#text[this.#at++];
         if (escape === undefined) throw this.#end();

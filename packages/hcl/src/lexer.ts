@@ -16,7 +16,8 @@ const SKIPPED = /(?:[ \t\r\n]+|#[^\n]*|\/\/[^\n]*|\/\*[\s\S]*?\*\/)*/y;
 const WORD = /[\p{L}_][\p{L}\p{Nd}_.-]*/uy;
 const NUMBER = /-?(?:0[xX][0-9a-fA-F]+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)/y;
 const HEREDOC = /<<(-?)([\p{L}\p{Nd}_]+)\r?\n/uy;
-const PLAIN = /[^"\\\n$]+/y;
+// oxlint-disable-next-line no-control-regex
+const PLAIN = /[^"\\\n$\u0000]+/y;
 const ESCAPES: Record<string, string> = {
   '"': '"',
   "\\": "\\",
@@ -84,7 +85,11 @@ export class HclLexer {
     for (;;) {
       value += this.#match(PLAIN);
       const c = this.#text[this.#at++];
-      if (c === '"') return { kind: "string", text: value, value, offset };
+      if (c === '"') {
+        // Half a surrogate pair becomes U+FFFD, as in Go.
+        value = value.toWellFormed();
+        return { kind: "string", text: value, value, offset };
+      }
       if (c === "\\") value += this.#escape();
       else if (c === "$") value += this.#text[this.#at] === "{" ? this.#interpolation(offset) : "$";
       else throw this.#positions.error(offset, "a string that is never closed: want '\"' on the same line");
@@ -130,6 +135,7 @@ export class HclLexer {
     for (let at = offset + head.length; ; ) {
       const newline = this.#text.indexOf("\n", at);
       const line = this.#text.slice(at, newline === -1 ? undefined : newline);
+      if (line.includes("\0")) throw this.#positions.error(at + line.indexOf("\0"), "a NUL character");
       if (line.trim() === name) {
         this.#at = at + line.length;
         const indent = line.slice(0, line.indexOf(name));
@@ -139,7 +145,7 @@ export class HclLexer {
         return { kind: "string", text: value, value, offset };
       }
       if (newline === -1) throw this.#positions.error(offset, `a heredoc that is never closed: want a line '${name}'`);
-      lines.push(line);
+      lines.push(line.replace(/\r$/, ""));
       at = newline + 1;
     }
   }

@@ -43,6 +43,7 @@ export class Merged {
       const member = members(field)[name] as AnyField;
       const key = prefix + name;
       this.#places.set(key, source.place(pathOf(key, source.value)));
+      if (DEFINITIONS.has(key)) continue;
       const before = into[name];
       if (member.type === "object") {
         const block = (before ?? {}) as Record<string, unknown>;
@@ -50,14 +51,14 @@ export class Merged {
         this.#merge(block, value as Record<string, unknown>, member, `${key}.`, source);
       } else if (member.type === "list")
         into[name] = [...((before as unknown[] | undefined) ?? []), ...(value as unknown[])];
-      else if (member.type === "map" && !isOpaque(key)) into[name] = Object.assign(Object.create(null), before, value);
+      else if (member.type === "map") into[name] = Object.assign(Object.create(null), before, value);
       else into[name] = value;
     }
   }
 }
 
-// One definition is replaced whole, never mixed from two.
-const isOpaque = (key: string): boolean => key === "service" || key === "check";
+// definitions.ts reads these from the documents themselves, with their places.
+const DEFINITIONS = new Set(["check", "checks", "service", "services"]);
 
 /** The path of `key` in the document, where keys may be spelt with capitals and a block may be a list of one. */
 function pathOf(key: string, value: unknown): Path {
