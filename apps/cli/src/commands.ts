@@ -1,0 +1,191 @@
+/**
+ * Every command of `heddle`, with one line on each. Modules are imported when their command is run and not before: the
+ * time that `heddle agent -dev` takes to be ready begins here.
+ */
+import type { Command } from "./command.ts";
+
+export type Entry = Group | Leaf | Program;
+
+export interface Group {
+  synopsis: string;
+  about: string;
+  commands: Record<string, Entry>;
+}
+
+export interface Leaf {
+  synopsis: string;
+  load: () => Promise<Command>;
+}
+
+/** A daemon: it reads its flags itself. */
+export interface Program {
+  synopsis: string;
+  program: () => Promise<{ run(argv: string[]): Promise<number> }>;
+}
+
+const leaf = (synopsis: string, load: () => Promise<Command>): Leaf => ({ synopsis, load });
+
+export const COMMANDS: Group = {
+  synopsis: "",
+  about: "",
+  commands: {
+    agent: {
+      synopsis: "Runs an agent: with -dev, everything in one process",
+      program: () => import("./commands/agent.ts"),
+    },
+    catalog: {
+      synopsis: "Reads the catalog",
+      about:
+        "Lists what the catalog knows, of every node. What one agent has registered is a part of it.\n\n    $ heddle catalog services",
+      commands: {
+        datacenters: leaf(
+          "Lists the known datacenters",
+          async () => (await import("./commands/catalog.ts")).datacenters,
+        ),
+        nodes: leaf("Lists the nodes of a datacenter", async () => (await import("./commands/catalog.ts")).nodes),
+        services: leaf(
+          "Lists the services of a datacenter",
+          async () => (await import("./commands/catalog.ts")).services,
+        ),
+      },
+    },
+    connect: {
+      synopsis: "Runs proxies and manages the mesh's certificate authority",
+      about: "Works with the mesh.\n\n    $ heddle connect proxy -sidecar-for web",
+      commands: {
+        ca: {
+          synopsis: "Reads and changes the configuration of the certificate authority",
+          about: "Works with the certificate authority that issues the services' identities.",
+          commands: {
+            "get-config": leaf(
+              "Shows the CA's configuration",
+              async () => (await import("./commands/connect-ca.ts")).getConfig,
+            ),
+            "set-config": leaf(
+              "Changes the CA's configuration",
+              async () => (await import("./commands/connect-ca.ts")).setConfig,
+            ),
+          },
+        },
+        proxy: {
+          synopsis: "Runs a proxy that speaks mutual TLS for a service",
+          program: () => import("./commands/connect-proxy.ts"),
+        },
+      },
+    },
+    event: leaf("Fires a user event", async () => (await import("./commands/event.ts")).event),
+    "force-leave": leaf(
+      "Makes the cluster forget a node that is gone",
+      async () => (await import("./commands/control.ts")).forceLeave,
+    ),
+    info: leaf("Shows an agent's figures for operators", async () => (await import("./commands/members.ts")).info),
+    intention: {
+      synopsis: "Manages who may talk to whom",
+      about:
+        "Intentions say which service may connect to which.\n\n    $ heddle intention create -deny web db\n    $ heddle intention check web db",
+      commands: {
+        check: leaf(
+          "Says whether one service may connect to another",
+          async () => (await import("./commands/intention-read.ts")).check,
+        ),
+        create: leaf(
+          "Creates or replaces intentions",
+          async () => (await import("./commands/intention-write.ts")).create,
+        ),
+        delete: leaf("Deletes an intention", async () => (await import("./commands/intention-write.ts")).remove),
+        get: leaf("Shows one intention", async () => (await import("./commands/intention-read.ts")).get),
+        list: leaf("Lists all intentions", async () => (await import("./commands/intention-read.ts")).list),
+        match: leaf(
+          "Lists the intentions of a service, first match first",
+          async () => (await import("./commands/intention-read.ts")).match,
+        ),
+      },
+    },
+    join: leaf("Makes an agent join a cluster", async () => (await import("./commands/control.ts")).join),
+    keygen: leaf(
+      "Makes a gossip key, for scripts that expect one",
+      async () => (await import("./commands/keygen.ts")).keygen,
+    ),
+    kv: {
+      synopsis: "Reads and writes the key-value store",
+      about:
+        "Works with the key-value store.\n\n    $ heddle kv put config/connections 5\n    $ heddle kv get config/connections\n    $ heddle kv delete config/connections",
+      commands: {
+        delete: leaf("Deletes a key or a tree", async () => (await import("./commands/kv-write.ts")).remove),
+        export: leaf("Writes a tree as JSON", async () => (await import("./commands/kv-read.ts")).exportTree),
+        get: leaf("Reads a value, or lists keys", async () => (await import("./commands/kv-read.ts")).get),
+        import: leaf("Reads what `kv export` wrote", async () => (await import("./commands/kv-write.ts")).importTree),
+        put: leaf("Writes a value", async () => (await import("./commands/kv-write.ts")).put),
+      },
+    },
+    leave: leaf("Makes an agent leave its cluster and end", async () => (await import("./commands/control.ts")).leave),
+    maint: leaf(
+      "Puts a node or a service into maintenance mode",
+      async () => (await import("./commands/maint.ts")).maint,
+    ),
+    members: leaf("Lists the nodes of the cluster", async () => (await import("./commands/members.ts")).members),
+    monitor: leaf("Follows an agent's log", async () => (await import("./commands/monitor.ts")).monitor),
+    operator: {
+      synopsis: "Tools for those who run the servers",
+      about: "Tools for those who run the servers.",
+      commands: {
+        raft: {
+          synopsis: "Shows the servers that hold the state",
+          about: "Heddle has no Raft of its own; what it answers describes the servers that really run.",
+          commands: {
+            "list-peers": leaf("Lists the servers", async () => (await import("./commands/operator.ts")).listPeers),
+          },
+        },
+      },
+    },
+    reload: leaf(
+      "Makes an agent read its configuration again",
+      async () => (await import("./commands/control.ts")).reload,
+    ),
+    serve: { synopsis: "Runs one daemon: catalog, ca, health or dns", program: () => import("./commands/serve.ts") },
+    services: {
+      synopsis: "Registers and deregisters services",
+      about:
+        "Works with the services of the local agent. For those of the whole catalog see `heddle catalog`.\n\n    $ heddle services register web.json",
+      commands: {
+        deregister: leaf(
+          "Deregisters services from the local agent",
+          async () => (await import("./commands/services.ts")).deregister,
+        ),
+        register: leaf(
+          "Registers services with the local agent",
+          async () => (await import("./commands/services.ts")).register,
+        ),
+      },
+    },
+    tls: {
+      synopsis: "Makes the certificates of the internal API",
+      about:
+        "Makes a CA and certificates by which the daemons know each other. They have nothing to do with the mesh's own.\n\n    $ heddle tls ca create\n    $ heddle tls cert create -role catalog",
+      commands: {
+        ca: {
+          synopsis: "Makes a CA",
+          about: "Works with the CA of the internal API.",
+          commands: {
+            create: leaf("Makes a CA for the internal API", async () => (await import("./commands/tls.ts")).createCa),
+          },
+        },
+        cert: {
+          synopsis: "Makes certificates",
+          about: "Works with certificates of the internal API.",
+          commands: {
+            create: leaf(
+              "Makes certificates for daemons",
+              async () => (await import("./commands/tls.ts")).createCertificates,
+            ),
+          },
+        },
+      },
+    },
+    validate: leaf(
+      "Checks configuration files and directories",
+      async () => (await import("./commands/validate.ts")).validate,
+    ),
+    version: leaf("Prints the version", async () => (await import("./commands/version.ts")).version),
+  },
+};
