@@ -1,7 +1,7 @@
 /** Health checks as somebody defines them: decoding, defaults, Consul's rules of which keys go together. */
 import type { Path, Value } from "@heddle/hcl";
 import { dropEmpty } from "./empty.ts";
-import { checkField } from "./fields.ts";
+import { CHECK_STATUSES, checkField } from "./fields.ts";
 import { type ParseOptions, parseWith, type Reader } from "./reader.ts";
 import type { CheckDefinition, CheckStatus, CheckType } from "./types.ts";
 
@@ -23,19 +23,16 @@ export function readCheck(input: unknown, path: Path, reader: Reader): CheckDefi
   const check = toCheckDefinition(raw, { id: raw.Name ?? "", name: "", serviceId: raw.ServiceID ?? "" });
   if (reader.hasFailed) return check;
   if (check.Name === "") reader.fail([...path, "name"], "Missing check name");
-  else reportCheck(check, path, reader);
+  else reportCheck(check, path, reader, false);
   return check;
 }
 
 /** Consul's rules for one check; the first broken one is reported. */
-export function reportCheck(check: CheckDefinition, path: Path, reader: Reader): void {
-  if (check.Status !== undefined && !["passing", "warning", "critical"].includes(check.Status)) {
-    reader.fail(
-      [...path, "status"],
-      reader.source === "api"
-        ? "Bad check status"
-        : `invalid value ${JSON.stringify(check.Status)}: want one of ${checkField.fields?.().Status?.want}`,
-    );
+export function reportCheck(check: CheckDefinition, path: Path, reader: Reader, isOfService = true): void {
+  if (check.Status !== undefined && !CHECK_STATUSES.includes(check.Status)) {
+    const inConsul = isOfService ? "Status for checks must 'passing', 'warning', 'critical'" : "Bad check status";
+    const inFile = `invalid value ${JSON.stringify(check.Status)}: want one of ${CHECK_STATUSES.join(", ")}`;
+    reader.fail([...path, "status"], reader.source === "api" ? inConsul : inFile);
     return;
   }
   const problem = validateCheck(check);

@@ -4,7 +4,7 @@
  */
 import { type AnyField, fields as f } from "@heddle/hcl";
 
-const CHECK_STATUSES = ["passing", "warning", "critical"] as const;
+export const CHECK_STATUSES: readonly string[] = ["passing", "warning", "critical"];
 
 const meshGateway = () => ({ Mode: f.oneOf(["", "none", "local", "remote"]) });
 

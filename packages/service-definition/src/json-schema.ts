@@ -11,7 +11,7 @@ type Schema = ZodType;
 
 export async function jsonSchema(): Promise<Record<string, unknown>> {
   const { z } = await import("zod");
-  const schema = z.toJSONSchema(toZod(z, fileField, new Map()), { io: "input" });
+  const schema = z.toJSONSchema(toZod(z, fileField, new Map()), { io: "input", reused: "ref" });
   return { ...schema, title: "Heddle service definitions" };
 }
 
@@ -19,7 +19,7 @@ export async function jsonSchema(): Promise<Record<string, unknown>> {
 export function toZod(z: Zod, field: AnyField, known: Map<unknown, Schema>): Schema {
   switch (field.type) {
     case "string":
-      return z.string().describe(field.want);
+      return field.want === "text" ? z.string() : z.string().describe(field.want);
     case "boolean":
       return z.boolean();
     case "integer":

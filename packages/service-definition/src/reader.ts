@@ -81,7 +81,8 @@ function goMessage(problem: Problem): string {
     // Go names the struct's field; of a map, the field that holds the map.
     const field =
       problem.field?.type === "string" && MAP_KEYS.has((keys.at(-2) ?? "").toLowerCase()) ? keys.slice(0, -1) : keys;
-    return `json: cannot unmarshal ${jsonType(problem.found)} into Go struct field .${field.join(".")} of type ${GO_TYPES[problem.field?.type ?? "any"]}`;
+    const into = field.length === 0 ? "value" : `struct field .${field.join(".")}`;
+    return `json: cannot unmarshal ${jsonType(problem.found)} into Go ${into} of type ${GO_TYPES[problem.field?.type ?? "any"]}`;
   }
   return `time: invalid duration ${JSON.stringify(problem.found)}`;
 }

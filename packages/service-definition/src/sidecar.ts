@@ -46,9 +46,9 @@ export function expandSidecar(
   return { ...sidecar, Checks: checks.length > 0 ? checks : defaultChecks(sidecar, service.ID) };
 }
 
-/** The sidecar listens, and its service is well. Any check given in the block replaces both. */
+/** The sidecar listens, on its own address where it has one, and its service is well. A check in the block replaces both. */
 function defaultChecks(sidecar: ServiceDefinition, serviceId: string): CheckDefinition[] {
-  const address = sidecar.Proxy?.LocalServiceAddress ?? "";
+  const address = sidecar.Address || sidecar.Proxy?.LocalServiceAddress || "";
   return [
     {
       CheckID: `service:${sidecar.ID}:1`,
