@@ -131,7 +131,7 @@ function parseUpstreamFlag(text: string, problems: string[]): UpstreamSpec[] {
   const name = text.slice(0, colon);
   const rest = text.slice(colon + 1);
   const bind = colon > 0 ? parseHostPort(rest.includes(":") ? rest : `:${rest}`) : undefined;
-  if (!bind || bind.port === 0) {
+  if (!bind) {
     problems.push(`-upstream: invalid value '${text}': want name:port or name:address:port, such as 'db:8181'`);
     return [];
   }

@@ -3,7 +3,7 @@
  * one of them refuses the connection, and says so on both ends where the caller's proxy understands.
  */
 import type { Socket } from "node:net";
-import { describeError, type Logger } from "@heddle/daemon";
+import type { Logger } from "@heddle/daemon";
 import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
@@ -12,7 +12,7 @@ import { type MeshLeg, refusedLeg, type Terminator } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { pipe } from "./pipe.ts";
 import { acceptPreface, cutFrame, refusePreface } from "./preface.ts";
-import { type Refusal, RefusedError } from "./refusal.ts";
+import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type PublicSpec } from "./spec.ts";
 
 /** Handshakes under way at once; each costs a millisecond of processor time that a flood would take from everybody. */
@@ -141,7 +141,7 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
 
 function refusalOf(error: unknown, { source, destination }: Parties): Refusal {
   const code = error instanceof RefusedError ? error.code : "handshake";
-  return { code, source, destination, reason: describeError(error) };
+  return { code, source, destination, reason: messageOf(error) };
 }
 
 /** True once the socket has something to read, which stays there; false where it ends first. */

@@ -3,7 +3,6 @@
  * of steps; an application whose connection cannot be gets a reset, and the log says why.
  */
 import type { Socket } from "node:net";
-import { describeError } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import { dialTcp, tcpLeg } from "./dial.ts";
@@ -12,7 +11,7 @@ import type { Dialler, MeshLeg } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { pipe } from "./pipe.ts";
 import { PrefaceReader, readCut } from "./preface.ts";
-import { type Refusal, RefusedError } from "./refusal.ts";
+import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type UpstreamSpec } from "./spec.ts";
 import type { Leaf } from "./snapshot.ts";
 
@@ -76,7 +75,7 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
       try {
         return await reach(endpoint, parties.destinationId ?? "", attemptBudgetMs(left, order.length - i));
       } catch (error) {
-        failures.push(error instanceof RefusedError ? error : new RefusedError("unreachable", describeError(error)));
+        failures.push(error instanceof RefusedError ? error : new RefusedError("unreachable", messageOf(error)));
       }
     }
     // A wrong identity is the failure to hear about, even where another instance was merely down.
@@ -123,9 +122,7 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
         onEnd(end) {
           resolve();
           if (mark || !preface) return table.closed(connection, end);
-          const why = end.error
-            ? describeError(end.error)
-            : "it closed the connection after the handshake without a word";
+          const why = end.error ? messageOf(end.error) : "it closed the connection after the handshake without a word";
           table.refused(parties, refusedBy ?? refusal(parties, "handshake", `refused by the far proxy: ${why}`));
         },
       }),
@@ -178,7 +175,7 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
     serve(app, parties)
       .catch((error: unknown) => {
         const code = error instanceof RefusedError ? error.code : "unreachable";
-        table.refused(parties, refusal(parties, code, describeError(error)));
+        table.refused(parties, refusal(parties, code, messageOf(error)));
         if (!app.destroyed) app.resetAndDestroy();
       })
       .finally(() => active--)

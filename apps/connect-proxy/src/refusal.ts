@@ -23,6 +23,11 @@ export const REFUSAL_CODES = [
 
 export type RefusalCode = (typeof REFUSAL_CODES)[number];
 
+/** What an error says to people: the causes below it are OpenSSL's and the system's way of saying the same. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** A refusal on its way through code that dials and checks. */
 export class RefusedError extends Error {
   readonly code: RefusalCode;

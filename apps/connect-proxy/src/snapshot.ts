@@ -2,6 +2,7 @@
  * All that a proxy knows at one moment. Listeners, TLS contexts and decisions are functions of it; connections are decided
  * on what is here, and nothing on their path asks another process.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Intention } from "@heddle/intentions";
 import type { Endpoint } from "./endpoints.ts";
 import type { ProxySpec, UpstreamSpec } from "./spec.ts";
@@ -48,7 +49,7 @@ export interface SnapshotStore {
   readonly current: Snapshot;
   set<P extends SnapshotPart>(part: P, value: Snapshot[P]): void;
   setEndpoints(key: string, endpoints: readonly Endpoint[] | undefined): void;
-  /** Called after each change with the part that changed. */
+  /** Called after each change with the part that changed; the same value again is no change. */
   onChange(listener: (part: SnapshotPart) => void): void;
 }
 
@@ -56,6 +57,7 @@ export function createSnapshotStore(): SnapshotStore {
   let current: Snapshot = { endpoints: new Map() };
   const listeners: ((part: SnapshotPart) => void)[] = [];
   const replace = (part: SnapshotPart, value: unknown) => {
+    if (isDeepStrictEqual(current[part], value)) return;
     current = { ...current, [part]: value };
     for (const listener of listeners) listener(part);
   };
