@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HclSyntaxError, MAX_DEPTH, parseHcl, parseJson } from "./index.ts";
 
@@ -122,7 +122,7 @@ const { value: anyValue } = fc.letrec<{ value: unknown; object: Record<string, u
     fc.array(tie("value"), { maxLength: 4 }),
     tie("object"),
   ),
-  object: fc.dictionary(key, tie("value") as fc.Arbitrary<unknown>, { maxKeys: 5 }),
+  object: fc.dictionary(key, tie("value"), { maxKeys: 5 }),
 }));
 const document = fc.dictionary(key, anyValue, { maxKeys: 5 });
 
@@ -190,7 +190,7 @@ function writeHcl(object: Record<string, unknown>): string {
 function writeValue(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (Array.isArray(value)) return `[${value.map(writeValue).join(", ")}]`;
-  return typeof value === "object" ? `{\n${writeHcl(value as Record<string, unknown>)}}` : String(value);
+  return typeof value === "object" ? `{\n${writeHcl(value as Record<string, unknown>)}}` : JSON.stringify(value);
 }
 
 function quote(text: string): string {

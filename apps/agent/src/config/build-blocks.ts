@@ -179,23 +179,32 @@ export function buildTls(raw: RawConfig, ports: AgentPorts, fail: Fail): AgentCo
   const internal = toTls({ ...all, verify_incoming: raw.verify_incoming_rpc ?? verify, ...raw.tls?.internal_rpc });
   const https = toTls({ ...all, verify_incoming: raw.verify_incoming_https ?? verify, ...raw.tls?.https });
   const grpc = toTls({ ...all, verify_incoming: raw.tls?.defaults?.verify_incoming, ...raw.tls?.grpc });
+  const problems = new Set<string>();
   for (const [name, tls] of [
     ["", internal],
-    ["https", https],
-    ["grpc", grpc],
-  ] as const) {
-    const prefix = name ? `tls.${name}.` : "";
-    if (Boolean(tls.certFile) !== Boolean(tls.keyFile))
-      fail(
-        `${prefix}${tls.certFile ? "key_file" : "cert_file"}`,
-        "not given: want a certificate and its key, both or neither",
-      );
-    if (tls.verifyIncoming && !tls.caFile && !tls.caPath)
-      fail(`${prefix}verify_incoming`, "needs an authority to verify against: want ca_file or ca_path");
-  }
+    ["tls.https.", https],
+    ["tls.grpc.", grpc],
+  ] as const)
+    for (const [key, problem] of checkTls(tls)) {
+      // What all three inherit is told once.
+      if (!problems.has(key)) fail(`${name}${key}`, problem);
+      problems.add(key);
+    }
   if (ports.https > 0 && !https.certFile)
     fail("ports.https", "needs a certificate: want cert_file and key_file, or -1 for no listener");
   return { ...internal, https, grpc };
+}
+
+function checkTls(tls: TlsConfig): [key: string, problem: string][] {
+  const problems: [string, string][] = [];
+  if (Boolean(tls.certFile) !== Boolean(tls.keyFile))
+    problems.push([
+      tls.certFile ? "key_file" : "cert_file",
+      "not given: want a certificate and its key, both or neither",
+    ]);
+  if (tls.verifyIncoming && !tls.caFile && !tls.caPath)
+    problems.push(["verify_incoming", "needs an authority to verify against: want ca_file or ca_path"]);
+  return problems;
 }
 
 type RawTls = NonNullable<NonNullable<RawConfig["tls"]>["defaults"]>;

@@ -103,9 +103,11 @@ export function buildConfig(
     watches: raw.watches ?? [],
     internal: buildInternal(raw.heddle, fail),
   };
-  for (const key of ["datacenter", "primary_datacenter"] as const)
-    if (!/^[a-z0-9_-]{1,64}$/.test(key === "datacenter" ? datacenter : config.primaryDatacenter))
-      fail(key, `invalid value '${raw[key]}': want letters, digits, '-' and '_'`);
+  for (const key of ["datacenter", "primary_datacenter"] as const) {
+    const given = raw[key];
+    if (given !== undefined && !/^[a-zA-Z0-9_-]{1,64}$/.test(given))
+      fail(key, `invalid value '${given}': want letters, digits, '-' and '_'`);
+  }
   if (config.dataDir === "" && !isDev)
     fail("data_dir", "not given: want the directory in which the agent keeps its state (or -dev)");
   return config;
@@ -165,7 +167,8 @@ function buildAddresses(
     [advertiseKey, advertiseAddr],
     [wanKey, advertiseAddrWan],
   ] as const)
-    if (isAnyAddress(address)) context.fail(key, `invalid value '${address}': want an address that others can dial`);
+    if (raw[key] !== undefined && isAnyAddress(address))
+      context.fail(key, `invalid value '${address}': want an address that others can dial`);
   const clientAddrs = readAddresses("client_addr", raw.client_addr ?? defaults.DEFAULT_CLIENT_ADDR, context);
   const listener = (name: "dns" | "grpc" | "http" | "https") => {
     const text = raw.addresses?.[name];

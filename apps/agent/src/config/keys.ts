@@ -9,8 +9,8 @@ const { duration } = block;
 const texts = () => f.list(f.string());
 const maps = () => f.list(f.anyMap());
 /** Decoded later, by the service-definition package, which knows where each part stood. */
-const definition = () => f.anyMap({ want: "a block of keys" });
-const definitions = () => f.list(definition(), { want: "a list of blocks" });
+const definition = (several: string) => f.anyMap({ want: `one block of keys; several stand under '${several}'` });
+const definitions = () => f.list(f.anyMap({ want: "a block of keys" }), { want: "a list of blocks" });
 
 const config = () => ({
   acl: f.object(block.acl),
@@ -30,7 +30,7 @@ const config = () => ({
   ca_file: f.string(),
   ca_path: f.string(),
   cert_file: f.string(),
-  check: definition(),
+  check: definition("checks"),
   check_output_max_size: f.integer(1),
   check_update_interval: duration(),
   checks: definitions(),
@@ -79,7 +79,7 @@ const config = () => ({
   retry_join: texts(),
   retry_max: f.integer(0),
   server: f.boolean(),
-  service: definition(),
+  service: definition("services"),
   services: definitions(),
   session_ttl_min: duration(),
   skip_leave_on_interrupt: f.boolean(),
