@@ -58,12 +58,14 @@ export function writeReply(query: Query, answer: Answer, options: ReplyOptions):
   const { records } = answer;
   const wanted = Math.min(records.length, answer.maxRecords);
   const allowed = answer.isUdpLimited ? Math.min(wanted, options.maxRecords) : wanted;
+  // Additional records never cost the answer one of its own: room is kept for them only where it is cut short anyway.
+  const keepsRoom = allowed < records.length || !w.fits(records);
   let count = 0;
   let reserved = 0;
   for (; count < allowed; count++) {
     if (answer.isShuffled) draw(records, count, options.random);
     const rr = records[count] as Rr;
-    const extra = w.sizeOfAddresses(rr);
+    const extra = keepsRoom ? w.sizeOfAddresses(rr) : 0;
     // The first record goes even without its additional ones: some answer is better than none.
     if (!w.put(rr, count === 0 ? 0 : reserved + extra)) break;
     reserved += extra;
@@ -142,6 +144,13 @@ class Writer {
   sizeOf(rr: Rr): number {
     const owner = this.#isCompressed && this.#offsetOf(rr.owner) > 0 ? 2 : (rr.owner?.length ?? this.#questionName);
     return owner + rr.body.length;
+  }
+
+  /** Whether all of these fit, without their additional ones. */
+  fits(records: Rr[]): boolean {
+    let size = this.at;
+    for (const rr of records) if ((size += this.sizeOf(rr)) > this.limit) return false;
+    return true;
   }
 
   /** What the address records of `rr` will take once `rr` itself is written. */
