@@ -137,7 +137,7 @@ class Decoder {
   #typed(field: AnyField, value: unknown, path: Path): unknown {
     switch (field.type) {
       case "any":
-        return value;
+        return this.#options.isRequest ? withoutBigInts(value) : value;
       case "string":
       case "boolean":
         return typeof value === field.type ? value : this.#wrong(field, value, path);
@@ -157,7 +157,8 @@ class Decoder {
   }
 
   #duration(field: AnyField, value: unknown, path: Path): number | undefined {
-    if (typeof value === "number" && this.#options.isRequest) return Math.round(value) / 1e6;
+    if ((typeof value === "number" || typeof value === "bigint") && this.#options.isRequest)
+      return Math.round(Number(value)) / 1e6;
     if (typeof value !== "string") return this.#wrong(field, value, path);
     try {
       return parseDuration(value);
@@ -273,6 +274,16 @@ export function toSnake(name: string): string {
     .replace(/([A-Z]+)([A-Z][a-z])/g, "$1_$2")
     .toLowerCase()
     .replace(/^h2_?ping/, "h2ping");
+}
+
+/** Request bodies are read with exact integers; a map kept as it stands is shown again as JSON, which has none. */
+function withoutBigInts(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return value.map(withoutBigInts);
+  if (!isObject(value)) return value;
+  const copy = Object.create(null) as Record<string, unknown>;
+  for (const [key, item] of Object.entries(value)) copy[key] = withoutBigInts(item);
+  return copy;
 }
 
 function rangeText(what: string, min: number, max: number): string {

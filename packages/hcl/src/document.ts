@@ -11,7 +11,7 @@ export interface ParsedDocument {
   readonly format: "hcl" | "json";
   readonly value: Record<string, unknown>;
   /** Where the value at `path` begins (its key, where it has one); undefined where there is no such value. */
-  at(path: Path): Position | undefined;
+  readonly at: (path: Path) => Position | undefined;
   /** Keys that were given again, so that only the later value counts. */
   readonly duplicates: readonly { path: Path; at: Position; first: Position }[];
 }

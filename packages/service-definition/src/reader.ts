@@ -91,7 +91,7 @@ const MAP_KEYS = new Set(["meta"]);
 
 function jsonType(value: unknown): string {
   if (Array.isArray(value)) return "array";
-  return typeof value === "boolean" ? "bool" : typeof value;
+  return typeof value === "boolean" ? "bool" : typeof value === "bigint" ? "number" : typeof value;
 }
 
 /** Several problems of one service as Go's multierror prints them. */

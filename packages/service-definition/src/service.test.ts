@@ -252,6 +252,24 @@ describe("parseServiceDefinition", () => {
       expect(errorOf(input)).toBe("");
   });
 
+  it("takes the exact integers of a request body", () => {
+    const proxy = { DestinationServiceName: "y", Config: { big: 2n ** 60n, list: [1n] } };
+    const service = parseServiceDefinition({
+      Name: "x",
+      Kind: "connect-proxy",
+      Port: 1,
+      Proxy: proxy,
+      Check: { TTL: 10n ** 17n },
+    });
+    expect(service.Checks[0]?.TTLMs).toBe(1e11);
+    expect(JSON.stringify(service.Proxy?.Config)).toBe(
+      '{"big":1152921504606846976,"list":[1]}'.replace("1152921504606846976", String(2 ** 60)),
+    );
+    expect(errorOf({ Name: "x", Port: 2n ** 60n })).toMatch(
+      /cannot unmarshal number into Go struct field \.Port of type int/,
+    );
+  });
+
   it("does not let a key named __proto__ reach a prototype", () => {
     const input = JSON.parse(
       '{"Name":"x","Meta":{"__proto__":"m"},"TaggedAddresses":{"__proto__":{"Address":"1.2.3.4","Port":1}}}',
