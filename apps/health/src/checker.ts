@@ -21,6 +21,7 @@ import { serveConnection } from "./connection.ts";
 import { createCheckMetrics } from "./metrics.ts";
 import { DEFAULT_OUTPUT_MAX_BYTES } from "./output.ts";
 import { isSameUser } from "./peer-user.ts";
+import { createPipeSupply } from "./pipes.ts";
 import { createScheduler } from "./scheduler.ts";
 import { scriptEnvironment } from "./script-environment.ts";
 
@@ -92,10 +93,12 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     },
     onStart: (latenessMs) => metrics.late(latenessMs),
   });
+  const pipes = createPipeSupply();
   const probing = {
     clock,
     outputMaxBytes: options.outputMaxBytes ?? DEFAULT_OUTPUT_MAX_BYTES,
     scriptEnv: scriptEnvironment(options.env ?? {}, options.scriptEnv ?? []),
+    pipes,
     allowLinkLocal: options.allowLinkLocal ?? false,
     dockerHost: options.dockerHost || "unix:///var/run/docker.sock",
     roots: targetRoots(options.targetCaPem),
@@ -148,6 +151,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
   const close = async () => {
     for (const client of server.clients) client.close(1001, "the health checker is closing");
     await scheduler.close();
+    pipes.close();
     for (const client of server.clients) client.terminate();
     server.close();
   };

@@ -62,8 +62,13 @@ export function tlsText(
     case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
       return "x509: certificate signed by unknown authority";
     case "ERR_TLS_CERT_ALTNAME_INVALID": {
-      // The reason ends in the names that the certificate has: "…altnames: DNS:a, DNS:b", "…list: 10.0.0.1".
-      const names = /(?:altnames|list): ?(.*)$/.exec(error.reason ?? "")?.[1]?.replace(/(?:DNS|IP Address):/g, "");
+      // The reason ends in the names that the certificate has: "…altnames: DNS:a, URI:b", "…list: 10.0.0.1".
+      const list = /(?:altnames|list): ?(.*)$/.exec(error.reason ?? "")?.[1] ?? "";
+      const names = list
+        .split(", ")
+        .filter((entry) => !/^(?:URI|IP Address|email):/.test(entry))
+        .map((entry) => entry.replace(/^DNS:/, ""))
+        .join(", ");
       if (names) return `x509: certificate is valid for ${names}, not ${name}`;
       return error.reason?.startsWith("IP:")
         ? `x509: cannot validate certificate for ${name} because it doesn't contain any IP SANs`

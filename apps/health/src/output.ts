@@ -4,7 +4,7 @@ export const DEFAULT_OUTPUT_MAX_BYTES = 4_096; // Consul's check_output_max_size
 
 export class TailBuffer {
   readonly #max: number;
-  #tail: Buffer = Buffer.alloc(0);
+  #ring: Buffer | undefined;
   #total = 0;
 
   constructor(max: number) {
@@ -17,22 +17,24 @@ export class TailBuffer {
   }
 
   push(chunk: Buffer): void {
+    const ring = (this.#ring ??= Buffer.allocUnsafe(this.#max));
+    const skipped = Math.max(0, chunk.length - this.#max); // what the rest of the chunk would overwrite
+    const at = (this.#total + skipped) % this.#max;
+    const copied = chunk.copy(ring, at, skipped);
+    chunk.copy(ring, 0, skipped + copied);
     this.#total += chunk.length;
-    if (chunk.length >= this.#max) {
-      // A copy: a slice would keep the stream's whole chunk alive.
-      this.#tail = Buffer.from(chunk.subarray(chunk.length - this.#max));
-      return;
-    }
-    const keep = Math.min(this.#tail.length, this.#max - chunk.length);
-    this.#tail = Buffer.concat([this.#tail.subarray(this.#tail.length - keep), chunk]);
   }
 
+  /** The last bytes, in order. */
   bytes(): Buffer {
-    return this.#tail;
+    if (this.#ring === undefined) return Buffer.alloc(0);
+    const at = this.#total % this.#max;
+    if (this.#total <= this.#max) return this.#ring.subarray(0, this.#total);
+    return Buffer.concat([this.#ring.subarray(at), this.#ring.subarray(0, at)]);
   }
 
   text(): string {
-    return this.#tail.toString("utf8");
+    return this.bytes().toString("utf8");
   }
 
   /** The text, with a first line that says so where something was cut: how script and Docker checks show it. */

@@ -2,6 +2,7 @@
 import type { Clock } from "@heddle/daemon";
 import type { CheckStatus } from "@heddle/service-definition";
 import type { Check } from "../check.ts";
+import type { PipeSupply } from "../pipes.ts";
 import type { SecureContext } from "node:tls";
 
 export interface ProbeResult {
@@ -17,6 +18,8 @@ export interface ProbeContext {
   outputMaxBytes: number;
   /** The whole environment that scripts get. */
   scriptEnv: Record<string, string>;
+  /** Where scripts write their output. */
+  pipes: PipeSupply;
   /** True: HTTP checks may go to link-local addresses, where clouds keep their credentials. */
   allowLinkLocal: boolean;
   /** DOCKER_HOST. */
