@@ -51,7 +51,7 @@ export const flag = {
   pairs: (help: string): Flag<Record<string, string>> => ({
     ...given(help, "key=value", {}, parsePair),
     isRepeatable: true,
-    collect: (values: Record<string, string>[]) => Object.assign({}, ...values) as Record<string, string>,
+    collect: (values: Record<string, string>[]) => Object.fromEntries(values.flatMap((pair) => Object.entries(pair))),
   }),
   /** For commands that list or show: the answer itself instead of a table. */
   format: () => flag.oneOf("How to print: pretty for people, json for programs.", ["pretty", "json"], "pretty"),

@@ -36,7 +36,9 @@ function flagList(title: string, flags: FlagTable): string {
       help,
       isRepeatable ? "May be given several times." : "",
       env.length > 0 ? `Also read from ${env.join(", then ")}.` : "",
-      !isRepeatable && initial !== "" && initial !== false ? `Default: ${JSON.stringify(initial)}.` : "",
+      !isRepeatable && initial !== "" && initial !== false
+        ? `Default: ${typeof initial === "string" ? JSON.stringify(initial) : String(initial)}.`
+        : "",
     ];
     return `  -${toFlagName(key)}${isBoolean ? "" : "=<value>"}\n${wrap(facts.filter(Boolean).join(" "), "     ")}`;
   });

@@ -31,7 +31,7 @@ export const services = command({
     const rows = [...tags]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, list]) => (flags.tags ? [name, [...list].sort().join(",")] : [name]));
-    terminal.out(columns(rows, "     "));
+    terminal.out(columns(rows, "      "));
 
     async function ofDatacenter(): Promise<Map<string, string[]>> {
       return new Map(Object.entries((await api.get<Record<string, string[]>>("/v1/catalog/services", { query })).body));

@@ -1,0 +1,214 @@
+/** The table of commands, errors for people, and what has no counterpart in Consul's command. */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { X509Certificate } from "node:crypto";
+import { afterAll, describe, expect, it } from "vitest";
+import { COMMANDS, type Entry, type Group } from "../src/commands.ts";
+import { execute, heddle } from "./harness.ts";
+
+const MAIN = join(import.meta.dirname, "../src/main.ts");
+const dir = mkdtempSync(join(tmpdir(), "heddle-cli-"));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+function paths(entry: Entry, path: string[] = []): string[][] {
+  return "commands" in entry
+    ? [path, ...Object.entries(entry.commands).flatMap(([name, sub]) => paths(sub, [...path, name]))]
+    : [path];
+}
+const entryAt = (path: string[]): Entry =>
+  path.reduce<Entry>((group, name) => (group as Group).commands[name] as Entry, COMMANDS);
+
+describe("every command", () => {
+  const own = paths(COMMANDS).filter((path) => !("program" in entryAt(path)));
+  it.each(own.map((path) => [path.join(" ") || "(none)", path] as const))("%s has help", async (_name, path) => {
+    const { status, out, err } = await heddle([...path, "--help"]);
+    expect({ status, err }).toEqual({ status: 0, err: "" });
+    expect(out).toMatch(/^Usage: heddle /);
+    expect(out).toContain(path.join(" "));
+    expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThanOrEqual(120);
+  });
+
+  it("stands in the order of the alphabet, with one line about it", () => {
+    for (const path of own) {
+      const entry = entryAt(path);
+      if (!("commands" in entry)) continue;
+      const names = Object.keys(entry.commands);
+      expect(names).toEqual([...names].sort());
+      for (const { synopsis } of Object.values(entry.commands)) expect(synopsis).toMatch(/^[A-Z][^\n]{5,70}[^.\n]$/);
+    }
+  });
+});
+
+describe("errors", () => {
+  it.each<[string, string[], Record<string, string>, string]>([
+    [
+      "nobody listens",
+      ["kv", "get", "x"],
+      { HEDDLE_HTTP_ADDR: "127.0.0.1:1" },
+      "Error querying the agent: cannot reach the agent at http://127.0.0.1:1: connection refused (is `heddle agent` running?)",
+    ],
+    [
+      "HEDDLE_… is ahead of CONSUL_…",
+      ["reload"],
+      { HEDDLE_HTTP_ADDR: "127.0.0.1:1", CONSUL_HTTP_ADDR: "127.0.0.1:2" },
+      "cannot reach the agent at http://127.0.0.1:1:",
+    ],
+    [
+      "an address that is none",
+      ["reload", "-http-addr=foo://x"],
+      {},
+      "-http-addr: invalid agent address 'foo://x': want host:port, http://host:port, https://host:port or unix:///path",
+    ],
+    [
+      "a token file that is not there",
+      ["reload", "-token-file=/nonexistent"],
+      {},
+      "-token-file: cannot read '/nonexistent'",
+    ],
+    [
+      "half a client certificate",
+      ["reload", "-client-cert=/nonexistent"],
+      {},
+      "-client-cert and -client-key: want both or none",
+    ],
+    ["a socket that is not there", ["reload", "-http-addr=unix:///nonexistent"], {}, "there is no such socket"],
+  ])("%s", async (_name, args, env, message) => {
+    const { status, out, err } = await heddle(args, { env });
+    expect({ status, out }).toEqual({ status: 1, out: "" });
+    expect(err).toContain(message);
+  });
+
+  it("places what is wrong in a file of services", async () => {
+    const file = join(dir, "web.hcl");
+    writeFileSync(file, 'service {\n  name = "web"\n  prot = 80\n  port = "x"\n}\n');
+    const { status, err } = await heddle(["services", "register", file], { env: { HEDDLE_HTTP_ADDR: "127.0.0.1:1" } });
+    expect(status).toBe(1);
+    expect(err).toContain(`${file}:3:3: unknown key 'prot' in service: did you mean 'port'?`);
+    expect(err).toContain(`${file}:4:3: `);
+  });
+});
+
+describe("the process", () => {
+  it("ends quietly where nobody reads on", async () => {
+    const { out, err } = await execute("sh", ["-c", `'${process.execPath}' '${MAIN}' --help | head -1`]);
+    expect({ out, err }).toEqual({ out: "Usage: heddle [--version] [--help] <command> [<args>]\n", err: "" });
+  });
+
+  it("gives its exit status", async () => {
+    expect((await execute(process.execPath, [MAIN, "bogus"])).status).toBe(127);
+    expect((await execute(process.execPath, [MAIN, "intention", "check"])).status).toBe(2);
+    expect((await execute(process.execPath, [MAIN, "version"])).status).toBe(0);
+  });
+});
+
+describe("monitor", () => {
+  it("prints the log as it comes, and ends with 0 when interrupted", async () => {
+    await using agent = await fakeAgent((server) =>
+      server.on("request", (req, res) => res.write(`${req.url}\nsecond line\n`)),
+    );
+    const controller = new AbortController();
+    const onOut = (text: string) => text.includes("second line") && controller.abort();
+    const result = await heddle(["monitor", "-log-level=debug"], {
+      env: { HEDDLE_HTTP_ADDR: agent.url },
+      interrupted: controller.signal,
+      onOut,
+    });
+    expect(result).toEqual({ status: 0, out: "/v1/agent/monitor?loglevel=debug\nsecond line\n", err: "" });
+  });
+
+  it("says so when the agent goes away", async () => {
+    await using agent = await fakeAgent((server) => server.on("request", (_req, res) => res.end("last line\n")));
+    const { status, out, err } = await heddle(["monitor"], { env: { HEDDLE_HTTP_ADDR: agent.url } });
+    expect({ status, out }).toEqual({ status: 1, out: "last line\n" });
+    expect(err).toContain("Remote side ended the monitor!");
+  });
+});
+
+describe("tls", () => {
+  it("makes a CA and certificates of roles, with keys that only their owner reads", async () => {
+    const place = `-dir=${join(dir, "tls")}`;
+    const ca = await heddle(["tls", "ca", "create", place, "-days", "10", "-trust-domain=mine.heddle"]);
+    expect(ca).toMatchObject({ status: 0, err: "" });
+    const made = await heddle([
+      "tls",
+      "cert",
+      "create",
+      place,
+      "-role=catalog,dns",
+      "-client",
+      "-node=n1",
+      "-additional-ipaddress=10.0.0.7",
+      "-additional-dnsname=c.example.com",
+    ]);
+    expect(made).toMatchObject({ status: 0, err: "" });
+    for (const name of ["heddle-ca", "dc1-catalog-n1", "dc1-dns-n1", "dc1-agent-n1"]) {
+      expect(statSync(join(dir, "tls", `${name}-key.pem`)).mode & 0o777).toBe(0o600);
+      expect(statSync(join(dir, "tls", `${name}.pem`)).mode & 0o777).toBe(0o644);
+    }
+    const [root, catalog] = ["heddle-ca", "dc1-catalog-n1"].map(
+      (name) => new X509Certificate(readFileSync(join(dir, "tls", `${name}.pem`))),
+    ) as [X509Certificate, X509Certificate];
+    expect(catalog.verify(root.publicKey)).toBe(true);
+    for (const name of [
+      "URI:spiffe://mine.heddle/heddle/dc/dc1/role/catalog",
+      "DNS:c.example.com",
+      "DNS:n1",
+      "IP Address:10.0.0.7",
+    ])
+      expect(catalog.subjectAltName).toContain(name);
+  });
+
+  it("never replaces a key unless told to", async () => {
+    const place = `-dir=${join(dir, "twice")}`;
+    await heddle(["tls", "ca", "create", place]);
+    const key = () => readFileSync(join(dir, "twice", "heddle-ca-key.pem"), "utf8");
+    const first = key();
+    expect(await heddle(["tls", "ca", "create", place])).toMatchObject({
+      status: 1,
+      err: expect.stringContaining("already exists. Use -force") as string,
+    });
+    expect(await heddle(["tls", "ca", "create", place, "-skip-existing"])).toMatchObject({ status: 0, err: "" });
+    expect(key()).toBe(first);
+    expect(await heddle(["tls", "ca", "create", place, "-force"])).toMatchObject({ status: 0 });
+    expect(key()).not.toBe(first);
+  });
+
+  it.each([
+    [["-role=bogus"], "unknown role 'bogus': known are agent, ca, catalog, dns, health, operator"],
+    [["-server", "-dc=a/b"], "invalid datacenter 'a/b'"],
+    [["-server", "-node=../x"], "invalid -node '../x'"],
+    [["-server", "-additional-ipaddress=x"], "invalid IP address 'x'"],
+    [["-server", "-days=0"], 'invalid value "0" for flag -days'],
+    [["-server", "-ca=/nonexistent"], "Error reading CA: open /nonexistent: no such file or directory"],
+  ])("refuses %s", async (args, message) => {
+    await heddle(["tls", "ca", "create", `-dir=${join(dir, "refused")}`, "-skip-existing"]);
+    const { status, err } = await heddle(["tls", "cert", "create", `-dir=${join(dir, "refused")}`, ...args]);
+    expect(status).toBe(1);
+    expect(err).toContain(message);
+  });
+});
+
+describe("keygen", () => {
+  it("makes a key and says that nothing needs it", async () => {
+    const { status, out, err } = await heddle(["keygen"]);
+    expect(status).toBe(0);
+    expect(Buffer.from(out.trim(), "base64")).toHaveLength(32);
+    expect(err).toContain("no gossip");
+  });
+});
+
+async function fakeAgent(configure: (server: Server) => void): Promise<{ url: string } & AsyncDisposable> {
+  const server = createServer();
+  configure(server);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}

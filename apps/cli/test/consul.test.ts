@@ -1,0 +1,106 @@
+/**
+ * `heddle` gives the exit statuses of Consul's own command and says the same: against a Consul agent, and against Heddle's
+ * agent, each time beside a Consul agent with its own command.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Agent, CONSUL, execute, heddle, type Result, startConsul, startHeddle } from "./harness.ts";
+import { VERSION } from "../src/version.ts";
+import { AGENT_ROWS, CATALOG_ROWS, INTENTION_ROWS, KV_ROWS, OFFLINE_ROWS, type Row } from "./rows.ts";
+
+const CONSUL_VERSION = "1.8.7";
+const dir = mkdtempSync(join(tmpdir(), "heddle-cli-"));
+const FILES: Record<string, string> = {
+  "service.json": '{"service":{"name":"fj","port":1,"tags":["t"]}}',
+  "sidecar.json":
+    '{"service":{"name":"chk","port":1,"check":{"http":"http://127.0.0.1:1/","interval":"10s","timeout":"1s"},"connect":{"sidecar_service":{"check":{"tcp":"127.0.0.1:1","interval":"15s"}}}}}',
+  "list.json": '{"services":[{"name":"s1","port":1},{"id":"s2-x","name":"s2","port":2,"checks":[{"ttl":"10s"}]}]}',
+  "empty.json": "{}",
+  "unknown.json": '{"service":{"name":"x","bogus":1}}',
+  "no-service.json": '{"name":"plain"}',
+  "plain.txt": "x",
+  "good/a.json": '{"data_dir":"/tmp/x","service":{"name":"v","port":1}}',
+  "bad/a.json": '{"bogus":1}',
+};
+
+beforeAll(() => {
+  for (const [name, text] of Object.entries(FILES)) {
+    mkdirSync(join(dir, name, ".."), { recursive: true });
+    writeFileSync(join(dir, name), text);
+  }
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const AGENTS = { "a Consul agent": startConsul, "a Heddle agent": startHeddle };
+
+describe.each(Object.entries(AGENTS))("against %s, beside Consul's own command", (_agent, start) => {
+  let theirs: Agent | undefined;
+  let ours: Agent | undefined;
+  beforeAll(async () => {
+    theirs = await startConsul();
+    ours = theirs && (await start());
+  });
+  afterAll(async () => {
+    await Promise.all([theirs?.[Symbol.asyncDispose](), ours?.[Symbol.asyncDispose]()]);
+  });
+
+  it.each([
+    ["kv", KV_ROWS],
+    ["catalog", CATALOG_ROWS],
+    ["intention", INTENTION_ROWS],
+    ["agent", AGENT_ROWS],
+    ["help and errors", OFFLINE_ROWS],
+  ])("%s", { timeout: 120_000 }, async (_name, rows) => {
+    if (!theirs || !ours) return;
+    const differences: unknown[] = [];
+    const [theirSessions, ourSessions] = await Promise.all([sessions(theirs), sessions(ours)]);
+    for (const row of rows) {
+      if (row.later && start === startHeddle) continue;
+      const stdin = row.stdin === undefined ? {} : { stdin: row.stdin };
+      const expected = await execute(CONSUL, fill(row, theirSessions), {
+        env: { CONSUL_HTTP_ADDR: theirs.url },
+        cwd: dir,
+        ...stdin,
+      });
+      const actual = await heddle(fill(row, ourSessions), { env: { CONSUL_HTTP_ADDR: ours.url }, ...stdin });
+      const [want, got] = [normalise(expected, row, theirs, theirSessions), normalise(actual, row, ours, ourSessions)];
+      if (JSON.stringify(want) !== JSON.stringify(got))
+        differences.push({ args: row.args.join(" "), consul: want, heddle: got });
+    }
+    expect(differences).toEqual([]);
+  });
+});
+
+async function sessions({ url }: Agent): Promise<string[]> {
+  const create = async () =>
+    ((await (await fetch(`${url}/v1/session/create`, { method: "PUT", body: "{}" })).json()) as { ID: string }).ID;
+  return [await create(), await create()];
+}
+
+function fill({ args }: Row, ids: string[]): string[] {
+  return args.map((arg) =>
+    arg.replace("{dir}", dir).replace(/\{session(\d)\}/, (_, n: string) => ids[Number(n) - 1] as string),
+  );
+}
+
+/** Ids, indexes, ports and times differ between two agents; help is in our own words. */
+function normalise({ status, out, err }: Result, { ownWords, args }: Row, agent: Agent, ids: string[]): Result {
+  const isHelp = args.length === 0 || args.some((arg) => /^-{0,2}(?:h|help|v|version)$/.test(arg));
+  const clean = (text: string) => {
+    let result = text;
+    ids.forEach((id, i) => (result = result.replaceAll(id, `{session${i + 1}}`)));
+    for (const [name, port] of Object.entries(agent.ports)) result = result.replaceAll(String(port), `{${name}}`);
+    return result
+      .replace(/\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b/g, "{uuid}")
+      .replaceAll(VERSION, "{version}")
+      .replaceAll(CONSUL_VERSION, "{version}")
+      .replace(/^((?:Create|Modify)Index +)\d+$/gm, "$1{index}")
+      .replace(/^(Created At: +).*$/gm, "$1{time}")
+      .replace(/\s+$/gm, "")
+      .trim();
+  };
+  const said = (text: string) => (text.trim() === "" ? "" : "said");
+  return { status, out: isHelp ? said(out) : clean(out), err: ownWords || isHelp ? said(err) : clean(err) };
+}
