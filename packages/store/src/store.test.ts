@@ -33,14 +33,14 @@ describe.each([
 ])("a store on %s", (_name, dir) => {
   it("gives each commit the next revision and keeps the create index", async () => {
     await using store = await open(dir());
-    expect((await store.run(put("a", 1))).revision).toBe(1);
-    expect((await store.run(put("a", 2))).revision).toBe(2);
-    expect(store.get("kv", "a")).toMatchObject({ value: 2, createIndex: 1, modifyIndex: 2 });
+    expect((await store.run(put("a", 1))).revision).toBe(2);
+    expect((await store.run(put("a", 2))).revision).toBe(3);
+    expect(store.get("kv", "a")).toMatchObject({ value: 2, createIndex: 2, modifyIndex: 3 });
   });
 
   it("runs a command against the commits still under way", async () => {
     await using store = await open(dir());
-    const results = await Promise.all([compareAndSet("k", 0, "first"), compareAndSet("k", 0, "second"), compareAndSet("k", 1, "third")].map((c) => store.run(c)));
+    const results = await Promise.all([compareAndSet("k", 0, "first"), compareAndSet("k", 0, "second"), compareAndSet("k", 2, "third")].map((c) => store.run(c)));
     expect(results.map((r) => r.result)).toEqual([true, false, true]);
     expect(store.get("kv", "k")?.value).toBe("third");
   });
@@ -60,7 +60,7 @@ describe.each([
     store.subscribe((c) => seen.push(`${c.revision}:${c.changes.map((x) => `${x.key}=${String(x.before?.value)}>${String(x.after?.value)}`).join()}`));
     await Promise.all([store.run(put("a", 1)), store.run(put("a", 2))]);
     await store.run(() => ({ writes: [{ table: "kv", key: "a" }, { table: "kv", key: "none" }], result: 0 }));
-    expect(seen).toEqual(["1:a=undefined>1", "2:a=1>2", "3:a=2>undefined"]);
+    expect(seen).toEqual(["2:a=undefined>1", "3:a=1>2", "4:a=2>undefined"]);
   });
 
   it("passes a refusal on and writes nothing", async () => {
@@ -69,7 +69,7 @@ describe.each([
       throw new Error("no such node");
     });
     await expect(refused).rejects.toThrow("no such node");
-    expect(store.revision).toBe(0);
+    expect(store.revision).toBe(1);
   });
 });
 
@@ -82,10 +82,10 @@ describe("the SQLite backend", () => {
       await store.run(() => ({ writes: [{ table: "kv", key: "k7" }], result: 0 }));
     }
     await using store = await open(dir);
-    expect(store.revision).toBe(101);
+    expect(store.revision).toBe(102);
     expect(store.list("kv")).toHaveLength(99);
-    expect(store.get("kv", "k8")).toMatchObject({ value: { i: 8 }, createIndex: 9, modifyIndex: 9 });
-    expect((await store.run(put("new", 1))).revision).toBe(102);
+    expect(store.get("kv", "k8")).toMatchObject({ value: { i: 8 }, createIndex: 10, modifyIndex: 10 });
+    expect((await store.run(put("new", 1))).revision).toBe(103);
   });
 
   it("refuses a directory that another store has open, and leaves that one alone", async () => {

@@ -37,7 +37,8 @@ export class Store implements View, AsyncDisposable {
   /** Reads everything from `backend` into memory. The caller closes the store, which closes the backend. */
   static async open(backend: Backend): Promise<Store> {
     const store = new Store(backend);
-    store.#revision = await backend.load((record) => store.#table(record.table).load(record));
+    // An empty store is at 1, the lowest index there is: answers from before the first commit must differ from those after.
+    store.#revision = Math.max(1, await backend.load((record) => store.#table(record.table).load(record)));
     store.#next = store.#revision + 1;
     return store;
   }
