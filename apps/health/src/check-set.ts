@@ -1,7 +1,7 @@
 /** The checks of one agent: kept in step with what it syncs, run by the scheduler, results told when they change. */
 import { describeError, type Logger } from "@heddle/daemon";
 import type { CheckStatus } from "@heddle/service-definition";
-import type { Check } from "./check.ts";
+import type { Check, Sync } from "./check.ts";
 import type { CheckMetrics } from "./metrics.ts";
 import { type Kind, kindOf } from "./probes/kinds.ts";
 import { critical, type ProbeContext, type ProbeResult } from "./probes/probe.ts";
@@ -26,7 +26,7 @@ export interface CheckSetDeps {
 export interface CheckSet {
   readonly size: number;
   /** Replaces the set: unchanged checks keep their schedule and counters, and what is known of them is told again. */
-  sync(checks: readonly Check[]): void;
+  sync(sync: Sync): void;
   close(): void;
 }
 
@@ -46,7 +46,7 @@ export function createCheckSet(deps: CheckSetDeps): CheckSet {
     get size() {
       return members.size;
     },
-    sync(checks) {
+    sync({ checks, refused }) {
       const wanted = new Set(checks.map((check) => check.CheckID));
       for (const id of members.keys()) if (!wanted.has(id)) remove(id);
       for (const check of checks) {
@@ -58,6 +58,10 @@ export function createCheckSet(deps: CheckSetDeps): CheckSet {
         }
         remove(check.CheckID);
         members.set(check.CheckID, startMember(check, definition, deps));
+      }
+      for (const [id, reason] of refused) {
+        deps.log.warn("refused a check that cannot run", { check: id, reason });
+        deps.onResult(id, "critical", reason);
       }
     },
     close() {

@@ -6,20 +6,19 @@ const check = (fields: Record<string, unknown>) => ({ CheckID: "c", IntervalMs: 
 const sync = (...checks: unknown[]) => JSON.stringify({ type: "sync", checks });
 
 test("reads what it needs and leaves the rest", () => {
-  const parsed = parseCheck(check({ Name: "n", Token: "secret", Header: { "X-A": ["1", "2"] }, TimeoutMs: null }), 0);
+  const parsed = parseCheck(check({ Name: "n", Token: "secret", Header: { "X-A": ["1", "2"] }, TimeoutMs: null }));
   expect(parsed).toEqual({ CheckID: "c", IntervalMs: 1_000, TCP: "127.0.0.1:1", Header: { "X-A": ["1", "2"] } });
 });
 
 test("equal definitions give equal JSON whatever the order of their keys", () => {
-  const a = parseCheck({ CheckID: "c", TCP: "x:1", IntervalMs: 5 }, 0);
-  const b = parseCheck({ IntervalMs: 5, TCP: "x:1", CheckID: "c" }, 0);
+  const a = parseCheck({ CheckID: "c", TCP: "x:1", IntervalMs: 5 });
+  const b = parseCheck({ IntervalMs: 5, TCP: "x:1", CheckID: "c" });
   expect(JSON.stringify(a)).toBe(JSON.stringify(b));
 });
 
 test("a header may have any name", () => {
   const parsed = parseCheck(
     JSON.parse(`{"CheckID":"c","IntervalMs":1,"HTTP":"http://x","Header":{"__proto__":["1"]}}`),
-    0,
   );
   expect(Object.entries(parsed.Header ?? {})).toEqual([["__proto__", ["1"]]]);
   expect(({} as Record<string, unknown>)[0]).toBeUndefined();
@@ -38,22 +37,29 @@ test.each([
     sync(check({}), check({ CheckID: "d" }), check({ CheckID: "e" })),
     "too many checks: 3, the limit is 2 (-max-checks)",
   ],
-  [sync(check({ IntervalMs: undefined })), 'check "c" has no IntervalMs'],
-  [sync(check({ IntervalMs: "10s" })), 'check "c": IntervalMs is "10s": want milliseconds'],
-  [sync(check({ IntervalMs: -1 })), 'check "c": IntervalMs is -1: want milliseconds'],
-  [
-    sync(check({ TCP: undefined })),
-    'check "c" has nothing to probe: want one of HTTP, TCP, UDP, GRPC, H2PING, Args, DockerContainerID, OSService',
-  ],
-  [sync(check({ TCP: 1 })), 'check "c": TCP is 1: want text'],
-  [sync(check({ TLSSkipVerify: "yes" })), 'check "c": TLSSkipVerify is "yes": want true or false'],
-  [sync(check({ Args: ["a", 1] })), 'check "c": Args is ["a",1]: want a list of text'],
-  [sync(check({ Header: { a: "b" } })), 'check "c": Header is {"a":"b"}: want a map of lists of text'],
-  [sync(check({ OutputMaxSize: 1.5 })), 'check "c": OutputMaxSize is 1.5: want a whole number from 0'],
-  [sync(check({ CheckID: "x".repeat(2_000) })), "want at most 1024 bytes"],
-  [sync(check({ HTTP: `http://x/${"y".repeat(9_000)}` })), "want at most 8192 bytes"],
-  [sync(check({ Args: ["x".repeat(200_000)] })), "want at most 1024 arguments of 131072 bytes in all"],
-])("refuses %#: %s", (text, message) => {
+  [sync(check({ CheckID: "x".repeat(2_000) })), "checks[0] has no CheckID of 1 to 1024 bytes"],
+])("refuses the message %#: %s", (text, message) => {
   expect(() => parseSync(text, 2)).toThrow(InvalidArgumentError);
   expect(() => parseSync(text, 2)).toThrow(message);
+});
+
+test.each([
+  [{ IntervalMs: undefined }, 'check "c" has no IntervalMs'],
+  [{ IntervalMs: "10s" }, 'check "c": IntervalMs is "10s": want milliseconds'],
+  [{ IntervalMs: -1 }, 'check "c": IntervalMs is -1: want milliseconds'],
+  [
+    { TCP: undefined },
+    'check "c" has nothing to probe: want one of HTTP, TCP, UDP, GRPC, H2PING, Args, DockerContainerID, OSService',
+  ],
+  [{ TCP: 1 }, 'check "c": TCP is 1: want text'],
+  [{ TLSSkipVerify: "yes" }, 'check "c": TLSSkipVerify is "yes": want true or false'],
+  [{ Args: ["a", 1] }, 'check "c": Args is ["a",1]: want a list of text'],
+  [{ Header: { a: "b" } }, 'check "c": Header is {"a":"b"}: want a map of lists of text'],
+  [{ OutputMaxSize: 1.5 }, 'check "c": OutputMaxSize is 1.5: want a whole number from 0'],
+  [{ HTTP: `http://x/${"y".repeat(9_000)}` }, "want at most 8192 bytes"],
+  [{ Args: ["x".repeat(200_000)] }, "want at most 1024 arguments of 131072 bytes in all"],
+])("refuses a definition by itself %#: %j", (fields, why) => {
+  const { checks, refused } = parseSync(sync(check(fields), check({ CheckID: "other" })), 2);
+  expect(checks.map((c) => c.CheckID)).toEqual(["other"]);
+  expect(refused.get("c")).toContain(why);
 });

@@ -11,6 +11,12 @@ export interface SyncMessage {
   checks: Check[];
 }
 
+/** A sync as it was understood: what can run, and why the rest cannot, by check id. */
+export interface Sync {
+  checks: Check[];
+  refused: Map<string, string>;
+}
+
 export interface ResultMessage {
   type: "result";
   checkId: string;
@@ -26,7 +32,8 @@ export interface ErrorMessage {
 
 type Field = "boolean" | "count" | "header" | "ms" | "texts" | { maxBytes: number };
 
-const NAME: Field = { maxBytes: 1_024 };
+const MAX_ID_BYTES = 1_024;
+const NAME: Field = { maxBytes: MAX_ID_BYTES };
 const TARGET: Field = { maxBytes: 8 * 1_024 };
 const MAX_ARGS = 1_024;
 const MAX_ARGS_BYTES = 128 * 1_024; // Linux's limit of one argument
@@ -61,8 +68,11 @@ const FIELDS: Partial<Record<keyof CheckDefinition, Field>> = {
   FailuresBeforeCritical: "count",
 };
 
-/** Parses a message of an agent. Throws InvalidArgumentError that names the check and the field. */
-export function parseSync(text: string, maxChecks: number): SyncMessage {
+/**
+ * Parses a message of an agent. A definition that cannot run is refused by itself, so that it does not take its node's others
+ * with it; a message that is no sync throws InvalidArgumentError.
+ */
+export function parseSync(text: string, maxChecks: number): Sync {
   let message: unknown;
   try {
     message = JSON.parse(text);
@@ -75,21 +85,31 @@ export function parseSync(text: string, maxChecks: number): SyncMessage {
   if (checks.length > maxChecks)
     throw new InvalidArgumentError(`too many checks: ${checks.length}, the limit is ${maxChecks} (-max-checks)`);
   const byId = new Map<string, Check>();
+  const refused = new Map<string, string>();
   for (const [i, value] of checks.entries()) {
-    const check = parseCheck(value, i);
-    if (byId.has(check.CheckID)) throw new InvalidArgumentError(`check ${shown(check.CheckID)} is given twice`);
-    byId.set(check.CheckID, check);
+    const id = idOf(value, i);
+    if (byId.has(id) || refused.has(id)) throw new InvalidArgumentError(`check ${shown(id)} is given twice`);
+    try {
+      byId.set(id, parseCheck(value as Record<string, unknown>));
+    } catch (error) {
+      refused.set(id, (error as Error).message);
+    }
   }
-  return { type, checks: [...byId.values()] };
+  return { checks: [...byId.values()], refused };
+}
+
+function idOf(value: unknown, index: number): string {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new InvalidArgumentError(`checks[${index}] must be an object`);
+  const id = (value as Record<string, unknown>).CheckID;
+  if (typeof id !== "string" || id === "" || Buffer.byteLength(id) > MAX_ID_BYTES)
+    throw new InvalidArgumentError(`checks[${index}] has no CheckID of 1 to ${MAX_ID_BYTES} bytes`);
+  return id;
 }
 
 /** Parses one definition: known fields of the right type, bounded. Equal definitions give equal JSON. */
-export function parseCheck(value: unknown, index: number): Check {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new InvalidArgumentError(`checks[${index}] must be an object`);
-  const source = value as Record<string, unknown>;
+export function parseCheck(source: Record<string, unknown>): Check {
   const id = source.CheckID;
-  if (typeof id !== "string" || id === "") throw new InvalidArgumentError(`checks[${index}] has no CheckID`);
   const check: Record<string, unknown> = {};
   for (const [name, field] of Object.entries(FIELDS)) {
     const given = source[name];

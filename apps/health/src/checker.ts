@@ -56,6 +56,7 @@ export interface HealthCheckerOptions {
   outputMaxBytes?: number;
   /** Names of environment variables that scripts get beside PATH and its like. */
   scriptEnv?: readonly string[];
+  /** Where they are taken from; this process's environment by default. */
   env?: Record<string, string | undefined>;
   /** PEM of CAs that targets may have, beside the runtime's own. */
   targetCaPem?: string;
@@ -73,7 +74,7 @@ export interface HealthChecker {
 }
 
 export function createHealthChecker(options: HealthCheckerOptions): HealthChecker {
-  const { clock = systemClock, log, scripts } = options;
+  const { clock = systemClock, env = process.env, log, scripts } = options;
   const registry = options.registry ?? createRegistry("health");
   const maxChecks = options.maxChecks ?? DEFAULT_MAX_CHECKS;
   const sizes = new Map<object, () => number>();
@@ -97,10 +98,10 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
   const probing = {
     clock,
     outputMaxBytes: options.outputMaxBytes ?? DEFAULT_OUTPUT_MAX_BYTES,
-    scriptEnv: scriptEnvironment(options.env ?? {}, options.scriptEnv ?? []),
+    scriptEnv: scriptEnvironment(env, options.scriptEnv ?? []),
     pipes,
     allowLinkLocal: options.allowLinkLocal ?? false,
-    dockerHost: options.dockerHost || "unix:///var/run/docker.sock",
+    dockerHost: options.dockerHost || env.DOCKER_HOST || "unix:///var/run/docker.sock",
     roots: targetRoots(options.targetCaPem),
   };
   let closed: Promise<void> | undefined;

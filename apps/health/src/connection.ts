@@ -55,7 +55,7 @@ export function serveConnection(client: WebSocket, deps: ConnectionDeps): { size
     isAlive = true;
     try {
       if (isBinary) throw new InvalidArgumentError("a message is binary: want JSON text");
-      set.sync(parseSync(data.toString("utf8"), Math.max(0, deps.allowance())).checks);
+      set.sync(parseSync(data.toString("utf8"), Math.max(0, deps.allowance())));
     } catch (error) {
       const message = describeError(error);
       log.warn("closing an agent's connection for what it sent", { reason: message });

@@ -157,7 +157,7 @@ describe("scripts", () => {
 describe("who and what is refused", () => {
   test.each([
     ["{", "a message is not valid JSON"],
-    [`{"type":"sync","checks":[{"CheckID":"c","IntervalMs":1}]}`, 'check "c" has nothing to probe'],
+    [`{"type":"sync","checks":[{"TCP":"x:1"}]}`, "checks[0] has no CheckID"],
     [
       JSON.stringify({ type: "sync", checks: Array.from({ length: 4 }, (_, i) => tcp(`c${i}`, "127.0.0.1:1")) }),
       "too many checks: 4, the limit is 3",
@@ -173,6 +173,20 @@ describe("who and what is refused", () => {
     expect(agent.errors).toEqual([
       { type: "error", error: { code: "invalid_argument", message: expect.stringContaining(why) as string } },
     ]);
+  });
+
+  test("a definition that cannot run is critical by itself, the others run", async () => {
+    await using health = await startHealth();
+    await using agent = await connectAgent(health.url);
+    agent.sync([
+      tcp("good", "127.0.0.1:1"),
+      { CheckID: "bad", HTTP: `http://x/${"y".repeat(9_000)}`, IntervalMs: 1_000 },
+    ]);
+    expect(await agent.result("bad")).toMatchObject({
+      status: "critical",
+      output: expect.stringContaining("want at most 8192 bytes") as string,
+    });
+    await agent.result("good");
   });
 
   test("the limit is one of all agents together", async () => {
