@@ -1,5 +1,5 @@
 /** The CA's configuration: flags, `HEDDLE_CA_…` variables, a JSON file. */
-import { type ConfigSources, loadOptions, option } from "@heddle/daemon";
+import { type ConfigSources, loadOptions, opsOptions, option } from "@heddle/daemon";
 
 export const DEFAULT_CA_PORT = 8310;
 
@@ -11,6 +11,7 @@ export const CA_OPTIONS = {
   clusterId: option.string("UUID of a new cluster; a random one by default. Read at the first start only."),
   leafCertTtl: option.string("Life of leaf certificates, 1h to 8760h. Read at the first start only.", "72h"),
   csrMaxPerSecond: option.integer("Certificates signed per second; 0 is no limit. First start only.", 0, 1_000_000, 50),
+  ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),
   caFile: option.string("CA certificates of the internal API (PEM)."),

@@ -11,6 +11,7 @@ import {
   type Running,
   sendText,
   startHttpServer,
+  startOpsServer,
 } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
 import express from "express";
@@ -57,6 +58,8 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
   });
   stack.defer(() => server.close());
+  const { metricsHost, metricsPort } = config;
+  stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health: () => ca.health(), log }));
   log.info("CA is serving", { address: server.url, data_dir: config.dataDir || "(memory)" });
   const owned = stack.move();
   const close = () => owned.disposeAsync();

@@ -42,7 +42,11 @@ const anyId: fc.Arbitrary<SpiffeId> = fc.oneof(
 
 describe("a SPIFFE ID", () => {
   it("reads back as what was written", () => {
-    fc.assert(fc.property(anyId, (id) => void expect(parseSpiffeId(formatSpiffeId(id))).toEqual(id)));
+    fc.assert(
+      fc.property(anyId, (id) => {
+        expect(parseSpiffeId(formatSpiffeId(id))).toEqual(id);
+      }),
+    );
   });
 
   it("has exactly one text: what parses formats to the same bytes", () => {

@@ -11,7 +11,6 @@ import {
   checkPeer,
   createMeshClient,
   endFailedHandshakes,
-  MESH_ALPN,
   meshServerOptions,
   swapServerIdentity,
   type MeshTlsOptions,
@@ -83,7 +82,7 @@ function talk(
   });
 }
 
-const clientOf = (identity: TlsIdentity, options?: MeshTlsOptions) => createMeshClient(identity, options).options();
+const clientOf = (identity: TlsIdentity) => createMeshClient(identity).options();
 
 /** Runs openssl s_client; resolves with its output once it ends. */
 async function sClient(port: number, args: string[], input = ""): Promise<string> {
@@ -239,16 +238,15 @@ describe("a mesh connection", () => {
     expect(performance.now() - started).toBeLessThan(3_000);
   });
 
-  it("agrees on multiplexing only where both ends know it, and never fails for it", async () => {
-    const echo = await startEcho(mesh.identity("db"), { multiplex: true });
-    const protocol = async (options: ConnectionOptions) => (await talk(echo.port, options)).socket.alpnProtocol;
-    expect(await protocol(clientOf(mesh.identity("web"), { multiplex: true }))).toBe(MESH_ALPN);
-    expect(await protocol(clientOf(mesh.identity("web")))).toBe(false);
-    expect(await protocol({ ...clientOf(mesh.identity("web")), ALPNProtocols: ["h2", "http/1.1"] })).toBe("h2");
-    const plain = await startEcho(mesh.identity("db"));
-    expect((await talk(plain.port, clientOf(mesh.identity("web"), { multiplex: true }))).socket.alpnProtocol).toBe(
-      false,
-    );
+  it("agrees on a protocol where the client offers it, and never fails for another", async () => {
+    const echo = await startEcho(mesh.identity("db"), { alpn: "heddle/1" });
+    const agreed = async (port: number, offered?: string[]) =>
+      (await talk(port, { ...clientOf(mesh.identity("web")), ...(offered && { ALPNProtocols: offered }) })).socket
+        .alpnProtocol;
+    expect(await agreed(echo.port, ["h2", "heddle/1"])).toBe("heddle/1");
+    expect(await agreed(echo.port, ["h2", "http/1.1"])).toBe("h2");
+    expect(await agreed(echo.port)).toBe(false);
+    expect(await agreed((await startEcho(mesh.identity("db"))).port, ["heddle/1"])).toBe(false);
   });
 });
 

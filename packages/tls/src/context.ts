@@ -17,9 +17,6 @@ import {
 import { IdentityError } from "@heddle/spiffe";
 import { checkPeerCertificate } from "./peer.ts";
 
-/** Agreed between two Heddle proxies that carry connections as streams of one HTTP/2 connection. */
-export const MESH_ALPN = "heddle-mesh/1";
-
 /** A peer that has not finished its handshake by then is gone (SECURITY.md, A3). */
 export const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
 
@@ -51,18 +48,24 @@ export interface TlsIdentity {
 
 export interface MeshTlsOptions {
   handshakeTimeoutMs?: number;
-  /** Offers MESH_ALPN, or accepts it where it is offered. */
-  multiplex?: boolean;
+  /** The protocol that is chosen where a client offers it. */
+  alpn?: string;
 }
 
 /** Options of `tls.createServer` for a mesh listener. Check every connection with `checkPeer` before its first byte moves on. */
-export function meshServerOptions(identity: TlsIdentity, options: MeshTlsOptions = {}): TlsOptions {
+export function meshServerOptions(
+  identity: TlsIdentity,
+  { handshakeTimeoutMs, alpn }: MeshTlsOptions = {},
+): TlsOptions {
   return {
     ...secureOptions(identity),
     requestCert: true,
     rejectUnauthorized: true,
-    handshakeTimeout: options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS,
-    ...(options.multiplex && { ALPNCallback: selectProtocol }),
+    handshakeTimeout: handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS,
+    // Node ends a handshake in which nothing is chosen, and a proxy of another mesh may offer protocols of its own.
+    ...(alpn !== undefined && {
+      ALPNCallback: ({ protocols }: { protocols: string[] }) => (protocols.includes(alpn) ? alpn : protocols[0]),
+    }),
   };
 }
 
@@ -92,7 +95,7 @@ export interface MeshClient {
   swap(identity: TlsIdentity): void;
 }
 
-export function createMeshClient(identity: TlsIdentity, options: MeshTlsOptions = {}): MeshClient {
+export function createMeshClient(identity: TlsIdentity): MeshClient {
   let context: SecureContext = createSecureContext(secureOptions(identity));
   return {
     options: () => ({
@@ -100,7 +103,6 @@ export function createMeshClient(identity: TlsIdentity, options: MeshTlsOptions 
       rejectUnauthorized: true,
       // Mesh certificates hold no host names; who the peer is, `checkPeer` decides.
       checkServerIdentity: () => undefined,
-      ...(options.multiplex && { ALPNProtocols: [MESH_ALPN] }),
     }),
     swap(next) {
       context = createSecureContext(secureOptions(next));
@@ -147,9 +149,4 @@ function secureOptions({ certPem, keyPem, roots }: TlsIdentity): SecureContextOp
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
     sessionTimeout: 1, // nothing is resumed; what OpenSSL still keeps is soon gone
   };
-}
-
-// Node ends a handshake whose callback chooses nothing; another mesh's proxy may offer its own protocols, and gets its first.
-function selectProtocol({ protocols }: { protocols: string[] }): string | undefined {
-  return protocols.includes(MESH_ALPN) ? MESH_ALPN : protocols[0];
 }

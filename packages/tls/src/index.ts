@@ -6,7 +6,6 @@ export {
   endFailedHandshakes,
   internalClientOptions,
   internalServerOptions,
-  MESH_ALPN,
   meshServerOptions,
   swapServerIdentity,
 } from "./context.ts";
