@@ -2,6 +2,7 @@
  * The change stream: `/v1/stream`, a WebSocket on which any blocking read can be subscribed to. The first message is the
  * answer as it stands (or the first past the caller's index), then one for each change.
  */
+import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { describeError, HeddleError, InvalidArgumentError, type Logger } from "@heddle/daemon";
@@ -33,6 +34,9 @@ export function createStreamServer(deps: StreamDeps): StreamServer {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES, perMessageDeflate: false });
   const pinger = setInterval(() => server.clients.forEach((client) => ping(client)), PING_INTERVAL_MS);
   pinger.unref();
+  // Tells a client that comes back whether its indexes are of this process's life: another one may have counted anew.
+  const instance = randomUUID();
+  server.on("headers", (headers) => void headers.push(`X-Heddle-Instance: ${instance}`));
   server.on("connection", (socket) => serveConnection(socket, deps));
   return {
     upgrade(req, socket, head) {
@@ -101,7 +105,10 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
       }
       if (subscriptions.has(request.id)) throw new InvalidArgumentError(`id ${request.id} is in use on this connection`);
       if (subscriptions.size >= MAX_SUBSCRIPTIONS) throw new InvalidArgumentError(`too many subscriptions on one connection: the limit is ${MAX_SUBSCRIPTIONS}`);
-      follow(request.id, resolve(questions, request.subscribe ?? ""), request.index ?? 0);
+      const question = resolve(questions, request.subscribe ?? "");
+      // An index past ours is of an earlier life of this catalog, or of before a restore: what the caller has is not ours.
+      const index = request.index ?? 0;
+      follow(request.id, question, index > state.topics.index(question.topics) ? 0 : index);
     } catch (error) {
       fail(request?.id ?? null, error);
     }

@@ -57,6 +57,8 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
   let isConnected = false;
   let attempt = 0;
   let nextId = 1;
+  /** Of the server that the indexes are of; another one (or the same, started again) is asked for everything. */
+  let instance: unknown;
   let timer: NodeJS.Timeout | undefined;
   let silence: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -76,6 +78,11 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     if (isClosed) return;
     const current = new WebSocket(target, options);
     socket = current;
+    current.on("upgrade", ({ headers }) => {
+      if (headers["x-heddle-instance"] === instance) return;
+      instance = headers["x-heddle-instance"];
+      for (const subscription of subscriptions.values()) subscription.index = 0;
+    });
     current.on("open", () => {
       if (attempt > 0) log.info("connected to the catalog's stream again", { url });
       attempt = 0;
