@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { createApiClient, type TlsSettings, tlsOptions } from "@heddle/api-client";
-import { type ApiTable, type Clock, createRegistry, type Health, type HttpServer, type LogHub, opsRoutes, type Running, startHttpServer, systemClock, TaskGroup } from "@heddle/daemon";
+import { type ApiTable, type Clock, createRegistry, type Health, type HttpServer, type LogHub, opsRoutes, type Running, startHttpServer, startOpsServer, systemClock, TaskGroup } from "@heddle/daemon";
 import type { NodeService } from "@heddle/service-definition";
 import { openStore } from "@heddle/store";
 import type { ClientOptions } from "ws";
@@ -144,6 +144,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     listeners.push(server);
     log.info("Started HTTP server", { address: server.url, network: "tcp" });
   }
+  stack.use(await startOpsServer({ ...config.metrics, registry, health, log: log.child("metrics") }));
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
   const link = linkHealthChecker({ url: servers.health, tls: deps.tls && (tlsOptions(rolesOf("health")) as ClientOptions), state, log: log.child("checks") });

@@ -1,5 +1,5 @@
 /** The catalog's configuration: flags, `HEDDLE_CATALOG_…` variables, a JSON file. */
-import { type ConfigSources, loadOptions, option } from "@heddle/daemon";
+import { type ConfigSources, loadOptions, opsOptions, option } from "@heddle/daemon";
 
 export const DEFAULT_CATALOG_PORT = 8300; // where Consul's servers talk to each other
 export const DEFAULT_KV_MAX_VALUE_SIZE = 512 * 1024; // Consul's limits.kv_max_value_size
@@ -13,6 +13,7 @@ export const CATALOG_OPTIONS = {
   defaultIntentionPolicy: option.string("allow or deny: what holds where no intention matches.", "allow"),
   kvMaxValueSize: option.integer("Largest value of a key in bytes.", 1, 64 * 1024 * 1024, DEFAULT_KV_MAX_VALUE_SIZE),
   sessionTtlMin: option.durationMs("Shortest TTL that a session may have.", DEFAULT_SESSION_TTL_MIN_MS),
+  ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),
   caFile: option.string("CA certificates of the internal API (PEM)."),

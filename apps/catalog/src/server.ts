@@ -12,6 +12,7 @@ import {
   type Running,
   sendText,
   startHttpServer,
+  startOpsServer,
 } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
 import express from "express";
@@ -70,6 +71,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     if (!catalog.stream.upgrade(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
   };
   stack.defer(() => server.close());
+  stack.use(await startOpsServer({ host: config.metricsHost, port: config.metricsPort, registry, health: () => catalog.health(), log }));
   log.info("catalog is serving", { address: server.url, data_dir: config.dataDir || "(memory)", index: store.revision });
   const owned = stack.move();
   const close = () => owned.disposeAsync();

@@ -1,6 +1,6 @@
 /** `start`: finds out which proxy this is, and sets the parts of the data plane going. */
 import { createApiClient } from "@heddle/api-client";
-import { createRegistry, type Health, type Logger, type Running, startHttpServer, TaskGroup } from "@heddle/daemon";
+import { createRegistry, type Health, type Logger, type Running, startOpsServer, TaskGroup } from "@heddle/daemon";
 import type { Registry } from "prom-client";
 import { createAgentLink } from "./agent-link.ts";
 import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
@@ -98,12 +98,8 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   let isClosing = false;
   let url = "";
   if (config.metrics) {
-    const [{ default: express }, { opsRoutes }] = await Promise.all([import("express"), import("@heddle/daemon")]);
-    const handler = express().disable("x-powered-by").use(opsRoutes({ registry, health }));
-    const server = await startHttpServer({ ...config.metrics, handler, log: log.child("metrics") });
-    stack.defer(() => server.close());
+    const server = stack.use(await startOpsServer({ ...config.metrics, registry, health, log: log.child("metrics") }));
     url = server.url;
-    log.info("Serving metrics", { url: `${url}/metrics` });
   }
 
   const owned = stack.move();

@@ -7,9 +7,8 @@ import {
   isLoopback,
   loadInternalIdentity,
   type Logger,
-  opsRoutes,
   type Running,
-  startHttpServer,
+  startOpsServer,
 } from "@heddle/daemon";
 import type { DnsConfig } from "./config.ts";
 import { createDns, type Dns } from "./dns.ts";
@@ -40,7 +39,10 @@ export async function start(config: DnsConfig, deps: StartDeps): Promise<Running
   const api = stack.adopt(createApiClient({ address: config.catalogUrl, tls, log }), (a) => a.close());
   const dns = stack.use(createDns({ config, stream, api, registry, log }));
   await dns.listen();
-  const metricsUrl = config.metricsPort < 0 ? "" : await serveMetrics(config, dns, stack, { registry, log });
+  const { metricsHost, metricsPort } = config;
+  const ops = stack.use(
+    await startOpsServer({ host: metricsHost, port: metricsPort, registry, health: () => dns.health(), log }),
+  );
 
   const hosts = config.host.split(/[\s,]+/).filter((h) => h !== "");
   const addresses = hosts.map((h) => `${h.includes(":") ? `[${h}]` : h}:${dns.port}`);
@@ -50,31 +52,12 @@ export async function start(config: DnsConfig, deps: StartDeps): Promise<Running
   return {
     url: `dns://${addresses[0]}`,
     port: dns.port,
-    metricsUrl,
+    metricsUrl: ops.url,
     health: () => dns.health(),
     reload: (next) => dns.reload(next),
     close,
     [Symbol.asyncDispose]: close,
   };
-}
-
-async function serveMetrics(
-  config: DnsConfig,
-  dns: Dns,
-  stack: AsyncDisposableStack,
-  { registry, log }: { registry: ReturnType<typeof createRegistry>; log: Logger },
-): Promise<string> {
-  const { default: express } = await import("express");
-  const server = await startHttpServer({
-    host: config.metricsHost,
-    port: config.metricsPort,
-    handler: express()
-      .disable("x-powered-by")
-      .use(opsRoutes({ registry, health: () => dns.health() })),
-    log,
-  });
-  stack.defer(() => server.close());
-  return server.url;
 }
 
 function refusePlainTextOffLoopback(catalogUrl: string): void {

@@ -1,5 +1,5 @@
 /** The health checker's configuration: flags, `HEDDLE_HEALTH_…` variables, a JSON file. */
-import { type ConfigSources, loadOptions, option } from "@heddle/daemon";
+import { type ConfigSources, loadOptions, opsOptions, option } from "@heddle/daemon";
 import {
   DEFAULT_MAX_CHECKS,
   DEFAULT_MAX_CONCURRENT,
@@ -36,6 +36,7 @@ export const HEALTH_OPTIONS = {
   checkCaFile: option.string("CA certificates (PEM) that targets of TLS checks may have, beside the well-known ones."),
   allowLinkLocal: option.boolean("Let HTTP checks go to link-local addresses, where clouds keep credentials."),
   dockerHost: { ...option.string("Docker engine's API.", "unix:///var/run/docker.sock"), env: ["DOCKER_HOST"] },
+  ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),
   caFile: option.string("CA certificates of the internal API (PEM)."),

@@ -11,6 +11,7 @@ import {
   requireTlsOffLoopback,
   type Running,
   startHttpServer,
+  startOpsServer,
 } from "@heddle/daemon";
 import express from "express";
 import { createHealthChecker } from "./checker.ts";
@@ -62,6 +63,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
   });
   stack.defer(() => server.close());
   stack.defer(() => checker.close());
+  stack.use(await startOpsServer({ host: config.metricsHost, port: config.metricsPort, registry, health, log }));
   log.info("health checker is serving", { address: server.url, scripts: config.enableScriptChecks });
   const owned = stack.move();
   const close = () => owned.disposeAsync();

@@ -102,6 +102,7 @@ export function buildConfig(
     disableCoordinates: raw.disable_coordinates ?? false,
     watches: raw.watches ?? [],
     internal: buildInternal(raw.heddle, fail),
+    metrics: { host: raw.heddle?.metrics_host || "127.0.0.1", port: raw.heddle?.metrics_port ?? -1 },
   };
   for (const key of ["datacenter", "primary_datacenter"] as const) {
     const given = raw[key];

@@ -1,4 +1,4 @@
-/** The flags of `heddle agent`: Consul's, each the same as a key of the configuration file, and three of our own. */
+/** The flags of `heddle agent`: Consul's, each the same as a key of the configuration file, and some of our own. */
 import { type AnyField, members, nearest } from "@heddle/hcl";
 import { configField } from "./keys.ts";
 
@@ -67,6 +67,8 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
   flag("log-rotate-duration", "log_rotate_duration", "Age at which a log file is rotated."),
   flag("log-rotate-max-files", "log_rotate_max_files", "Number of rotated log files that are kept."),
   flag("max-query-time", "max_query_time", "The longest that any blocking query waits."),
+  flag("metrics-host", "heddle.metrics_host", "Address of -metrics-port, 127.0.0.1 by default."),
+  flag("metrics-port", "heddle.metrics_port", "Port for /metrics, /healthz and /readyz alone; none by default."),
   flag("node", "node_name", "Name of this node, unique in the datacenter; the host's name by default."),
   flag("node-id", "node_id", "Id of this node, a UUID; made at random and kept by default."),
   flag("node-meta", "node_meta", "Metadata of this node. Repeatable."),

@@ -111,6 +111,8 @@ export const heddle = () => ({
   ca_addr: f.string(),
   health_addr: f.string(),
   dns_addr: f.string(),
+  metrics_host: f.string(),
+  metrics_port: port(),
 });
 
 export const httpConfig = () => ({
