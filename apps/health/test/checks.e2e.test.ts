@@ -59,7 +59,7 @@ describe("results", () => {
     const ids = Array.from({ length: 20 }, (_, i) => `service:web-${i}`);
     agent.sync(ids.map((id) => tcp(id, `127.0.0.1:${port}`, { IntervalMs: 3_600_000 })));
     await Promise.all(ids.map((id) => agent.result(id)));
-    expect(performance.now() - startedAt).toBeLessThan(1_300);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
   test("are sent on change only", async () => {
