@@ -54,7 +54,11 @@ export class Answers {
       return { cancel: () => {} };
     }
     let off = () => {};
+    // Two commits close together wake a waiter twice, and one that is cancelled may have been woken already.
+    let isOver = false;
     const finish = () => {
+      if (isOver) return;
+      isOver = true;
       clearTimeout(timer);
       off();
       done(this.now(question));
@@ -69,6 +73,7 @@ export class Answers {
     off = this.#topics.wait(waiter);
     return {
       cancel: () => {
+        isOver = true;
         clearTimeout(timer);
         off();
       },
@@ -92,5 +97,7 @@ export class Answers {
 }
 
 function encodeAnswer(value: unknown): Encoded {
-  return value === undefined ? { status: 404, body: Buffer.alloc(0) } : { status: 200, body: Buffer.from(JSON.stringify(value)) };
+  return value === undefined
+    ? { status: 404, body: Buffer.alloc(0) }
+    : { status: 200, body: Buffer.from(JSON.stringify(value)) };
 }

@@ -10,6 +10,7 @@ import { kvQuestions, kvTable } from "./routes/kv.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { statusTable } from "./routes/status.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
+import { createLocalStream, type LocalStream } from "./local-stream.ts";
 import { CatalogState } from "./state.ts";
 import { createStreamServer, type StreamServer } from "./stream.ts";
 
@@ -31,6 +32,8 @@ export interface Catalog extends AsyncDisposable {
   /** What can be followed on the stream. */
   readonly questions: Record<string, Ask>;
   readonly stream: StreamServer;
+  /** The stream for daemons of the same process. */
+  readonly localStream: LocalStream;
   readonly state: CatalogState;
   health(): Record<string, Health>;
   close(): Promise<void>;
@@ -69,7 +72,15 @@ export function createCatalog(options: CatalogOptions): Catalog {
     state: deps.state,
     questions,
     stream,
-    table: { ...catalogTable(deps), ...healthTable(deps), ...kvTable(deps), ...sessionTable(deps), ...intentionTable(deps), ...statusTable(deps) },
+    localStream: createLocalStream({ state: deps.state, questions }),
+    table: {
+      ...catalogTable(deps),
+      ...healthTable(deps),
+      ...kvTable(deps),
+      ...sessionTable(deps),
+      ...intentionTable(deps),
+      ...statusTable(deps),
+    },
     health: () => ({ store: { started: true, live: true, ready: true, details: `revision ${store.revision}` } }),
     close,
     [Symbol.asyncDispose]: close,

@@ -1,3 +1,4 @@
+import { Resolver } from "node:dns/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunningDns } from "../src/index.ts";
 import { dig, startFor } from "./dig.ts";
@@ -138,6 +139,18 @@ describe.each(["", " +tcp"])("dig%s", (transport) => {
     expect(got.edns).toBe("version: 0, flags:; udp: 1400");
     expect(got.text).toContain("CLIENT-SUBNET: 192.0.2.0/24/0");
   });
+});
+
+test("Node's own resolver agrees", async () => {
+  const resolver = new Resolver();
+  resolver.setServers([`127.0.0.1:${dns.port}`]);
+  expect(await resolver.resolveSrv("_web._v2.service.consul")).toMatchObject([
+    { name: "0a050002.addr.dc1.consul", port: 81, priority: 1, weight: 7 },
+  ]);
+  expect((await resolver.resolve4("web.service.consul")).toSorted()).toEqual(["10.0.0.1", "10.5.0.2"]);
+  expect(await resolver.reverse("10.0.0.1")).toEqual(["n1.node.dc1.consul"]);
+  await expect(resolver.resolve6("web.service.consul")).rejects.toMatchObject({ code: "ENODATA" });
+  await expect(resolver.resolve4("nobody.service.consul")).rejects.toMatchObject({ code: "ENOTFOUND" });
 });
 
 test("unknown names cost the catalog no subscription, known ones one", async () => {

@@ -71,7 +71,7 @@ export function buildDns(raw: RawConfig["dns_config"] = {}): DnsConfig {
     aRecordLimit: raw.a_record_limit ?? 0,
     cacheMaxAgeMs: raw.cache_max_age ?? 0,
     disableCompression: raw.disable_compression ?? false,
-    enableTruncate: raw.enable_truncate ?? false,
+    enableTruncate: raw.enable_truncate ?? true,
     maxStaleMs: raw.max_stale ?? maxStaleMs,
     nodeMetaTxt: raw.enable_additional_node_meta_txt ?? true,
     nodeTtlMs: raw.node_ttl ?? 0,

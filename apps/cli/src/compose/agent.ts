@@ -35,7 +35,10 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   await using stack = new AsyncDisposableStack();
   const identity = loadInternalIdentity(config.tls);
   const tls = identity && toTlsSettings(identity);
-  const checker = createHealthChecker({ scripts: config.scripts.local || config.scripts.remote, log: log.child("checks") });
+  const checker = createHealthChecker({
+    scripts: config.scripts.local || config.scripts.remote,
+    log: log.child("checks"),
+  });
   stack.defer(() => checker.close());
 
   const servers = config.server ? await startServers(config, { hub, stack, identity, checker }) : undefined;
@@ -48,18 +51,32 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     version,
     servers: { catalog: catalogUrl, ca: caUrl, health: config.internal.healthAddr || local },
     tls,
-    ...(servers && { mounted: servers.table, upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head) }),
+    ...(servers && {
+      mounted: servers.table,
+      upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
+    }),
     readConfig: options.readConfig,
   });
   stack.defer(() => agent.close());
-  const dns = await startDns(config, { hub, stack, catalogUrl, tls });
+  const dns = await startDns(config, {
+    hub,
+    stack,
+    catalogUrl,
+    tls,
+    catalog: catalogUrl === servers?.url ? servers.catalog : undefined,
+  });
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return {
     url: agent.url,
     left: agent.left,
     reload: () => agent.reload(),
-    health: () => ({ ...agent.health(), ...servers?.catalog.health(), checker: checker.health(), ...(dns && prefixed("dns", dns.health())) }),
+    health: () => ({
+      ...agent.health(),
+      ...servers?.catalog.health(),
+      checker: checker.health(),
+      ...(dns && prefixed("dns", dns.health())),
+    }),
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -75,12 +92,20 @@ interface Servers {
 
 async function startServers(
   config: AgentConfig,
-  { hub, stack, identity, checker }: { hub: LogHub; stack: AsyncDisposableStack; identity: InternalIdentity | undefined; checker: Checker },
+  {
+    hub,
+    stack,
+    identity,
+    checker,
+  }: { hub: LogHub; stack: AsyncDisposableStack; identity: InternalIdentity | undefined; checker: Checker },
 ): Promise<Servers> {
   const log = hub.log.child("agent.server");
   const dataDir = config.devMode ? "" : config.dataDir;
   const { createCa } = await import("@heddle/ca");
-  const [catalogStore, caStore] = await Promise.all([openStore({ dataDir, name: "catalog", log }), openStore({ dataDir, name: "ca", log })]);
+  const [catalogStore, caStore] = await Promise.all([
+    openStore({ dataDir, name: "catalog", log }),
+    openStore({ dataDir, name: "ca", log }),
+  ]);
   const catalog = stack.use(
     createCatalog({
       store: catalogStore,
@@ -94,14 +119,23 @@ async function startServers(
     }),
   );
   const ca = stack.use(
-    await createCa({ store: caStore, datacenter: config.datacenter, initialConfig: config.connect.caConfig, registry: createRegistry("ca"), log: hub.log.child("agent.connect.ca") }),
+    await createCa({
+      store: caStore,
+      datacenter: config.datacenter,
+      initialConfig: config.connect.caConfig,
+      registry: createRegistry("ca"),
+      log: hub.log.child("agent.connect.ca"),
+    }),
   );
   const table: ApiTable = { ...catalog.table, ...ca.table };
   const api = publicApi(table, { datacenter: config.datacenter, log });
   // Without certificates the internal API stays on this machine: plain text never leaves it.
   const host = identity || isLoopback(config.bindAddr) ? config.bindAddr : LOOPBACK;
   if (host !== config.bindAddr) {
-    log.warn("no TLS certificates for the internal API (ca_file, cert_file, key_file): it listens on loopback only, and no other node can join; make them with 'heddle tls'", { bind_addr: config.bindAddr });
+    log.warn(
+      "no TLS certificates for the internal API (ca_file, cert_file, key_file): it listens on loopback only, and no other node can join; make them with 'heddle tls'",
+      { bind_addr: config.bindAddr },
+    );
   }
   const listener = await startInternalListener({
     host,
@@ -118,7 +152,15 @@ async function startServers(
 }
 
 /** On a node without servers, the health checker is still reached over HTTP: on a port of loopback that nobody else needs to know. */
-async function startNodeListener({ stack, checker, hub }: { stack: AsyncDisposableStack; checker: Checker; hub: LogHub }): Promise<string> {
+async function startNodeListener({
+  stack,
+  checker,
+  hub,
+}: {
+  stack: AsyncDisposableStack;
+  checker: Checker;
+  hub: LogHub;
+}): Promise<string> {
   const listener = await startInternalListener({
     host: LOOPBACK,
     port: 0,
@@ -133,16 +175,31 @@ async function startNodeListener({ stack, checker, hub }: { stack: AsyncDisposab
 
 async function startDns(
   config: AgentConfig,
-  { hub, stack, catalogUrl, tls }: { hub: LogHub; stack: AsyncDisposableStack; catalogUrl: string; tls: TlsSettings | undefined },
+  {
+    hub,
+    stack,
+    catalogUrl,
+    tls,
+    catalog,
+  }: {
+    hub: LogHub;
+    stack: AsyncDisposableStack;
+    catalogUrl: string;
+    tls: TlsSettings | undefined;
+    catalog: Catalog | undefined;
+  },
 ) {
   if (config.ports.dns < 0) return undefined;
   const log = hub.log.child("agent.dns");
   const serverTls = tls && { ...tls, serverRoles: ["catalog"] };
-  const stream = createStreamClient({ url: catalogUrl, tls: serverTls, log });
-  stack.defer(() => stream.close());
+  // Beside the catalog DNS reads its memory: what was registered a moment ago is in the next answer, as in Consul.
+  const stream =
+    catalog?.localStream ?? stack.adopt(createStreamClient({ url: catalogUrl, tls: serverTls, log }), (s) => s.close());
   const api = createApiClient({ address: catalogUrl, tls: serverTls, log });
   stack.defer(() => api.close());
-  const dns = stack.use(createDns({ config: toDnsConfig(config, catalogUrl), stream, api, registry: createRegistry("dns"), log }));
+  const dns = stack.use(
+    createDns({ config: toDnsConfig(config, catalogUrl), stream, api, registry: createRegistry("dns"), log }),
+  );
   await dns.listen();
   return dns;
 }
@@ -181,11 +238,17 @@ function toDnsConfig(config: AgentConfig, catalogUrl: string): DnsConfig {
   };
 }
 
-const toTlsSettings = ({ certPem, keyPem, roots }: InternalIdentity): TlsSettings => ({ ca: roots, cert: certPem, key: keyPem });
+const toTlsSettings = ({ certPem, keyPem, roots }: InternalIdentity): TlsSettings => ({
+  ca: roots,
+  cert: certPem,
+  key: keyPem,
+});
 
 function toServerUrl(joined: string | undefined, config: AgentConfig, identity: InternalIdentity | undefined): string {
   if (joined === undefined) {
-    throw new Error("this agent is no server and has none to join: give -retry-join=ADDRESS, or -server (or -dev) to run one here");
+    throw new Error(
+      "this agent is no server and has none to join: give -retry-join=ADDRESS, or -server (or -dev) to run one here",
+    );
   }
   if (/^https?:\/\//.test(joined)) return joined;
   const hasPort = /^\[.*\]:\d+$|^[^:]+:\d+$/.test(joined);
@@ -193,5 +256,5 @@ function toServerUrl(joined: string | undefined, config: AgentConfig, identity: 
   return `${identity ? "https" : "http"}://${host}${hasPort ? "" : `:${config.ports.server}`}`;
 }
 
-const prefixed = (name: string, health: Record<string, Health>): Record<string, Health> => Object.fromEntries(Object.entries(health).map(([k, v]) => [`${name}.${k}`, v]));
-
+const prefixed = (name: string, health: Record<string, Health>): Record<string, Health> =>
+  Object.fromEntries(Object.entries(health).map(([k, v]) => [`${name}.${k}`, v]));

@@ -82,6 +82,8 @@ export function createDirectory(deps: DirectoryDeps): Directory {
     },
     nodes: () => nodes.get(),
     service(name) {
+      // Who is followed is known: the list of names is for the others.
+      if (services.has(name)) return services.get(name);
       const known = names.get();
       return known instanceof Promise ? known.then((k) => serviceOf(k, name)) : serviceOf(known, name);
     },

@@ -10,7 +10,13 @@ export interface CatalogStream {
   subscribe(
     path: string,
     handlers: { onAnswer(answer: { index: number; body: unknown }): void; onError?(error: Error): void },
-  ): { close(): void };
+  ): Subscription;
+}
+
+export interface Subscription {
+  /** Where the catalog is in this process: gives a changed answer before it returns. */
+  poll?(): void;
+  close(): void;
 }
 
 export interface FollowerDeps {
@@ -25,7 +31,7 @@ const RESUBSCRIBE_MS = 1_000;
 export class Follower<T> {
   #value: T | undefined;
   #waiting = new Set<{ resolve: (value: T) => void; reject: (error: Error) => void; timer: Timer }>();
-  #subscription: { close(): void } | undefined;
+  #subscription: Subscription | undefined;
   #retry: Timer | undefined;
   #isClosed = false;
   readonly #path: string;
@@ -52,6 +58,7 @@ export class Follower<T> {
 
   /** The last answer; a promise of the first one while there is none, which rejects with UnavailableError after 2 s. */
   get(): T | Promise<T> {
+    this.#subscription?.poll?.();
     if (this.#value !== undefined) return this.#value;
     if (this.#isClosed) return Promise.reject(new UnavailableError(`no longer following ${this.#path}`));
     return new Promise((resolve, reject) => {

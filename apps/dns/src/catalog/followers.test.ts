@@ -56,6 +56,19 @@ describe("Follower", () => {
     expect(follower.get()).toBe(3);
   });
 
+  test("a catalog of the same process is asked for what is newest", () => {
+    let count = 0;
+    const stream: CatalogStream = {
+      connected: true,
+      subscribe: (_path, handlers) => ({
+        poll: () => handlers.onAnswer({ index: count, body: ++count }),
+        close: () => {},
+      }),
+    };
+    const follower = new Follower("/a", Number, { stream, clock: new ManualClock(), log: silentLog });
+    expect([follower.get(), follower.get()]).toEqual([1, 2]);
+  });
+
   test("an answer that cannot be read leaves the last one", () => {
     const { deps, answer } = byHand();
     const read = (body: unknown) => {

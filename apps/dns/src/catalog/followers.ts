@@ -31,6 +31,10 @@ export class Followers<T> {
     return this.#byName.size;
   }
 
+  has(name: string): boolean {
+    return this.#byName.has(name);
+  }
+
   get(name: string): T | Promise<T> {
     let follower = this.#byName.get(name);
     if (follower === undefined) {

@@ -1,0 +1,52 @@
+import { silentLog } from "@heddle/daemon";
+import { openStore } from "@heddle/store";
+import { expect, test } from "vitest";
+import { createCatalog } from "./catalog.ts";
+import { register, toRegistration } from "./commands/register.ts";
+
+async function catalogInMemory() {
+  return createCatalog({
+    store: await openStore({ dataDir: "", name: "catalog", log: silentLog }),
+    datacenter: "dc1",
+    nodeName: "n1",
+    leader: "127.0.0.1:8300",
+    defaultIntentionPolicy: "allow",
+    kvMaxValueSize: 1024,
+    sessionTtlMinMs: 10_000,
+    log: silentLog,
+  });
+}
+
+const names = (body: unknown) => Object.keys(body as object);
+
+test("the first answer comes at once, a change by itself, and sooner when polled", async () => {
+  await using catalog = await catalogInMemory();
+  const put = (Service: string) =>
+    catalog.state.store.run(register(toRegistration({ Node: "n1", Address: "10.0.0.1", Service: { Service } }, "dc1")));
+  const told: string[][] = [];
+  const subscription = catalog.localStream.subscribe("/v1/catalog/services", {
+    onAnswer: ({ body }) => told.push(names(body)),
+  });
+  expect(told).toEqual([[]]);
+
+  await put("web");
+  subscription.poll();
+  expect(told).toEqual([[], ["web"]]);
+  subscription.poll();
+  expect(told).toHaveLength(2);
+
+  await put("db");
+  await expect.poll(() => told.at(-1)).toEqual(["db", "web"]);
+
+  subscription.close();
+  await put("late");
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  expect(told).toHaveLength(3);
+});
+
+test("a path that cannot be followed is refused", async () => {
+  await using catalog = await catalogInMemory();
+  expect(() => catalog.localStream.subscribe("/v1/nonsense", { onAnswer: () => {} })).toThrow(
+    "cannot be subscribed to",
+  );
+});
