@@ -33,6 +33,7 @@ export const proxyOptions = {
   logLevel: option.logLevel("info"),
   logJson: option.boolean("Log as JSON."),
   metricsAddr: option.string("Address of /metrics, /healthz and /readyz, such as '127.0.0.1:9102'. Off by default."),
+  pprofAddr: option.string("Accepted for Consul's sake; -metrics-addr serves what there is to see."),
   drainTime: option.durationMs("How long open connections may go on after SIGTERM.", DEFAULT_DRAIN_MS),
   ...apiOptions,
 };

@@ -1,8 +1,11 @@
 /** Opens TCP connections as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
-import { connect, type Socket } from "node:net";
+import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
 import { formatHostPort, type HostPort } from "./spec.ts";
 
 export const KEEP_ALIVE_MS = 30_000; // a machine that vanished is noticed within minutes, not hours
+
+/** Sockets stop reading as soon as one chunk (at most 64 KiB) waits: `pipe` never reads ahead of the slower side. */
+export const ONE_CHUNK = 1;
 
 const WHY: Record<string, string> = {
   ECONNREFUSED: "connection refused",
@@ -17,14 +20,17 @@ const WHY: Record<string, string> = {
 /** Rejects with what went wrong and where: "cannot reach 127.0.0.1:8181: connection refused". */
 export function dialTcp(to: HostPort, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({
+    // Node's types know `highWaterMark` on a server only.
+    const options: TcpNetConnectOpts & { highWaterMark: number } = {
       host: to.host,
       port: to.port,
       allowHalfOpen: true,
+      highWaterMark: ONE_CHUNK,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_MS,
-    });
+    };
+    const socket = connect(options);
     const fail = (why: string, cause?: Error) => {
       clearTimeout(timer);
       socket.destroy();

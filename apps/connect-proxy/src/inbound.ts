@@ -15,7 +15,7 @@ import { acceptPreface, cutFrame, refusePreface } from "./preface.ts";
 import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type PublicSpec } from "./spec.ts";
 
-/** Handshakes under way at once; each costs a millisecond of processor time that a flood would take from everybody. */
+/** Handshakes under way at once, counted from a caller's first byte; each costs a millisecond of processor time that a flood would take from everybody. */
 export const MAX_HANDSHAKES = 4_096;
 const LAST_WORDS_MS = 1_000; // for a refusal to reach a caller that is still sending
 
@@ -32,6 +32,7 @@ export interface InboundDeps {
 /** Handles accepted sockets. The returned function never throws. */
 export function createInbound(deps: InboundDeps): (raw: Socket) => void {
   const { table, metrics, log } = deps;
+  let waiting = 0; // accepted and silent so far
   let handshakes = 0;
 
   async function serve(raw: Socket, parties: Parties): Promise<void> {
@@ -44,13 +45,18 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
         "limit",
         `the limit of ${spec.maxConnections} connections is reached (max_inbound_connections)`,
       );
-    if (handshakes >= MAX_HANDSHAKES)
-      throw new RefusedError("limit", `${MAX_HANDSHAKES} handshakes are under way already`);
+    if (waiting >= spec.maxConnections || handshakes >= MAX_HANDSHAKES)
+      throw new RefusedError(
+        "limit",
+        `${waiting} silent connections and ${handshakes} handshakes are under way already`,
+      );
 
     // 2. Mutual TLS. Who closes without a word is a port check, not a caller.
+    waiting++;
+    const hasSpoken = await firstByte(raw, spec.handshakeTimeoutMs).finally(() => waiting--);
+    if (!hasSpoken) return log.debug("closed without a word", { peer: parties.peer });
     handshakes++;
-    const leg = await secure(raw, service.trustDomain, spec.handshakeTimeoutMs).finally(() => handshakes--);
-    if (!leg) return log.debug("closed without a word", { peer: parties.peer });
+    const leg = await secure(raw, service.trustDomain).finally(() => handshakes--);
     parties.tls = leg.facts;
 
     // 3. Who is it? The handshake proved the chain, `toLeg` every SPIFFE rule.
@@ -83,9 +89,8 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
     carry(leg, local, parties, again);
   }
 
-  async function secure(raw: Socket, trustDomain: string, timeoutMs: number): Promise<MeshLeg | undefined> {
+  async function secure(raw: Socket, trustDomain: string): Promise<MeshLeg> {
     const startedAt = performance.now();
-    if (!(await firstByte(raw, timeoutMs))) return undefined;
     const leg = await deps.terminator().handshake(raw, trustDomain);
     metrics.handshake("inbound", performance.now() - startedAt);
     return leg;
@@ -114,7 +119,6 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
     // Closing with unread bytes makes the kernel send a reset, which would overtake the reason: read, and drop, for a while.
     leg.stream.end(refusePreface(refusal));
     leg.stream.resume();
-    leg.stream.once("end", () => leg.stream.destroy());
     setTimeout(() => leg.reset(), LAST_WORDS_MS).unref();
   }
 

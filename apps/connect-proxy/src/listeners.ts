@@ -4,7 +4,7 @@
  */
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { describeError, explainListenError, type Logger } from "@heddle/daemon";
-import { KEEP_ALIVE_MS } from "./dial.ts";
+import { KEEP_ALIVE_MS, ONE_CHUNK } from "./dial.ts";
 import { formatHostPort, type HostPort } from "./spec.ts";
 
 const RETRY_MS = 1_000;
@@ -49,6 +49,7 @@ export function createListeners(log: Logger): Listeners {
     const { bind, name } = entry.spec;
     const server = createServer({
       allowHalfOpen: true,
+      highWaterMark: ONE_CHUNK,
       pauseOnConnect: true, // nothing is read before the far side is ready for it
       noDelay: true,
       keepAlive: true,

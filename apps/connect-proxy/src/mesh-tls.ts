@@ -17,6 +17,7 @@ import { ALPN } from "./preface.ts";
 import { RefusedError } from "./refusal.ts";
 import type { Leaf, Roots } from "./snapshot.ts";
 
+const REASON_MS = 50;
 const MAX_PRESENTED = 8; // certificates of a chain that are kept for later checks
 
 export interface TlsFacts {
@@ -60,11 +61,7 @@ interface Waiting {
 
 export function createTerminator(identity: TlsIdentity, handshakeTimeoutMs: number): Terminator {
   const waiting = new WeakMap<Socket, Waiting>();
-  const server: Server = createServer({
-    ...meshServerOptions(identity, { handshakeTimeoutMs }),
-    // Node ends the handshake where nothing is chosen, and a proxy of another mesh may offer protocols of its own.
-    ALPNCallback: ({ protocols }) => (protocols.includes(ALPN) ? ALPN : protocols[0]),
-  });
+  const server: Server = createServer(meshServerOptions(identity, { handshakeTimeoutMs, alpn: ALPN }));
   server.on("secureConnection", (stream) => {
     stream.on("error", ignore);
     const raw = rawSocketOf(stream);
@@ -83,6 +80,8 @@ export function createTerminator(identity: TlsIdentity, handshakeTimeoutMs: numb
   return {
     async handshake(raw, trustDomain) {
       const done = new Promise<TLSSocket>((resolve, reject) => waiting.set(raw, { resolve, reject }));
+      // A failed check of the certificate is told only after the socket has closed: the better reason gets a moment to come.
+      raw.once("close", () => setTimeout(gone, REASON_MS, waiting.get(raw)).unref());
       // A documented way into a TLS server for sockets that were accepted elsewhere.
       server.emit("connection", raw);
       const stream = await done;
@@ -90,6 +89,10 @@ export function createTerminator(identity: TlsIdentity, handshakeTimeoutMs: numb
     },
     swap: (next) => swapServerIdentity(server, next),
   };
+}
+
+function gone(waiter: Waiting | undefined): void {
+  waiter?.reject(new RefusedError("handshake", "closed during the TLS handshake"));
 }
 
 // Node keeps the socket under a TLS socket here and offers no other way from the one to the other; the tests of the public

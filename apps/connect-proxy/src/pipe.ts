@@ -1,6 +1,6 @@
 /**
  * Bytes between two sockets as they come: a FIN is a FIN, a reset is a reset, and a slow reader slows its writer. At most
- * one chunk beyond a socket's high-water mark (64 KiB) is held per direction, and nothing is copied.
+ * two chunks (128 KiB) are held per direction, and nothing is copied.
  */
 import type { Socket } from "node:net";
 
@@ -75,13 +75,23 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
   };
 
   const connect = (side: "a" | "b", source: Socket, target: Socket) => {
+    let isHeld = false;
+    const onFlushed = () => {
+      if (!isHeld || target.writableLength > 0) return;
+      isHeld = false;
+      source.resume();
+    };
     source.on("data", (chunk: Buffer) => {
       const passed = side === "b" && filter ? filter(chunk) : chunk;
       if (passed === undefined || end) return;
       from[side] += passed.length;
-      if (!target.write(passed)) source.pause();
+      target.write(passed, onFlushed);
+      // What the kernel did not take at once holds the source back, whatever the stream's own mark (64 KiB, and no other
+      // for a TLS server's sockets): one chunk waits to be written, and one more may have been read.
+      if (target.writableLength === 0) return;
+      isHeld = true;
+      source.pause();
     });
-    target.on("drain", () => source.resume());
     source.once("end", () => {
       if (end) return;
       if (side === "b" && options.mayEnd?.() === false) return finish({ how: "reset", by: side });

@@ -31,12 +31,13 @@ export interface ProxyDeps {
 export interface Proxy {
   /** What is missing before the listeners can open; empty when they are. */
   missing(): string[];
-  /** Looks again at what time alone changes: roots that expire. */
+  /** Looks again at what time alone changes: roots and a leaf that expire. */
   recheck(): void;
 }
 
 export function createProxy(deps: ProxyDeps): Proxy {
   const { store, sources, watches, listeners, table, metrics, log, origin } = deps;
+  let expired: Leaf | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
   const acceptors = new Map<string, ListenerSpec["accept"]>(); // by listener, so that a changed spec does not lose counts
@@ -168,8 +169,13 @@ export function createProxy(deps: ProxyDeps): Proxy {
   return {
     missing,
     recheck() {
-      const { roots } = store.current;
+      const { roots, leaf } = store.current;
       if (roots) recheckRoots(table, roots, Date.now());
+      if (!leaf || leaf.notAfter > Date.now() || leaf === expired) return;
+      expired = leaf;
+      log.error("our certificate has expired: every peer refuses it until the agent gives a new one", {
+        uri: leaf.uri,
+      });
     },
   };
 }

@@ -63,8 +63,9 @@ export function createSources({ client, store, link, log }: SourceDeps) {
         `/v1/agent/service/${encodeURIComponent(proxyId)}`,
         signal,
         ({ body }) => {
-          const { spec, problems } = parseAgentService(body);
+          const { spec, problems, skipped } = parseAgentService(body);
           if (problems.length > 0) throw new Error(problems.join("; "));
+          for (const reason of skipped) log.error("an upstream is left out", { reason });
           store.set("spec", spec);
         },
         { hash: true },

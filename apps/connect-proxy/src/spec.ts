@@ -66,9 +66,17 @@ interface AgentUpstream {
   Config?: Record<string, unknown> | null;
 }
 
-/** The spec, or every problem that keeps it from being one. */
-export function parseAgentService(service: AgentService): { spec: ProxySpec; problems: string[] } {
+export interface ParsedSpec {
+  spec: ProxySpec;
+  /** What keeps it from being used. */
+  problems: string[];
+  /** Upstreams that this proxy does not know how to serve; the rest of the spec stands. */
+  skipped: string[];
+}
+
+export function parseAgentService(service: AgentService): ParsedSpec {
   const problems: string[] = [];
+  const skipped: string[] = [];
   const proxy = service.Proxy ?? {};
   if (service.Kind !== "connect-proxy")
     problems.push(`service '${service.ID}' is of kind '${service.Kind ?? ""}': want 'connect-proxy'`);
@@ -78,7 +86,7 @@ export function parseAgentService(service: AgentService): { spec: ProxySpec; pro
     service: name,
     namespace: "default",
     public: publicSpec(service, proxy.Config ?? {}, problems),
-    upstreams: (proxy.Upstreams ?? []).flatMap((upstream) => upstreamSpec(upstream, problems)),
+    upstreams: (proxy.Upstreams ?? []).flatMap((upstream) => upstreamSpec(upstream, problems, skipped)),
   };
   const binds = new Map<string, string>();
   for (const { name, bind } of spec.upstreams) {
@@ -87,7 +95,7 @@ export function parseAgentService(service: AgentService): { spec: ProxySpec; pro
     if (other !== undefined) problems.push(`upstreams '${other}' and '${name}' both bind ${at}`);
     binds.set(at, name);
   }
-  return { spec, problems };
+  return { spec, problems, skipped };
 }
 
 function publicSpec(
@@ -119,13 +127,13 @@ function publicSpec(
   };
 }
 
-function upstreamSpec(upstream: AgentUpstream, problems: string[]): UpstreamSpec[] {
+function upstreamSpec(upstream: AgentUpstream, problems: string[], skipped: string[]): UpstreamSpec[] {
   const name = upstream.DestinationName ?? "";
   const what = `upstream '${name}'`;
   if (name === "") problems.push("an upstream names no destination");
   const type = upstream.DestinationType || "service";
   if (type !== "service") {
-    problems.push(`${what}: destination type '${type}' is not supported: want 'service'`);
+    skipped.push(`${what}: destination type '${type}' is not supported: want 'service'`);
     return [];
   }
   const config = upstream.Config ?? {};

@@ -88,42 +88,52 @@ test("a reset by the service reaches the application as a reset", async () => {
   expect((await web.logged("connection closed")).reason).toBe("reset by the far proxy");
 });
 
-test("64 MiB in random chunks arrive unchanged, both ways at once", { timeout: 60_000 }, async () => {
-  const total = 64 * MIB;
-  /** Writes `total` random bytes in chunks of odd sizes, with back-pressure, and returns their hash. */
-  const send = async (socket: Socket): Promise<string> => {
-    const hash = createHash("sha256");
-    const pool = randomBytes(MIB + 17);
-    for (let left = total; left > 0; ) {
-      const size = Math.min(left, 1 + Math.floor(Math.random() * 200_000));
-      const from = Math.floor(Math.random() * (pool.length - size));
-      const chunk = pool.subarray(from, from + size);
-      hash.update(chunk);
-      left -= size;
-      if (!socket.write(chunk)) await once(socket, "drain");
-    }
-    socket.end();
-    return hash.digest("hex");
-  };
-  const receive = (socket: Socket): Promise<string> => {
-    const hash = createHash("sha256");
-    socket.on("data", (chunk: Buffer) => hash.update(chunk));
-    return new Promise((resolve, reject) => {
-      socket.once("end", () => resolve(hash.digest("hex")));
-      socket.once("error", reject);
-    });
-  };
-  let serviceSide: Promise<[string, string]> | undefined;
+/** Writes `total` random bytes in chunks of odd sizes, with back-pressure and a pause now and then; returns their hash. */
+async function send(socket: Socket, total: number): Promise<string> {
+  const hash = createHash("sha256");
+  const pool = randomBytes(300_000);
+  for (let left = total; left > 0; ) {
+    const size = Math.min(left, 1 + Math.floor(Math.random() ** 3 * 250_000));
+    const from = Math.floor(Math.random() * (pool.length - size));
+    const chunk = pool.subarray(from, from + size);
+    hash.update(chunk);
+    left -= size;
+    if (!socket.write(chunk)) await once(socket, "drain");
+    if (Math.random() < 0.02) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  socket.end();
+  return hash.digest("hex");
+}
+
+function receive(socket: Socket): Promise<string> {
+  const hash = createHash("sha256");
+  socket.on("data", (chunk: Buffer) => {
+    hash.update(chunk);
+    if (Math.random() > 0.005) return;
+    socket.pause();
+    setTimeout(() => socket.resume(), 2);
+  });
+  return new Promise((resolve, reject) => {
+    socket.once("end", () => resolve(hash.digest("hex")));
+    socket.once("error", reject);
+  });
+}
+
+test.each([
+  { tunnels: 1, total: 64 * MIB },
+  { tunnels: 100, total: MIB },
+])("$tunnels tunnel(s) of $total bytes each way arrive unchanged", { timeout: 60_000 }, async ({ tunnels, total }) => {
+  const serviceSide: Promise<[string, string]>[] = [];
   const { port } = await startPair({
     service: (socket) => {
-      serviceSide = Promise.all([send(socket), receive(socket)]);
+      serviceSide.push(Promise.all([send(socket, total), receive(socket)]));
     },
   });
-  const app = await dialApp(port);
-  const [sent, received] = await Promise.all([send(app.socket), receive(app.socket)]);
-  const [serviceSent, serviceReceived] = await (serviceSide as Promise<[string, string]>);
-  expect(serviceReceived).toBe(sent);
-  expect(received).toBe(serviceSent);
+  const apps = await Promise.all(Array.from({ length: tunnels }, () => dialApp(port)));
+  const appSide = await Promise.all(apps.map(({ socket }) => Promise.all([send(socket, total), receive(socket)])));
+  const served = await Promise.all(serviceSide);
+  expect(served.map(([sent]) => sent).sort()).toEqual(appSide.map(([, received]) => received).sort());
+  expect(served.map(([, received]) => received).sort()).toEqual(appSide.map(([sent]) => sent).sort());
 });
 
 test("a slow reader holds its writer back", async () => {

@@ -8,13 +8,20 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { startFakeAgent } from "./fake-agent.ts";
 import { deny, dialApp, freePort, isReady, startPair, startProxy } from "./harness.ts";
 
+/** How a short exchange ends: "end" where it is allowed. */
+async function howEnds(port: number): Promise<string> {
+  const app = await dialApp(port);
+  app.socket.end("x");
+  return app.ended;
+}
+
 const RULE = "DENY default/web => default/db (ID: 11111111-2222-3333-4444-555555555555, Precedence: 9)";
 
 describe("intentions", () => {
   test("a denied caller is refused, both ends log the rule, and it works again without it", async () => {
     const { agent, port, db, web, service } = await startPair();
     agent.change((state) => state.intentions.push(deny("web", "db")));
-    await expect.poll(async () => (await dialApp(port)).ended, { timeout: 2_000 }).toBe("ECONNRESET");
+    await expect.poll(() => howEnds(port), { timeout: 2_000 }).toBe("ECONNRESET");
     const said = {
       decision: "refused",
       rule: RULE,
@@ -76,7 +83,7 @@ describe("intentions", () => {
     agent.change((state) => {
       state.defaultPolicy = "deny";
     });
-    await expect.poll(async () => (await dialApp(port)).ended, { timeout: 2_000 }).toBe("ECONNRESET");
+    await expect.poll(() => howEnds(port), { timeout: 2_000 }).toBe("ECONNRESET");
     expect((await db.logged("connection refused")).reason).toBe("Default behavior configured by ACLs");
   });
 });
@@ -237,22 +244,21 @@ test("a local service that cannot be reached is told to the caller's proxy", asy
 
 test("no instance, and none that answers, are refusals with a reason", async () => {
   const { agent, port, web } = await startPair();
+  const isRefusedWith = async (reason: string) => {
+    const app = await dialApp(port);
+    app.socket.end("x");
+    await app.ended;
+    return web.entries.some((e) => e.sentence === "connection refused" && e.fields.reason === reason);
+  };
   agent.change((state) => {
     state.endpoints.db = [];
   });
-  await expect.poll(async () => (await dialApp(port)).ended).toBe("ECONNRESET");
-  expect((await web.logged("connection refused")).reason).toBe("no healthy instance of 'db' is known");
+  await expect.poll(() => isRefusedWith("no healthy instance of 'db' is known")).toBe(true);
   const dead = await freePort();
   agent.change((state) => {
     state.endpoints.db = [{ host: "127.0.0.1", port: dead }];
   });
-  const reason = `cannot reach 127.0.0.1:${dead}: connection refused`;
-  await expect
-    .poll(async () => {
-      await (await dialApp(port)).ended;
-      return web.entries.some((e) => e.fields.reason === reason);
-    })
-    .toBe(true);
+  await expect.poll(() => isRefusedWith(`cannot reach 127.0.0.1:${dead}: connection refused`)).toBe(true);
 });
 
 test("limits refuse with a reason", async () => {

@@ -1,0 +1,55 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { attemptBudgetMs, pickOrder, toEndpoints } from "./endpoints.ts";
+import { chooseSidecar } from "./resolve.ts";
+
+test("an instance's own address counts before its node's, and what cannot be dialled is left out", () => {
+  const entries = [
+    { Node: { Node: "n", Address: "10.0.0.1" }, Service: { ID: "a", Address: "", Port: 1 } },
+    { Node: { Node: "n", Address: "10.0.0.1" }, Service: { ID: "b", Address: "10.0.0.2", Port: 2 } },
+    { Node: { Node: "n", Address: "10.0.0.1" }, Service: { ID: "c", Port: 0 } },
+    { Service: { ID: "d", Port: 3 } },
+  ];
+  expect(toEndpoints(entries)).toEqual([
+    { host: "10.0.0.1", port: 1, id: "a", node: "n" },
+    { host: "10.0.0.2", port: 2, id: "b", node: "n" },
+  ]);
+});
+
+test("every endpoint is tried once, and each is first about equally often", () => {
+  const endpoints = ["a", "b", "c", "d"].map((id, i) => ({ id, node: "n", host: "h", port: i + 1 }));
+  const first = new Map<string, number>();
+  for (let i = 0; i < 4_000; i++) {
+    const order = pickOrder(endpoints);
+    expect(order.map((e) => e.id).sort()).toEqual(["a", "b", "c", "d"]);
+    const { id } = order[0] as { id: string };
+    first.set(id, (first.get(id) ?? 0) + 1);
+  }
+  for (const count of first.values()) expect(Math.abs(count - 1_000)).toBeLessThan(200);
+});
+
+test("an attempt never gets more than what is left, nor less than its share", () => {
+  fc.assert(
+    fc.property(fc.double({ min: 0.1, max: 60_000, noNaN: true }), fc.integer({ min: 1, max: 100 }), (left, n) => {
+      const budget = attemptBudgetMs(left, n);
+      expect(budget).toBeLessThanOrEqual(left);
+      expect(budget).toBeGreaterThanOrEqual(left / n - 1e-9);
+    }),
+  );
+});
+
+const proxyOf = (ID: string, DestinationServiceID: string, Kind = "connect-proxy") => ({
+  ID,
+  Kind,
+  Service: ID,
+  Proxy: { DestinationServiceID },
+});
+
+test("the sidecar is the one proxy of that very instance", () => {
+  const services = [proxyOf("p1", "db"), proxyOf("p2", "web"), proxyOf("gw", "web", "mesh-gateway")];
+  expect(chooseSidecar(services, "web")).toBe("p2");
+  expect(() => chooseSidecar(services, "nope")).toThrow("No sidecar proxy registered for nope");
+  expect(() => chooseSidecar([...services, proxyOf("p0", "web")], "web")).toThrow(
+    "More than one sidecar proxy registered for web.\n    Start proxy with -proxy-id and one of the following IDs: p0, p2",
+  );
+});

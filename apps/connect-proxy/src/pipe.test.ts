@@ -1,0 +1,84 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { ONE_CHUNK, tcpLeg } from "./dial.ts";
+import { pipe, type PipeEnd, type PipeOptions } from "./pipe.ts";
+
+/** Two connected sockets, both half-open. */
+async function socketPair(): Promise<[Socket, Socket]> {
+  const server = createServer({ allowHalfOpen: true, highWaterMark: ONE_CHUNK }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const near = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", allowHalfOpen: true });
+  const [[far]] = (await Promise.all([once(server, "connection"), once(near, "connect")])) as [[Socket], unknown];
+  server.close();
+  for (const socket of [near, far]) socket.on("error", () => {});
+  onTestFinished(() => [near, far].forEach((s) => s.destroy()));
+  return [near, far];
+}
+
+async function piped(options: Partial<PipeOptions> = {}) {
+  const [app, a] = await socketPair();
+  const [b, service] = await socketPair();
+  const { promise: ended, resolve } = Promise.withResolvers<PipeEnd>();
+  const joined = pipe(tcpLeg(a), tcpLeg(b), { ...options, onEnd: resolve });
+  return { app, a, b, service, joined, ended };
+}
+
+test("one direction closed and nothing moving in the other ends after the idle time, not before", async () => {
+  const { app, service, ended, joined } = await piped({ halfOpenIdleMs: 100 });
+  let closed = false;
+  void ended.then(() => (closed = true));
+  app.end("request");
+  service.resume();
+  await once(service, "end");
+  const at = performance.now();
+  while (performance.now() - at < 350) {
+    service.write("."); // a slow answer, but an answer
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  expect(closed).toBe(false);
+  expect((await ended).how).toBe("half_open_idle");
+  expect(joined.bytesFromA).toBe(7);
+});
+
+test("at most 128 KiB are held in each direction for a reader that does not read", async () => {
+  const { app, a, b } = await piped();
+  const chunk = Buffer.alloc(256 * 1024);
+  const fill = () => {
+    while (app.write(chunk)) {}
+  };
+  app.on("drain", fill);
+  fill();
+  await expect.poll(() => a.isPaused() && a.readableLength > 0, { timeout: 5_000 }).toBe(true);
+  let most = 0;
+  for (let i = 0; i < 20; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    most = Math.max(most, b.writableLength + a.readableLength);
+  }
+  expect(a.isPaused()).toBe(true);
+  expect(most).toBeLessThanOrEqual(128 * 1024);
+});
+
+test("last words come after everything else, and then the end", async () => {
+  const { app, service, ended, joined } = await piped();
+  service.write("data");
+  const [first] = (await once(app, "data")) as [Buffer];
+  expect(first.toString()).toBe("data");
+  let rest = "";
+  app.on("data", (chunk: Buffer) => (rest += chunk.toString()));
+  joined.stop(Buffer.from("bye"));
+  await once(app, "end");
+  expect(rest).toBe("bye");
+  app.end();
+  expect((await ended).how).toBe("stopped");
+});
+
+test("what a filter keeps is neither passed on nor counted", async () => {
+  const { app, service, joined } = await piped({
+    filter: (chunk) => (chunk.length > 1 ? chunk.subarray(1) : undefined),
+  });
+  service.write("!hello");
+  const [data] = (await once(app, "data")) as [Buffer];
+  expect(data.toString()).toBe("hello");
+  expect(joined.bytesFromB).toBe(5);
+});
