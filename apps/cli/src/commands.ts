@@ -49,6 +49,21 @@ export const COMMANDS: Group = {
         ),
       },
     },
+    completion: leaf(
+      "Prints completion for bash, zsh or fish",
+      async () => (await import("./commands/completion.ts")).completion,
+    ),
+    config: {
+      synopsis: "Manages configuration entries",
+      about:
+        "Configuration entries hold defaults and routes of services.\n\n    $ heddle config write web.hcl\n    $ heddle config read -kind service-defaults -name web",
+      commands: {
+        delete: leaf("Deletes an entry", async () => (await import("./commands/config.ts")).remove),
+        list: leaf("Lists the entries of a kind", async () => (await import("./commands/config.ts")).list),
+        read: leaf("Prints an entry", async () => (await import("./commands/config.ts")).read),
+        write: leaf("Creates or replaces an entry", async () => (await import("./commands/config.ts")).write),
+      },
+    },
     connect: {
       synopsis: "Runs proxies and manages the mesh's certificate authority",
       about: "Works with the mesh.\n\n    $ heddle connect proxy -sidecar-for web",
@@ -119,6 +134,7 @@ export const COMMANDS: Group = {
       },
     },
     leave: leaf("Makes an agent leave its cluster and end", async () => (await import("./commands/control.ts")).leave),
+    lock: leaf("Runs a program while holding a lock", async () => (await import("./commands/lock.ts")).lock),
     maint: leaf(
       "Puts a node or a service into maintenance mode",
       async () => (await import("./commands/maint.ts")).maint,
@@ -129,19 +145,55 @@ export const COMMANDS: Group = {
       synopsis: "Tools for those who run the servers",
       about: "Tools for those who run the servers.",
       commands: {
+        autopilot: {
+          synopsis: "Shows and changes how the servers look after themselves",
+          about: "Autopilot looks after the servers.",
+          commands: {
+            "get-config": leaf(
+              "Shows the configuration",
+              async () => (await import("./commands/operator.ts")).getAutopilot,
+            ),
+            "set-config": leaf(
+              "Changes the configuration",
+              async () => (await import("./commands/operator.ts")).setAutopilot,
+            ),
+          },
+        },
         raft: {
           synopsis: "Shows the servers that hold the state",
           about: "Heddle has no Raft of its own; what it answers describes the servers that really run.",
           commands: {
             "list-peers": leaf("Lists the servers", async () => (await import("./commands/operator.ts")).listPeers),
+            "remove-peer": leaf(
+              "Removes a server that is gone",
+              async () => (await import("./commands/operator.ts")).removePeer,
+            ),
           },
         },
+      },
+    },
+    query: {
+      synopsis: "Manages prepared queries",
+      about:
+        "Prepared queries are looked up by name, over HTTP and DNS.\n\n    $ heddle query create query.json\n    $ heddle query execute web",
+      commands: {
+        create: leaf("Creates a query from a file", async () => (await import("./commands/query.ts")).create),
+        delete: leaf("Deletes a query", async () => (await import("./commands/query.ts")).remove),
+        execute: leaf("Executes a query", async () => (await import("./commands/query.ts")).execute),
+        explain: leaf(
+          "Shows what a template makes of a name",
+          async () => (await import("./commands/query.ts")).explainQuery,
+        ),
+        get: leaf("Shows a query", async () => (await import("./commands/query.ts")).get),
+        list: leaf("Lists the queries", async () => (await import("./commands/query.ts")).list),
+        update: leaf("Replaces a query by that of a file", async () => (await import("./commands/query.ts")).update),
       },
     },
     reload: leaf(
       "Makes an agent read its configuration again",
       async () => (await import("./commands/control.ts")).reload,
     ),
+    rtt: leaf("Estimates the round-trip time between nodes", async () => (await import("./commands/rtt.ts")).rtt),
     serve: { synopsis: "Runs one daemon: catalog, ca, health or dns", program: () => import("./commands/serve.ts") },
     services: {
       synopsis: "Registers and deregisters services",
@@ -156,6 +208,18 @@ export const COMMANDS: Group = {
           "Registers services with the local agent",
           async () => (await import("./commands/services.ts")).register,
         ),
+      },
+    },
+    session: {
+      synopsis: "Manages the sessions that hold locks",
+      about:
+        "A session stands for whoever holds a lock; its locks go when it ends.\n\n    $ heddle session create -name=backup -ttl=30s",
+      commands: {
+        create: leaf("Creates a session", async () => (await import("./commands/session.ts")).create),
+        destroy: leaf("Ends a session", async () => (await import("./commands/session.ts")).destroy),
+        info: leaf("Shows a session", async () => (await import("./commands/session.ts")).info),
+        list: leaf("Lists the sessions", async () => (await import("./commands/session.ts")).list),
+        renew: leaf("Renews a session", async () => (await import("./commands/session.ts")).renew),
       },
     },
     tls: {
@@ -187,5 +251,6 @@ export const COMMANDS: Group = {
       async () => (await import("./commands/validate.ts")).validate,
     ),
     version: leaf("Prints the version", async () => (await import("./commands/version.ts")).version),
+    watch: leaf("Runs a program when the data has changed", async () => (await import("./commands/watch.ts")).watch),
   },
 };

@@ -45,10 +45,15 @@ function flagList(title: string, flags: FlagTable): string {
   return `${title}\n\n${items.join("\n")}\n`;
 }
 
-/** Indents by two spaces and leaves a blank line behind. */
+/** Paragraphs wrapped and indented by two spaces, examples (indented already) as they are; a blank line behind. */
 function indent(text: string): string {
-  const trimmed = text.trim();
-  return trimmed === "" ? "" : `${trimmed.replace(/^(?=.)/gm, "  ")}\n\n`;
+  const blocks = text.trim().split("\n\n").filter(Boolean);
+  return blocks
+    .map(
+      (block) =>
+        `${/^ {4}/.test(block) ? block.replace(/^/gm, "  ").concat("\n") : wrap(block.replaceAll("\n", " "), "  ")}\n`,
+    )
+    .join("");
 }
 
 function wrap(text: string, margin: string): string {

@@ -28,7 +28,7 @@ describe("every command", () => {
     expect({ status, err }).toEqual({ status: 0, err: "" });
     expect(out).toMatch(/^Usage: heddle /);
     expect(out).toContain(path.join(" "));
-    expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThanOrEqual(120);
+    expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
   });
 
   it("stands in the order of the alphabet, with one line about it", () => {

@@ -8,7 +8,16 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Agent, CONSUL, execute, heddle, type Result, startConsul, startHeddle } from "./harness.ts";
 import { VERSION } from "../src/version.ts";
-import { AGENT_ROWS, CATALOG_ROWS, INTENTION_ROWS, KV_ROWS, OFFLINE_ROWS, type Row } from "./rows.ts";
+import {
+  AGENT_ROWS,
+  CATALOG_ROWS,
+  INTENTION_ROWS,
+  KV_ROWS,
+  LATER_ROWS,
+  OFFLINE_ROWS,
+  type Row,
+  WATCH_ROWS,
+} from "./rows.ts";
 
 const CONSUL_VERSION = "1.8.7";
 const dir = mkdtempSync(join(tmpdir(), "heddle-cli-"));
@@ -51,6 +60,8 @@ describe.each(Object.entries(AGENTS))("against %s, beside Consul's own command",
     ["catalog", CATALOG_ROWS],
     ["intention", INTENTION_ROWS],
     ["agent", AGENT_ROWS],
+    ["watch and lock", WATCH_ROWS],
+    ["later", LATER_ROWS],
     ["help and errors", OFFLINE_ROWS],
   ])("%s", { timeout: 120_000 }, async (_name, rows) => {
     if (!theirs || !ours) return;
@@ -86,7 +97,7 @@ function fill({ args }: Row, ids: string[]): string[] {
 }
 
 /** Ids, indexes, ports and times differ between two agents; help is in our own words. */
-function normalise({ status, out, err }: Result, { ownWords, args }: Row, agent: Agent, ids: string[]): Result {
+function normalise({ status, out, err }: Result, { ownWords, isJson, args }: Row, agent: Agent, ids: string[]): Result {
   const isHelp = args.length === 0 || args.some((arg) => /^-{0,2}(?:h|help|v|version)$/.test(arg));
   const clean = (text: string) => {
     let result = text;
@@ -102,5 +113,21 @@ function normalise({ status, out, err }: Result, { ownWords, args }: Row, agent:
       .trim();
   };
   const said = (text: string) => (text.trim() === "" ? "" : "said");
-  return { status, out: isHelp ? said(out) : clean(out), err: ownWords || isHelp ? said(err) : clean(err) };
+  return {
+    status,
+    out: isHelp ? said(out) : clean(isJson && out !== "" ? sorted(out) : out),
+    err: ownWords || isHelp ? said(err) : clean(err),
+  };
+}
+
+/** JSON with its keys in order, without indexes and empty values: what the CLI prints is the agent's own answer. */
+function sorted(text: string): string {
+  const plain = text.replace(/\b\d{17,}\b/g, '"$&"');
+  const order = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(order);
+    if (typeof value !== "object" || value === null) return value;
+    const entries = Object.entries(value).filter(([key, item]) => !key.endsWith("Index") && item !== "");
+    return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, order(item)]));
+  };
+  return JSON.stringify(order(JSON.parse(plain)), undefined, 1);
 }

@@ -23,6 +23,8 @@ export interface WatchFailure {
 export interface WatchOptions {
   signal: AbortSignal;
   query?: Query;
+  /** Statuses besides 2xx that are answers, not errors: `[404]`. */
+  allow?: readonly number[];
   /** Waits on X-Consul-ContentHash instead of X-Consul-Index: `/v1/agent/service/:id` knows no index. */
   hash?: boolean;
   waitMs?: number;
@@ -49,7 +51,7 @@ export async function* watch<T>(
     try {
       await takeTurn(signal);
       const position = seen === "" ? {} : { [byHash ? "hash" : "index"]: seen, wait };
-      answer = await client.get<T>(path, { query: { ...options.query, ...position }, timeoutMs, signal });
+      answer = await client.get<T>(path, { query: { ...options.query, ...position }, allow: options.allow ?? [], timeoutMs, signal });
     } catch (error) {
       if (signal.aborted) return;
       // An agent that comes back may have started its indexes again: asking with the old one could wait for long.

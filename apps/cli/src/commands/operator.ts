@@ -1,5 +1,5 @@
-/** `heddle operator raft list-peers`. */
-import { attempt, command } from "../command.ts";
+/** `heddle operator raft list-peers|remove-peer` and `operator autopilot get-config|set-config`. */
+import { attempt, command, CommandError } from "../command.ts";
 import { flag } from "../flags.ts";
 import { columns, printJson } from "../output.ts";
 
@@ -32,3 +32,85 @@ export const listPeers = command({
     terminal.out(columns([["Node", "ID", "Address", "State", "Voter", "RaftProtocol"], ...rows]));
   },
 });
+
+export const removePeer = command({
+  usage: "operator raft remove-peer [options]",
+  about: "Removes a server that is gone for good from those that hold the state.",
+  api: "datacenter",
+  flags: { address: flag.text("Its address."), id: flag.text("Its id.") },
+  async run({ api, flags, terminal }) {
+    const { address, id } = flags;
+    if (!address && !id)
+      throw new CommandError("Error removing peer: an address or id is required for the peer to remove");
+    if (address && id) throw new CommandError("Error removing peer: cannot give both an address and id");
+    await attempt(
+      "Error removing peer",
+      api.delete("/v1/operator/raft/peer", { query: { address: address || undefined, id: id || undefined } }),
+    );
+    terminal.out(`Removed peer with ${address ? "address" : "id"} "${address || id}"\n`);
+  },
+});
+
+type Autopilot = Record<string, unknown>;
+const AUTOPILOT_PATH = "/v1/operator/autopilot/configuration";
+const AUTOPILOT_KEYS = [
+  "CleanupDeadServers",
+  "LastContactThreshold",
+  "MaxTrailingLogs",
+  "MinQuorum",
+  "ServerStabilizationTime",
+  "RedundancyZoneTag",
+  "DisableUpgradeMigration",
+  "UpgradeVersionTag",
+];
+
+export const getAutopilot = command({
+  usage: "operator autopilot get-config [options]",
+  about: "Prints how the servers look after themselves.",
+  api: "datacenter",
+  flags: { format: flag.format() },
+  async run({ api, flags, terminal }) {
+    const { body, raw } = await attempt("Error querying Autopilot configuration", api.get<Autopilot>(AUTOPILOT_PATH));
+    if (flags.format === "json") return printJson(terminal, raw);
+    for (const key of AUTOPILOT_KEYS) {
+      const value = body[key] ?? "";
+      terminal.out(`${key} = ${key.endsWith("Tag") ? JSON.stringify(value) : String(value as number | string)}\n`);
+    }
+  },
+});
+
+const anyInteger = (help: string) => flag.integer(help, 0, Number.MAX_SAFE_INTEGER, 0);
+const anyBoolean = (help: string) => flag.oneOf(help, ["", "true", "false"], "");
+
+export const setAutopilot = command({
+  usage: "operator autopilot set-config [options]",
+  about: "Changes how the servers look after themselves; what is not given stays.",
+  api: "datacenter",
+  flags: {
+    cleanupDeadServers: anyBoolean("Remove dead servers when new ones have joined: true or false."),
+    disableUpgradeMigration: anyBoolean("Kept; there is nothing that it would change."),
+    lastContactThreshold: flag.text("How long a server may be without its leader."),
+    maxTrailingLogs: anyInteger("How far a server may be behind its leader."),
+    minQuorum: anyInteger("How many servers must stay before dead ones are removed."),
+    redundancyZoneTag: flag.text("Kept; there is nothing that it would change."),
+    serverStabilizationTime: flag.text("How long a new server must be healthy before it counts."),
+    upgradeVersionTag: flag.text("Kept; there is nothing that it would change."),
+  },
+  async run({ api, flags, seen, terminal }) {
+    const { body } = await attempt("Error querying Autopilot configuration", api.get<Autopilot>(AUTOPILOT_PATH));
+    const given = Object.entries(flags).filter(([key]) => AUTOPILOT_KEYS.includes(pascal(key)) && seen.has(key));
+    const changed = given.map(([key, value]) => [
+      pascal(key),
+      value === "true" ? true : value === "false" ? false : value,
+    ]);
+    const config = { ...body, ...(Object.fromEntries(changed) as Autopilot) };
+    const answer = await attempt(
+      "Error setting Autopilot configuration",
+      api.put(AUTOPILOT_PATH, { query: { cas: String(body.ModifyIndex as number) }, body: config }),
+    );
+    if (answer.body !== true) throw new CommandError("Configuration could not be atomically updated, please try again");
+    terminal.out("Configuration updated!\n");
+  },
+});
+
+const pascal = (key: string): string => key[0]?.toUpperCase() + key.slice(1);

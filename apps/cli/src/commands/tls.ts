@@ -39,8 +39,8 @@ export const createCertificates = command({
   about: `Makes a key and a certificate for each -role, signed by the CA of \`heddle tls ca create\`. A role says what a daemon
 may do on the internal API; give each machine only those that run there.
 
-    $ heddle tls cert create -role catalog -additional-dnsname catalog.example.com
-    $ heddle tls cert create -role agent -node web-1 -additional-ipaddress 10.0.0.7
+    $ heddle tls cert create -role catalog -additional-dnsname c.example.com
+    $ heddle tls cert create -role agent -node web-1
 
 The files are <dc>-<role>.pem and <dc>-<role>-key.pem, with -node <dc>-<role>-<node>.pem and -key.pem.`,
   flags: {

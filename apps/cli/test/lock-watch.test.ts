@@ -1,0 +1,129 @@
+/** `lock` and `watch` as processes, against Heddle's agent. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Agent, heddle, startHeddle, until } from "./harness.ts";
+
+const MAIN = join(import.meta.dirname, "../src/main.ts");
+const dir = mkdtempSync(join(tmpdir(), "heddle-cli-"));
+let agent: Agent;
+const started = new Set<ChildProcess>();
+
+beforeAll(async () => {
+  agent = await startHeddle();
+});
+afterAll(async () => {
+  for (const child of started) child.kill("SIGKILL");
+  await agent[Symbol.asyncDispose]();
+  rmSync(dir, { recursive: true });
+});
+
+function start(...args: string[]): { child: ChildProcess; ended: Promise<number | null> } {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: { ...process.env, CONSUL_HTTP_ADDR: agent.url },
+    stdio: "ignore",
+  });
+  started.add(child);
+  return { child, ended: new Promise((resolve) => child.once("close", resolve)) };
+}
+const run = (...args: string[]) => heddle(args, { env: { CONSUL_HTTP_ADDR: agent.url } });
+const read = (file: string) => {
+  try {
+    return readFileSync(join(dir, file), "utf8");
+  } catch {
+    return "";
+  }
+};
+
+describe("watch", () => {
+  it("runs its program at once and on each change, and on nothing else", async () => {
+    const { child, ended } = start(
+      "watch",
+      "-type=key",
+      "-key=watched",
+      `(cat; echo "index=$CONSUL_INDEX") >> ${dir}/watched`,
+    );
+    await until(async () => read("watched").startsWith("null\n"));
+    await run("kv", "put", "other", "1");
+    await run("kv", "put", "watched", "one");
+    await until(async () => read("watched").includes('"Value":"b25l"'));
+    await run("kv", "put", "watched", "one"); // the same value: nothing has changed
+    await run("kv", "put", "watched", "two");
+    await until(async () => read("watched").includes('"Value":"dHdv"'));
+    child.kill("SIGINT");
+    expect(await ended).toBe(0);
+    expect(read("watched").match(/^index=[1-9]\d*$/gm)).toHaveLength(3);
+  });
+});
+
+describe("lock", () => {
+  it("lets one run after the other", async () => {
+    const both = ["a", "b"].map((name) =>
+      start("lock", "jobs", `echo ${name}+ >> ${dir}/order; sleep 0.3; echo ${name}- >> ${dir}/order`),
+    );
+    expect(await Promise.all(both.map(({ ended }) => ended))).toEqual([0, 0]);
+    expect(["a+\na-\nb+\nb-\n", "b+\nb-\na+\na-\n"]).toContain(read("order"));
+    expect(await run("kv", "get", "-keys", "jobs")).toMatchObject({ status: 0, out: "" });
+  });
+
+  it("lets as many run together as -n says", async () => {
+    const hold = (name: string) =>
+      start(
+        "lock",
+        "-n=2",
+        "pool",
+        `touch ${dir}/${name}; echo ${name} >> ${dir}/pool; while [ -e ${dir}/${name} ]; do sleep 0.05; done`,
+      );
+    const children = ["p1", "p2", "p3"].map(hold);
+    await until(async () => read("pool").split("\n").length === 3);
+    const second = await run("lock", "-n=2", "-timeout=300ms", "pool", "true");
+    expect(second).toMatchObject({ status: 1, err: "Shutdown triggered or timeout during lock acquisition\n" });
+    for (const name of ["p1", "p2", "p3"]) rmSync(join(dir, name), { force: true });
+    await until(async () => {
+      for (const name of ["p1", "p2", "p3"]) rmSync(join(dir, name), { force: true });
+      return read("pool").split("\n").length === 4;
+    });
+    for (const name of ["p1", "p2", "p3"]) rmSync(join(dir, name), { force: true });
+    expect(await Promise.all(children.map(({ ended }) => ended))).toEqual([0, 0, 0]);
+  });
+
+  it("ends its program when the lock is lost", async () => {
+    const { ended } = start(
+      "lock",
+      "lost",
+      `trap 'echo stopped >> ${dir}/lost; exit' TERM; echo started >> ${dir}/lost; while :; do sleep 0.05; done`,
+    );
+    await until(async () => read("lost") === "started\n");
+    const { out } = await run("session", "list", "-format=json");
+    const session = (JSON.parse(out) as { ID: string; Name: string }[]).find(({ Name }) => Name.endsWith("at 'lost'"));
+    expect(await run("session", "destroy", session?.ID ?? "")).toMatchObject({ status: 0 });
+    expect(await ended).toBe(1);
+    expect(read("lost")).toBe("started\nstopped\n");
+  });
+
+  it("gives the lock back when interrupted", async () => {
+    const { child, ended } = start(
+      "lock",
+      "interrupted",
+      `echo started >> ${dir}/interrupted; while :; do sleep 0.05; done`,
+    );
+    await until(async () => read("interrupted") === "started\n");
+    child.kill("SIGTERM");
+    await ended;
+    expect(await run("lock", "-timeout=5s", "interrupted", "true")).toMatchObject({ status: 0 });
+  });
+});
+
+describe("session", () => {
+  it("is made, shown, renewed and ended", async () => {
+    const id = (await run("session", "create", "-name=mine", "-ttl=30s")).out.trim();
+    expect(id).toMatch(/^[0-9a-f-]{36}$/);
+    expect((await run("session", "list")).out).toContain(`${id}  mine`);
+    expect(JSON.parse((await run("session", "info", id)).out)).toMatchObject({ ID: id, TTL: "30s" });
+    expect(await run("session", "renew", id)).toMatchObject({ status: 0 });
+    expect(await run("session", "destroy", id)).toMatchObject({ status: 0 });
+    expect(await run("session", "info", id)).toMatchObject({ status: 1 });
+  });
+});
