@@ -1,10 +1,10 @@
-/** `lock` and `watch` as processes, against Heddle's agent. */
+/** `lock`, `watch` and `monitor` as processes, against Heddle's agent. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Agent, heddle, startHeddle, until } from "./harness.ts";
+import { type Agent, CONSUL, execute, heddle, startHeddle, until } from "./harness.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
 const dir = mkdtempSync(join(tmpdir(), "heddle-cli-"));
@@ -113,6 +113,58 @@ describe("lock", () => {
     child.kill("SIGTERM");
     await ended;
     expect(await run("lock", "-timeout=5s", "interrupted", "true")).toMatchObject({ status: 0 });
+  });
+});
+
+describe("beside Consul's own lock", () => {
+  it.each([[[]], [["-n=2"]]])("each sees the other's (%j)", async (flags) => {
+    if (!existsSync(CONSUL)) {
+      process.stdout.write(`not compared with Consul: there is no ${CONSUL}\n`);
+      return;
+    }
+    const env = { CONSUL_HTTP_ADDR: agent.url };
+    const consul = (...args: string[]) => execute(CONSUL, ["lock", ...flags, ...args], { env });
+    const key = `shared${flags.length}`;
+    const slots = flags.length + 1;
+
+    const ours = Array.from({ length: slots }, (_, i) =>
+      start(
+        "lock",
+        ...flags,
+        key,
+        `echo held >> ${dir}/${key}-ours${i}; while [ ! -e ${dir}/${key}-free ]; do sleep 0.05; done`,
+      ),
+    );
+    await until(async () => ours.every((_, i) => read(`${key}-ours${i}`) !== ""));
+    expect(await consul("-timeout=1s", key, "true")).toMatchObject({ status: 1 });
+    writeFileSync(join(dir, `${key}-free`), "");
+    expect(await Promise.all(ours.map(({ ended }) => ended))).toEqual(ours.map(() => 0));
+
+    rmSync(join(dir, `${key}-free`));
+    const theirs = ours.map((_, i) =>
+      consul(key, `echo held >> ${dir}/${key}-theirs${i}; while [ ! -e ${dir}/${key}-free ]; do sleep 0.05; done`),
+    );
+    await until(async () => theirs.every((_, i) => read(`${key}-theirs${i}`) !== ""));
+    expect(await run("lock", ...flags, "-timeout=500ms", key, "true")).toMatchObject({ status: 1 });
+    writeFileSync(join(dir, `${key}-free`), "");
+    expect((await Promise.all(theirs)).map(({ status }) => status)).toEqual(ours.map(() => 0));
+  });
+});
+
+describe("monitor", () => {
+  it("follows the agent's log at a level that the agent itself does not log", async () => {
+    const controller = new AbortController();
+    const result = heddle(["monitor", "-log-level=trace"], {
+      env: { CONSUL_HTTP_ADDR: agent.url },
+      interrupted: controller.signal,
+      onOut: (text) => text.includes("monitored-service") && controller.abort(),
+    });
+    await until(async () => {
+      await run("services", "register", "-name=monitored-service");
+      await run("services", "deregister", "-id=monitored-service");
+      return controller.signal.aborted;
+    });
+    expect(await result).toMatchObject({ status: 0, err: "" });
   });
 });
 
