@@ -59,15 +59,30 @@ async function startMesh(ports: Ports): Promise<void> {
   const config = join(dir, "mesh.d");
   const { mkdirSync } = await import("node:fs");
   mkdirSync(config);
-  writeFileSync(join(config, "socat.json"), JSON.stringify({ service: { name: "socat", port: ports.echo, connect: { sidecar_service: {} } } }, undefined, 2));
+  writeFileSync(
+    join(config, "socat.json"),
+    JSON.stringify({ service: { name: "socat", port: ports.echo, connect: { sidecar_service: {} } } }, undefined, 2),
+  );
   writeFileSync(
     join(config, "ports.json"),
-    JSON.stringify({ ports: { http: ports.http, dns: ports.dns, server: ports.server, grpc: -1, sidecar_min_port: ports.sidecar, sidecar_max_port: ports.sidecar } }),
+    JSON.stringify({
+      ports: {
+        http: ports.http,
+        dns: ports.dns,
+        server: ports.server,
+        grpc: -1,
+        sidecar_min_port: ports.sidecar,
+        sidecar_max_port: ports.sidecar,
+      },
+    }),
   );
   say(`echo service on 127.0.0.1:${ports.echo} (${await startEcho(ports.echo)})`);
   run("agent", ["agent", "-dev", "-enable-script-checks", `-config-dir=${config}`]);
   await until("the agent's leader", async () => ((await api(ports, "GET", "/v1/status/leader")) as string) !== "");
-  await until("the service in the catalog", async () => ((await api(ports, "GET", "/v1/health/service/socat")) as unknown[]).length === 1);
+  await until(
+    "the service in the catalog",
+    async () => ((await api(ports, "GET", "/v1/health/service/socat")) as unknown[]).length === 1,
+  );
   say(`agent on http://127.0.0.1:${ports.http}, DNS on port ${ports.dns}; 'socat' and its sidecar are registered`);
   const address = `-http-addr=127.0.0.1:${ports.http}`;
   run("sidecar", ["connect", "proxy", address, "-log-json", "-sidecar-for", "socat"]);
@@ -75,6 +90,7 @@ async function startMesh(ports: Ports): Promise<void> {
   say(`sidecar of socat on port ${ports.sidecar}: mutual TLS only`);
   run("web", ["connect", "proxy", address, "-log-json", "-service", "web", "-upstream", `socat:${ports.upstream}`]);
   await until("the upstream's listener", () => isOpen(ports.upstream));
+  await until("the sidecar's check to pass", async () => ((await api(ports, "GET", "/v1/health/connect/socat?passing")) as unknown[]).length === 1);
   say(`door of web into the mesh: 127.0.0.1:${ports.upstream} is socat`);
 }
 
@@ -123,7 +139,9 @@ function showConnection(line: string): void {
   const side = entry.direction === "inbound" ? "sidecar" : "web    ";
   const verdict = entry.msg === "connection closed" ? "allowed" : "refused";
   const bytes = `${entry.bytes_in ?? 0} bytes in, ${entry.bytes_out ?? 0} out`;
-  say(`${side}  ${entry.source ?? "?"} -> ${entry.destination ?? "?"}  ${verdict}: ${entry.reason ?? ""}  ${bytes}, ${((entry.duration_ms ?? 0) / 1000).toFixed(1)} s`);
+  say(
+    `${side}  ${entry.source ?? "?"} -> ${entry.destination ?? "?"}  ${verdict}: ${entry.reason ?? ""}  ${bytes}, ${((entry.duration_ms ?? 0) / 1000).toFixed(1)} s`,
+  );
 }
 
 function explain(ports: Ports): void {
@@ -144,7 +162,11 @@ async function check(ports: Ports): Promise<void> {
   const echoed = await talk(ports.upstream, ["hello\n", "over mutual TLS\n"]);
   expect(echoed === "hello\nover mutual TLS\n", `lines come back through the mesh (got ${JSON.stringify(echoed)})`);
   const cli = (...args: string[]) => {
-    const result = spawnSync(heddle, [args[0] as string, args[1] as string, `-http-addr=127.0.0.1:${ports.http}`, ...args.slice(2)], { encoding: "utf8" });
+    const result = spawnSync(
+      heddle,
+      [args[0] as string, args[1] as string, `-http-addr=127.0.0.1:${ports.http}`, ...args.slice(2)],
+      { encoding: "utf8" },
+    );
     expect(result.status === 0, `heddle ${args.join(" ")}: ${(result.stdout + result.stderr).trim()}`);
   };
   cli("intention", "create", "-deny", "web", "socat");
@@ -177,7 +199,9 @@ function talk(port: number, lines: string[]): Promise<string> {
 
 async function startEcho(port: number): Promise<string> {
   if (spawnSync("socat", ["-V"]).status === 0) {
-    const child = spawn("socat", ["-v", `tcp-l:${port},fork,reuseaddr,bind=127.0.0.1`, "exec:/bin/cat"], { stdio: "ignore" });
+    const child = spawn("socat", ["-v", `tcp-l:${port},fork,reuseaddr,bind=127.0.0.1`, "exec:/bin/cat"], {
+      stdio: "ignore",
+    });
     children.push(child);
     await until("socat", () => isOpen(port));
     return "socat";
@@ -199,7 +223,8 @@ async function ownPorts(): Promise<Ports> {
     const holder = (await portHolder(port)) ?? "another process";
     problems.push(`port ${port} (${NAMES[name]}) is in use by ${holder}`);
   }
-  if (problems.length > 0) throw new Error(`${problems.join("\n")}\nEnd what holds them, or run 'npm start -- --check' on free ports.`);
+  if (problems.length > 0)
+    throw new Error(`${problems.join("\n")}\nEnd what holds them, or run 'npm start -- --check' on free ports.`);
   return FIXED;
 }
 

@@ -1,7 +1,7 @@
 /** The agent's public API: its own rows, those of the servers, and the page of what everybody gets. */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { type ApiTable, type Logger, publicApi } from "@heddle/daemon";
-import express, { type Router } from "express";
+import type { RequestHandler } from "express";
 import type { AgentDeps } from "./deps.ts";
 import { checkTable } from "./routes/checks.ts";
 import { connectTable } from "./routes/connect.ts";
@@ -12,26 +12,43 @@ export interface AgentApiOptions {
   /** The servers' rows, in a composition. */
   mounted: ApiTable;
   /** /metrics, /healthz, /readyz. */
-  ops: Router;
+  ops: RequestHandler;
   /** Passes a request on to a server. */
   forward: (req: IncomingMessage, res: ServerResponse) => void;
   isForwarding: boolean;
 }
 
-export function createAgentApi(deps: AgentDeps, { mounted, ops, forward, isForwarding }: AgentApiOptions): RequestListener {
-  const table: ApiTable = { ...mounted, ...serviceTable(deps), ...checkTable(deps), ...connectTable(deps), ...nodeTable(deps) };
+export function createAgentApi(
+  deps: AgentDeps,
+  { mounted, ops, forward, isForwarding }: AgentApiOptions,
+): RequestListener {
+  const table: ApiTable = {
+    ...mounted,
+    ...serviceTable(deps),
+    ...checkTable(deps),
+    ...connectTable(deps),
+    ...nodeTable(deps),
+  };
   const route = publicApi(table, { datacenter: deps.config.datacenter, log: deps.log.child("http") });
-  // Rows are matched before express: a read of hot data is answered in a few microseconds.
-  const rest = express().disable("x-powered-by");
-  rest.use(ops);
-  rest.get("/", (_req, res) => void res.redirect(301, "/ui/"));
-  rest.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
+  let rest: Promise<RequestListener> | undefined;
   return (req, res) => {
     logWhenDone(req, res, deps.log.child("http"));
+    // Rows are matched before express: a read of hot data is answered in a few microseconds.
     if (route(req, res)) return;
-    if (isForwarding && req.url?.startsWith("/v1/")) forward(req, res);
-    else rest(req, res);
+    if (isForwarding && req.url?.startsWith("/v1/")) return forward(req, res);
+    rest ??= createRest(ops);
+    rest.then((app) => app(req, res)).catch(() => res.destroy());
   };
+}
+
+/** What is no row: the operator's routes, the way to the page, 404. Loaded late: express costs the start 20 ms. */
+async function createRest(ops: RequestHandler): Promise<RequestListener> {
+  const { default: express } = await import("express");
+  const app = express().disable("x-powered-by");
+  app.use(ops);
+  app.get("/", (_req, res) => void res.redirect(301, "/ui/"));
+  app.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
+  return app;
 }
 
 function logWhenDone(req: IncomingMessage, res: ServerResponse, log: Logger): void {
@@ -39,7 +56,12 @@ function logWhenDone(req: IncomingMessage, res: ServerResponse, log: Logger): vo
   const start = performance.now();
   res.once("close", () => {
     const latency = `${(performance.now() - start).toFixed(3)}ms`;
-    log.debug("Request finished", { method: req.method, url: withoutToken(req.url ?? ""), from: `${req.socket.remoteAddress ?? ""}:${req.socket.remotePort ?? ""}`, latency });
+    log.debug("Request finished", {
+      method: req.method,
+      url: withoutToken(req.url ?? ""),
+      from: `${req.socket.remoteAddress ?? ""}:${req.socket.remotePort ?? ""}`,
+      latency,
+    });
   });
 }
 

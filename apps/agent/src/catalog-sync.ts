@@ -73,7 +73,12 @@ export class CatalogSync {
       } catch (error) {
         if (signal.aborted) return;
         if (attempt === 0) log.error("cannot sync with the catalog, trying again", { error: describeError(error) });
-        this.#health = { started: this.#health.started, live: true, ready: this.#health.started, details: `catalog: ${describeError(error)}` };
+        this.#health = {
+          started: this.#health.started,
+          live: true,
+          ready: this.#health.started,
+          details: `catalog: ${describeError(error)}`,
+        };
         this.#isFull = false;
         await sleep(backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS), signal).catch(() => {});
       }
@@ -142,7 +147,9 @@ export class CatalogSync {
   async #syncAll(): Promise<void> {
     const { catalog, state, node, serverService, log } = this.#options;
     const path = encodeURIComponent(node.Node);
-    const { body: held } = await catalog.get<{ Services: Record<string, NodeService> } | null>(`/v1/catalog/node/${path}`);
+    const { body: held } = await catalog.get<{ Services: Record<string, NodeService> } | null>(
+      `/v1/catalog/node/${path}`,
+    );
     const { body: checks } = await catalog.get<HealthCheck[]>(`/v1/health/node/${path}`);
     const serfHealth = {
       Node: node.Node,
@@ -190,7 +197,9 @@ export class CatalogSync {
     }
     const mine = checks.filter((check) => state.check(check)?.definition.ServiceID === id);
     const Checks = mine.flatMap((check) => toCatalogCheck(state.healthCheck(check)));
-    await catalog.put("/v1/catalog/register", { body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Service: service, Checks } });
+    await catalog.put("/v1/catalog/register", {
+      body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Service: service, Checks },
+    });
     this.#owned.services.add(id);
     log.info("Synced service", { service: id });
     for (const check of mine) {
@@ -212,7 +221,9 @@ export class CatalogSync {
     // Its service is gone meanwhile: the catalog took the check away with it.
     if (check.ServiceID !== "" && !state.service(check.ServiceID)) return;
     const [Check] = toCatalogCheck(check);
-    await catalog.put("/v1/catalog/register", { body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Check } });
+    await catalog.put("/v1/catalog/register", {
+      body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Check },
+    });
     this.#owned.checks.add(id);
     log.info("Synced check", { check: id, status: check.Status });
   }

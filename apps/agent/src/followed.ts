@@ -26,18 +26,26 @@ export interface Followed {
 export function followServers({ catalog, ca, log, onRoots }: FollowedOptions): Followed {
   const roots = new Watched<Roots>();
   const rules = new Watched<Rules>();
-  const onError = (what: string) => ({ error, attempt }: { error: unknown; attempt: number }) => {
-    if (attempt === 1) log.warn(`cannot follow the ${what}, serving what is known`, { error: describeError(error) });
-  };
+  const onError =
+    (what: string) =>
+    ({ error, attempt }: { error: unknown; attempt: number }) => {
+      if (attempt === 1) log.warn(`cannot follow the ${what}, serving what is known`, { error: describeError(error) });
+    };
   const followRoots = async (signal: AbortSignal) => {
-    for await (const { body, index } of ca.watch<Roots>("/v1/connect/ca/roots", { signal, onError: onError("roots") })) {
+    for await (const { body, index } of ca.watch<Roots>("/v1/connect/ca/roots", {
+      signal,
+      onError: onError("roots"),
+    })) {
       if (!body.Roots?.some((r) => r.Active)) continue; // the CA has not made its root yet
       roots.set(body, index);
       onRoots(body);
     }
   };
   const followRules = async (signal: AbortSignal) => {
-    for await (const { body, index, headers } of catalog.watch<Intention[]>("/v1/connect/intentions", { signal, onError: onError("intentions") })) {
+    for await (const { body, index, headers } of catalog.watch<Intention[]>("/v1/connect/intentions", {
+      signal,
+      onError: onError("intentions"),
+    })) {
       rules.set({ intentions: body, defaultAllow: headers["x-consul-default-acl-policy"] !== "deny" }, index);
     }
   };

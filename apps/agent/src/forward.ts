@@ -2,7 +2,13 @@
  * On a node without servers: requests that the agent does not answer itself go on to a server, over kept connections. A
  * read whose server is away is asked of the next one.
  */
-import { type Agent, type IncomingMessage, request as httpRequest, type RequestOptions, type ServerResponse } from "node:http";
+import {
+  type Agent,
+  type IncomingMessage,
+  request as httpRequest,
+  type RequestOptions,
+  type ServerResponse,
+} from "node:http";
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
 import { Agent as PlainAgent } from "node:http";
 import type { Socket } from "node:net";
@@ -10,7 +16,15 @@ import type { ConnectionOptions } from "node:tls";
 import { describeError, type Logger, sendText } from "@heddle/daemon";
 
 const FORWARD_TIMEOUT_MS = 11 * 60_000; // past the longest blocking query
-const HOP_HEADERS = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer"]);
+const HOP_HEADERS = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+  "te",
+  "trailer",
+]);
 
 export interface ForwardOptions {
   /** The servers' addresses; the first that answers is kept. */
@@ -31,7 +45,9 @@ export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarde
   const optionsFor = (target: string, req: IncomingMessage): { options: RequestOptions; isTls: boolean } => {
     const url = new URL(target);
     const isTls = url.protocol === "https:";
-    const headers = Object.fromEntries(Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host"));
+    const headers = Object.fromEntries(
+      Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host"),
+    );
     return {
       isTls,
       options: {
@@ -58,7 +74,11 @@ export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarde
     upstream.on("error", (error) => {
       if (res.headersSent || res.destroyed) return void res.destroy();
       const canRetry = req.method === "GET" && others.length > 0;
-      log.warn(canRetry ? "a server does not answer, asking the next" : "no server answers", { server: target, path: req.url?.split("?")[0], error: describeError(error) });
+      log.warn(canRetry ? "a server does not answer, asking the next" : "no server answers", {
+        server: target,
+        path: req.url?.split("?")[0],
+        error: describeError(error),
+      });
       if (canRetry) attempt(others, req, res);
       else sendText(res, 500, `rpc error: cannot reach a server at ${target}: ${describeError(error)}`);
     });
@@ -74,9 +94,17 @@ export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarde
       const target = targets()[0];
       if (target === undefined) return void socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n");
       const { options, isTls } = optionsFor(target, req);
-      const upstream = (isTls ? httpsRequest : httpRequest)({ ...options, agent: false, ...(isTls && tls), headers: { ...options.headers, Connection: "Upgrade", Upgrade: "websocket" } });
+      const upstream = (isTls ? httpsRequest : httpRequest)({
+        ...options,
+        agent: false,
+        ...(isTls && tls),
+        headers: { ...options.headers, Connection: "Upgrade", Upgrade: "websocket" },
+      });
       upstream.on("upgrade", (answer, peer, peerHead) => {
-        const lines = [`HTTP/1.1 101 Switching Protocols`, ...Object.entries(answer.headers).map(([k, v]) => `${k}: ${String(v)}`)];
+        const lines = [
+          `HTTP/1.1 101 Switching Protocols`,
+          ...Object.entries(answer.headers).map(([k, v]) => `${k}: ${String(v)}`),
+        ];
         socket.write(`${lines.join("\r\n")}\r\n\r\n`);
         if (peerHead.length > 0) socket.write(peerHead);
         if (head.length > 0) peer.write(head);
@@ -84,7 +112,9 @@ export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarde
         socket.on("error", () => peer.destroy());
         peer.pipe(socket).pipe(peer);
       });
-      upstream.on("response", (answer) => socket.end(`HTTP/1.1 ${answer.statusCode ?? 502} ${answer.statusMessage ?? ""}\r\nConnection: close\r\n\r\n`));
+      upstream.on("response", (answer) =>
+        socket.end(`HTTP/1.1 ${answer.statusCode ?? 502} ${answer.statusMessage ?? ""}\r\nConnection: close\r\n\r\n`),
+      );
       upstream.on("error", (error) => {
         log.warn("cannot pass a stream on", { server: target, error: describeError(error) });
         socket.destroy();

@@ -36,6 +36,7 @@ export interface Roots {
 }
 
 interface SignReply {
+  rootId: string;
   certPem: string;
   chainPem?: string[];
   serial: string;
@@ -74,7 +75,8 @@ export class Leaves {
     let entry = this.#entries.get(service);
     if (!entry) {
       if (this.#entries.size >= MAX_LEAVES) this.#dropIdle();
-      if (this.#entries.size >= MAX_LEAVES) throw new InvalidArgumentError(`too many leaves on one node: the limit is ${MAX_LEAVES}`);
+      if (this.#entries.size >= MAX_LEAVES)
+        throw new InvalidArgumentError(`too many leaves on one node: the limit is ${MAX_LEAVES}`);
       entry = { leaf: new Watched(), rootId: "", askedAt: 0, attempt: 0 };
       this.#entries.set(service, entry);
     }
@@ -93,7 +95,8 @@ export class Leaves {
   /** Signs every leaf anew that the active root has not signed. */
   async rootsChanged(): Promise<void> {
     const active = this.#options.roots.value?.ActiveRootID;
-    for (const [service, entry] of this.#entries) if (entry.leaf.value && entry.rootId !== active) await this.#renew(service, entry);
+    for (const [service, entry] of this.#entries)
+      if (entry.leaf.value && entry.rootId !== active) await this.#renew(service, entry);
   }
 
   close(): void {
@@ -116,7 +119,7 @@ export class Leaves {
     const csr = createCsr({ key, spiffeId: uri });
     const { body } = await ca.post<SignReply>("/internal/v1/ca/sign", { body: { csr, service } });
     this.#index = Math.max(this.#index + 1, Math.floor(clock.now() / 1000));
-    entry.rootId = trusted.ActiveRootID;
+    entry.rootId = body.rootId;
     entry.attempt = 0;
     entry.leaf.set(
       {
@@ -156,7 +159,11 @@ export class Leaves {
       await this.#sign(service, entry);
     } catch (error) {
       const retryMs = backoffMs(entry.attempt++, RETRY_BASE_MS, RETRY_MAX_MS);
-      log.warn("cannot renew a leaf, trying again", { service, valid_before: entry.leaf.value?.ValidBefore, error: describeError(error) });
+      log.warn("cannot renew a leaf, trying again", {
+        service,
+        valid_before: entry.leaf.value?.ValidBefore,
+        error: describeError(error),
+      });
       entry.renewal?.cancel();
       entry.renewal = clock.after(retryMs, () => void this.#renew(service, entry));
     }

@@ -47,7 +47,9 @@ export interface CheckState {
   output: string;
 }
 
-export type LocalChange = { kind: "check"; id: string; what: "definition" | "output" | "removed" | "status" } | { kind: "service"; id: string; what: "changed" | "removed" };
+export type LocalChange =
+  | { kind: "check"; id: string; what: "definition" | "output" | "removed" | "status" }
+  | { kind: "service"; id: string; what: "changed" | "removed" };
 
 export interface LocalStateOptions {
   store: Store;
@@ -65,7 +67,8 @@ export class LocalState {
   constructor(options: LocalStateOptions) {
     this.#options = options;
     this.#store = options.store;
-    for (const { key, value } of this.#store.list<LocalCheck>(CHECKS)) this.#states.set(key, this.#initialState(value.definition));
+    for (const { key, value } of this.#store.list<LocalCheck>(CHECKS))
+      this.#states.set(key, this.#initialState(value.definition));
   }
 
   onChange(listener: (changes: LocalChange[]) => void): () => void {
@@ -139,15 +142,18 @@ export class LocalState {
           changes.push({ kind: "service", id, what: "changed" });
         }
         const wanted = new Set(local.definition.Checks.map((c) => c.CheckID));
-        for (const definition of local.definition.Checks) this.#checkWrite(view, { definition, source: local.source }, writes, changes);
+        for (const definition of local.definition.Checks)
+          this.#checkWrite(view, { definition, source: local.source }, writes, changes);
         if (!replaceChecks) continue;
         for (const { key, value } of view.list<LocalCheck>(CHECKS)) {
-          if (value.definition.ServiceID === id && !wanted.has(key) && value.definition.Type !== "maintenance") this.#removeCheckWrite(key, writes, changes);
+          if (value.definition.ServiceID === id && !wanted.has(key) && value.definition.Type !== "maintenance")
+            this.#removeCheckWrite(key, writes, changes);
         }
       }
       const ids = new Set(added.map((a) => a.definition.ID));
       for (const { value } of view.list<LocalService>(SERVICES)) {
-        if (value.sidecarOf !== undefined && ids.has(value.sidecarOf) && !ids.has(value.definition.ID)) this.#removeServiceWrites(view, value.definition.ID, writes, changes);
+        if (value.sidecarOf !== undefined && ids.has(value.sidecarOf) && !ids.has(value.definition.ID))
+          this.#removeServiceWrites(view, value.definition.ID, writes, changes);
       }
       return { writes, result: undefined };
     });
@@ -162,7 +168,8 @@ export class LocalState {
       const writes: Write[] = [];
       if (!view.get(SERVICES, id)) return { writes, result: false };
       this.#removeServiceWrites(view, id, writes, changes);
-      for (const { value } of view.list<LocalService>(SERVICES)) if (value.sidecarOf === id) this.#removeServiceWrites(view, value.definition.ID, writes, changes);
+      for (const { value } of view.list<LocalService>(SERVICES))
+        if (value.sidecarOf === id) this.#removeServiceWrites(view, value.definition.ID, writes, changes);
       return { writes, result: true };
     });
     this.#emit(changes);
@@ -172,7 +179,8 @@ export class LocalState {
   /** Adds a check of the node or of a registered service. Throws where its service is not registered. */
   async addCheck(local: LocalCheck): Promise<void> {
     const { ServiceID } = local.definition;
-    if (ServiceID !== "" && !this.service(ServiceID)) throw refusal(500, `ServiceID ${JSON.stringify(ServiceID)} does not exist`);
+    if (ServiceID !== "" && !this.service(ServiceID))
+      throw refusal(500, `ServiceID ${JSON.stringify(ServiceID)} does not exist`);
     const changes: LocalChange[] = [];
     await this.#store.run((view) => {
       changes.length = 0;
@@ -220,7 +228,8 @@ export class LocalState {
 
   #initialState(definition: CheckDefinition): CheckState {
     const ttl = definition.TTLMs ? this.ttlState(definition.CheckID) : undefined;
-    if (ttl && ttl.at + (definition.TTLMs ?? 0) > this.#options.clock.now()) return { status: ttl.status, output: ttl.output };
+    if (ttl && ttl.at + (definition.TTLMs ?? 0) > this.#options.clock.now())
+      return { status: ttl.status, output: ttl.output };
     return { status: definition.Status ?? "critical", output: "" };
   }
 
@@ -237,7 +246,8 @@ export class LocalState {
   #removeServiceWrites(view: { list: Store["list"] }, id: string, writes: Write[], changes: LocalChange[]): void {
     writes.push({ table: SERVICES, key: id });
     changes.push({ kind: "service", id, what: "removed" });
-    for (const { key, value } of view.list(CHECKS) as StoredRecord<LocalCheck>[]) if (value.definition.ServiceID === id) this.#removeCheckWrite(key, writes, changes);
+    for (const { key, value } of view.list(CHECKS) as StoredRecord<LocalCheck>[])
+      if (value.definition.ServiceID === id) this.#removeCheckWrite(key, writes, changes);
   }
 
   #removeCheckWrite(id: string, writes: Write[], changes: LocalChange[]): void {
@@ -246,7 +256,8 @@ export class LocalState {
   }
 
   #emit(changes: LocalChange[]): void {
-    for (const change of changes) if (change.kind === "check" && change.what === "removed") this.#states.delete(change.id);
+    for (const change of changes)
+      if (change.kind === "check" && change.what === "removed") this.#states.delete(change.id);
     if (changes.length > 0) for (const listener of this.#listeners) listener(changes);
   }
 }

@@ -1,6 +1,12 @@
 /** Takes registrations, from the API and from files: expands sidecars, gives them ports, and stores the lot in one step. */
 import { refusal } from "@heddle/daemon";
-import { type CheckDefinition, checkType, expandSidecar, type ServiceDefinition, sidecarId } from "@heddle/service-definition";
+import {
+  type CheckDefinition,
+  checkType,
+  expandSidecar,
+  type ServiceDefinition,
+  sidecarId,
+} from "@heddle/service-definition";
 import type { LocalService, LocalState, Source } from "./local-state.ts";
 import type { SidecarPorts } from "./sidecar-ports.ts";
 
@@ -43,8 +49,10 @@ export class Registrar {
     this.#refuseScripts(checks, "file");
     const ids = new Set(expanded.map((s) => s.definition.ID));
     const checkIds = new Set([...checks, ...expanded.flatMap((s) => s.definition.Checks)].map((c) => c.CheckID));
-    for (const { definition, source } of state.services()) if (source === "file" && !ids.has(definition.ID)) await state.removeService(definition.ID);
-    for (const { definition, source } of state.checks()) if (source === "file" && !checkIds.has(definition.CheckID)) await state.removeCheck(definition.CheckID);
+    for (const { definition, source } of state.services())
+      if (source === "file" && !ids.has(definition.ID)) await state.removeService(definition.ID);
+    for (const { definition, source } of state.checks())
+      if (source === "file" && !checkIds.has(definition.CheckID)) await state.removeCheck(definition.CheckID);
     if (expanded.length > 0) await state.addServices(expanded);
     for (const definition of checks) await state.addCheck({ definition, source: "file" });
   }
@@ -58,7 +66,10 @@ export class Registrar {
       return 0;
     });
     const { SidecarService: _, ...connect } = definition.Connect ?? {};
-    const own: LocalService = { definition: { ...definition, ...(definition.Connect && { Connect: connect }) }, source };
+    const own: LocalService = {
+      definition: { ...definition, ...(definition.Connect && { Connect: connect }) },
+      source,
+    };
     if (!draft) return [own];
     const port = needsPort ? await ports.reserve(sidecarId(definition.ID)) : draft.Port;
     if (!needsPort) ports.refuseTaken(draft.ID, port);
@@ -71,10 +82,16 @@ export class Registrar {
     const { scripts } = this.#options;
     if (!checks.some((c) => checkType(c) === "script" || (c.Args?.length ?? 0) > 0)) return;
     if (source === "api" && !scripts.remote) {
-      throw refusal(500, "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true");
+      throw refusal(
+        500,
+        "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true",
+      );
     }
     if (source === "file" && !scripts.local && !scripts.remote) {
-      throw refusal(500, "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true");
+      throw refusal(
+        500,
+        "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true",
+      );
     }
   }
 }

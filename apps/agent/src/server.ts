@@ -5,9 +5,23 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { createApiClient, type TlsSettings, tlsOptions } from "@heddle/api-client";
-import { type ApiTable, type Clock, createRegistry, type Health, type HttpServer, type LogHub, opsRoutes, type Running, startHttpServer, startOpsServer, systemClock, TaskGroup } from "@heddle/daemon";
+import {
+  type ApiTable,
+  type Clock,
+  createRegistry,
+  type Health,
+  type HttpServer,
+  type LogHub,
+  opsRoutes,
+  type Running,
+  startHttpServer,
+  startOpsServer,
+  systemClock,
+  TaskGroup,
+} from "@heddle/daemon";
 import type { NodeService } from "@heddle/service-definition";
 import { openStore } from "@heddle/store";
+import type { Registry } from "prom-client";
 import type { ClientOptions } from "ws";
 import { createAgentApi } from "./api.ts";
 import { CatalogSync } from "./catalog-sync.ts";
@@ -35,6 +49,8 @@ export interface AgentStartDeps {
   mounted?: ApiTable;
   /** In a composition: takes the change stream's connections over. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
+  /** In a composition: the other daemons' metrics, told beside the agent's own. */
+  registries?: Registry[];
   /** Reads the configuration again, for `reload`. */
   readConfig: () => Promise<AgentConfig>;
   clock?: Clock;
@@ -60,9 +76,21 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => ca.close());
 
   const state = new LocalState({ store, nodeName: config.nodeName, clock, log });
-  const ports = new SidecarPorts({ store, min: config.ports.sidecarMin, max: config.ports.sidecarMax, claimed: () => claimedPorts(state) });
+  const ports = new SidecarPorts({
+    store,
+    min: config.ports.sidecarMin,
+    max: config.ports.sidecarMax,
+    claimed: () => claimedPorts(state),
+  });
   const registrar = new Registrar({ state, ports, scripts: config.scripts });
-  const sync = new CatalogSync({ catalog, state, node: nodeFacts(config), serverService: serverService(config, version), checkUpdateIntervalMs: config.checkUpdateIntervalMs, log });
+  const sync = new CatalogSync({
+    catalog,
+    state,
+    node: nodeFacts(config),
+    serverService: serverService(config, version),
+    checkUpdateIntervalMs: config.checkUpdateIntervalMs,
+    log,
+  });
   stack.defer(() => sync.close());
   let leaves: Leaves | undefined;
   const followed = followServers({ catalog, ca, log, onRoots: () => void leaves?.rootsChanged() });
@@ -117,14 +145,28 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const tasks = new TaskGroup();
   stack.defer(() => tasks.close());
 
-  const forwarder = deps.mounted ? undefined : createForwarder({ targets: () => [servers.catalog], tls: deps.tls && tlsOptions(rolesOf("catalog")), log: log.child("forward") });
-  const caForwarder = deps.mounted ? undefined : createForwarder({ targets: () => [servers.ca], tls: deps.tls && tlsOptions(rolesOf("ca")), log: log.child("forward") });
+  const forwarder = deps.mounted
+    ? undefined
+    : createForwarder({
+        targets: () => [servers.catalog],
+        tls: deps.tls && tlsOptions(rolesOf("catalog")),
+        log: log.child("forward"),
+      });
+  const caForwarder = deps.mounted
+    ? undefined
+    : createForwarder({
+        targets: () => [servers.ca],
+        tls: deps.tls && tlsOptions(rolesOf("ca")),
+        log: log.child("forward"),
+      });
   stack.defer(() => forwarder?.close());
   stack.defer(() => caForwarder?.close());
+  const ops = { registry, others: deps.registries ?? [], health };
   const api = createAgentApi(agentDeps, {
     mounted: deps.mounted ?? {},
-    ops: opsRoutes({ registry, health }),
-    forward: (req: IncomingMessage, res: ServerResponse) => (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),
+    ops: opsRoutes(ops),
+    forward: (req: IncomingMessage, res: ServerResponse) =>
+      (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),
     isForwarding: forwarder !== undefined,
   });
   const listeners: HttpServer[] = [];
@@ -144,10 +186,15 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     listeners.push(server);
     log.info("Started HTTP server", { address: server.url, network: "tcp" });
   }
-  stack.use(await startOpsServer({ ...config.metrics, registry, health, log: log.child("metrics") }));
+  stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
-  const link = linkHealthChecker({ url: servers.health, tls: deps.tls && (tlsOptions(rolesOf("health")) as ClientOptions), state, log: log.child("checks") });
+  const link = linkHealthChecker({
+    url: servers.health,
+    tls: deps.tls && (tlsOptions(rolesOf("health")) as ClientOptions),
+    state,
+    log: log.child("checks"),
+  });
   stack.defer(() => link.close());
   parts.push(() => ({ checks: link.health() }));
   const owned = stack.move();
@@ -183,5 +230,9 @@ function serverService(config: AgentConfig, version: string): NodeService | unde
 
 /** The ports that registered proxies claim. */
 function claimedPorts(state: LocalState): Map<number, string> {
-  return new Map(state.services().flatMap(({ definition: d }) => (d.Kind === "connect-proxy" && d.Port > 0 ? [[d.Port, d.ID] as const] : [])));
+  return new Map(
+    state
+      .services()
+      .flatMap(({ definition: d }) => (d.Kind === "connect-proxy" && d.Port > 0 ? [[d.Port, d.ID] as const] : [])),
+  );
 }

@@ -35,14 +35,19 @@ export class SidecarPorts {
   /** Refuses a port that somebody chose and that another sidecar has. */
   refuseTaken(sidecarId: string, port: number): void {
     const holder = this.#options.claimed().get(port);
-    if (holder !== undefined && holder !== sidecarId) throw refusal(400, `port ${port} of ${sidecarId} is taken by ${holder}: choose another, or leave it out to be given one`);
+    if (holder !== undefined && holder !== sidecarId)
+      throw refusal(
+        400,
+        `port ${port} of ${sidecarId} is taken by ${holder}: choose another, or leave it out to be given one`,
+      );
   }
 
   async #reserve(sidecarId: string): Promise<number> {
     const { store, min, max, claimed } = this.#options;
     const known = store.get<number>(TABLE, sidecarId)?.value;
     const claims = claimed();
-    if (known !== undefined && known >= min && known <= max && (claims.get(known) ?? sidecarId) === sidecarId) return known;
+    if (known !== undefined && known >= min && known <= max && (claims.get(known) ?? sidecarId) === sidecarId)
+      return known;
     const given = new Map(store.list<number>(TABLE).map((r) => [r.value, r.key]));
     for (let port = min; port <= max; port++) {
       if (given.has(port) || claims.has(port) || !(await isFree(port))) continue;
@@ -61,7 +66,10 @@ export class SidecarPorts {
       }));
       return port;
     }
-    throw refusal(400, `no port left for ${sidecarId}: all of ${min}-${max} are given (ports.sidecar_min_port, ports.sidecar_max_port)`);
+    throw refusal(
+      400,
+      `no port left for ${sidecarId}: all of ${min}-${max} are given (ports.sidecar_min_port, ports.sidecar_max_port)`,
+    );
   }
 }
 

@@ -14,7 +14,7 @@ import {
   startOpsServer,
 } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
-import express from "express";
+import type { NextFunction, Response } from "express";
 import { createCa } from "./ca.ts";
 import type { CaConfig } from "./config.ts";
 
@@ -38,6 +38,8 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     log,
   });
   const api = publicApi(ca.table, { datacenter: config.datacenter, log });
+  // Loaded late: a composition mounts the tables itself and needs no express.
+  const { default: express } = await import("express");
   const app = express().disable("x-powered-by");
   app.use(opsRoutes({ registry, health: () => ca.health() }));
   app.use((req, res, next) => void (ca.internal(req, res) || next()));
@@ -46,9 +48,8 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     if (!api(req, res)) next();
   });
   app.use((_req, res) => void res.writeHead(404).end());
-  app.use(
-    (error: Error & { status?: number }, _req: IncomingMessage, res: express.Response, _next: express.NextFunction) =>
-      sendText(res, error.status ?? 500, error.message),
+  app.use((error: Error & { status?: number }, _req: IncomingMessage, res: Response, _next: NextFunction) =>
+    sendText(res, error.status ?? 500, error.message),
   );
   const server = await startHttpServer({
     host: config.host,

@@ -25,7 +25,7 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
         "X-Consul-Index": answer.index,
         "X-Consul-KnownLeader": "true",
         "X-Consul-LastContact": 0,
-        "Vary": "Accept-Encoding",
+        Vary: "Accept-Encoding",
         "Content-Length": answer.body.length,
       };
       if (consistency) headers["X-Consul-Effective-Consistency"] = params.mode;
@@ -35,7 +35,8 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
         headers["Age"] = 0;
       }
       if (answer.headers) Object.assign(headers, answer.headers);
-      const body = query.has("pretty") && headers["Content-Type"] === "application/json" ? prettify(answer.body) : answer.body;
+      const body =
+        query.has("pretty") && headers["Content-Type"] === "application/json" ? prettify(answer.body) : answer.body;
       headers["Content-Length"] = body.length;
       res.writeHead(answer.status, headers);
       res.end(body);
@@ -50,7 +51,9 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
 // JSON.parse would round flags past 2^53: they are kept as they stand.
 function prettify(body: Buffer): Buffer {
   const value: unknown = JSON.parse(body.toString("utf8"), (_key, v: unknown, context?: { source?: string }) =>
-    typeof v === "number" && !Number.isSafeInteger(v) && context?.source ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(context.source) : v,
+    typeof v === "number" && !Number.isSafeInteger(v) && context?.source
+      ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(context.source)
+      : v,
   );
   return Buffer.from(`${JSON.stringify(value, undefined, 4)}\n`);
 }

@@ -6,7 +6,9 @@ import { start } from "./server.ts";
 
 export async function main(argv: string[]): Promise<number> {
   if (argv.some((a) => /^--?h(?:elp)?$/.test(a))) {
-    process.stdout.write(`Usage: heddle serve catalog [options]\n\n  Runs the catalog server.\n\n${formatOptions(CATALOG_OPTIONS)}`);
+    process.stdout.write(
+      `Usage: heddle serve catalog [options]\n\n  Runs the catalog server.\n\n${formatOptions(CATALOG_OPTIONS)}`,
+    );
     return 0;
   }
   try {

@@ -23,7 +23,8 @@ export function registerCatalogMetrics(registry: Registry, catalog: Catalog): vo
     labelNames: ["table"],
     registers: [registry],
     collect() {
-      for (const table of [NODES, SERVICES, CHECKS, KV, SESSIONS, "intentions"]) records.set({ table }, state.store.count(table));
+      for (const table of [NODES, SERVICES, CHECKS, KV, SESSIONS, "intentions"])
+        records.set({ table }, state.store.count(table));
     },
   });
 }

@@ -15,7 +15,7 @@ import {
   startOpsServer,
 } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
-import express from "express";
+import type { NextFunction, Response } from "express";
 import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
@@ -45,6 +45,8 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
   const registry = createRegistry("catalog");
   registerCatalogMetrics(registry, catalog);
   const api = publicApi(catalog.table, { datacenter: config.datacenter, log });
+  // Loaded late: a composition mounts the tables itself and needs no express.
+  const { default: express } = await import("express");
   const app = express().disable("x-powered-by");
   app.use(opsRoutes({ registry, health: () => catalog.health() }));
   app.use(async (req, res, next) => {
@@ -52,7 +54,9 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     if (!api(req, res)) next();
   });
   app.use((_req, res) => void res.writeHead(404).end());
-  app.use((error: Error & { status?: number }, _req: IncomingMessage, res: express.Response, _next: express.NextFunction) => sendText(res, error.status ?? 500, error.message));
+  app.use((error: Error & { status?: number }, _req: IncomingMessage, res: Response, _next: NextFunction) =>
+    sendText(res, error.status ?? 500, error.message),
+  );
 
   const server = await startHttpServer({
     host: config.host,
@@ -71,8 +75,20 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     if (!catalog.stream.upgrade(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
   };
   stack.defer(() => server.close());
-  stack.use(await startOpsServer({ host: config.metricsHost, port: config.metricsPort, registry, health: () => catalog.health(), log }));
-  log.info("catalog is serving", { address: server.url, data_dir: config.dataDir || "(memory)", index: store.revision });
+  stack.use(
+    await startOpsServer({
+      host: config.metricsHost,
+      port: config.metricsPort,
+      registry,
+      health: () => catalog.health(),
+      log,
+    }),
+  );
+  log.info("catalog is serving", {
+    address: server.url,
+    data_dir: config.dataDir || "(memory)",
+    index: store.revision,
+  });
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: server.url, health: () => catalog.health(), close, [Symbol.asyncDispose]: close };

@@ -25,7 +25,11 @@ export class SessionTimers {
   renew(session: SessionRecord): void {
     this.ended(session.ID);
     const ms = ttlMs(session.TTL);
-    if (ms > 0) this.#timers.set(session.ID, this.#deps.clock.after(ms * TTL_GRACE, () => void this.#expire(session)));
+    if (ms > 0)
+      this.#timers.set(
+        session.ID,
+        this.#deps.clock.after(ms * TTL_GRACE, () => void this.#expire(session)),
+      );
   }
 
   ended(id: string): void {
@@ -71,7 +75,9 @@ export class LockDelays {
   }
 
   #observe(commit: Commit): void {
-    const ended = commit.changes.filter((c) => c.table === SESSIONS && c.before && !c.after).map((c) => c.before?.value as SessionRecord);
+    const ended = commit.changes
+      .filter((c) => c.table === SESSIONS && c.before && !c.after)
+      .map((c) => c.before?.value as SessionRecord);
     for (const session of ended) {
       if (session.LockDelay === 0) continue;
       for (const change of commit.changes) {

@@ -4,7 +4,17 @@
  */
 import type { Change, Commit, Store, StoredRecord } from "@heddle/store";
 import { Answers } from "./answers.ts";
-import { CHECKS, KV, nodePrefix, NODES, SERVICES, serviceNameKey, type CheckRecord, type NodeRecord, type ServiceRecord } from "./records.ts";
+import {
+  CHECKS,
+  KV,
+  nodePrefix,
+  NODES,
+  SERVICES,
+  serviceNameKey,
+  type CheckRecord,
+  type NodeRecord,
+  type ServiceRecord,
+} from "./records.ts";
 import { Topics, type Waiter } from "./topics.ts";
 
 export class CatalogState {

@@ -103,8 +103,10 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
         subscriptions.delete(request.id);
         return;
       }
-      if (subscriptions.has(request.id)) throw new InvalidArgumentError(`id ${request.id} is in use on this connection`);
-      if (subscriptions.size >= MAX_SUBSCRIPTIONS) throw new InvalidArgumentError(`too many subscriptions on one connection: the limit is ${MAX_SUBSCRIPTIONS}`);
+      if (subscriptions.has(request.id))
+        throw new InvalidArgumentError(`id ${request.id} is in use on this connection`);
+      if (subscriptions.size >= MAX_SUBSCRIPTIONS)
+        throw new InvalidArgumentError(`too many subscriptions on one connection: the limit is ${MAX_SUBSCRIPTIONS}`);
       const question = resolve(questions, request.subscribe ?? "");
       // An index past ours is of an earlier life of this catalog, or of before a restore: what the caller has is not ours.
       const index = request.index ?? 0;
@@ -127,10 +129,13 @@ function parseRequest(data: Buffer): Request {
     throw new InvalidArgumentError("a message is not valid JSON", { cause });
   }
   const { id, subscribe, index, unsubscribe } = (message ?? {}) as Record<string, unknown>;
-  if (typeof id !== "number" || !Number.isSafeInteger(id)) throw new InvalidArgumentError('"id" must be a whole number');
+  if (typeof id !== "number" || !Number.isSafeInteger(id))
+    throw new InvalidArgumentError('"id" must be a whole number');
   if (unsubscribe === true) return { id, unsubscribe };
-  if (typeof subscribe !== "string") throw new InvalidArgumentError('"subscribe" must be the path of a blocking read, such as "/v1/health/service/web"');
-  if (index !== undefined && (typeof index !== "number" || index < 0)) throw new InvalidArgumentError('"index" must be a number from 0');
+  if (typeof subscribe !== "string")
+    throw new InvalidArgumentError('"subscribe" must be the path of a blocking read, such as "/v1/health/service/web"');
+  if (index !== undefined && (typeof index !== "number" || index < 0))
+    throw new InvalidArgumentError('"index" must be a number from 0');
   return { id, subscribe, ...(index !== undefined && { index }) };
 }
 
@@ -144,7 +149,9 @@ export function resolve(questions: Record<string, Ask>, target: string): Questio
     const ask = questions[path.slice(0, i + 1)];
     if (ask) return ask({ query: url.searchParams, rest: path.slice(i + 1) });
   }
-  throw new InvalidArgumentError(`'${target.slice(0, 200)}' cannot be subscribed to: want a blocking read such as "/v1/health/service/web"`);
+  throw new InvalidArgumentError(
+    `'${target.slice(0, 200)}' cannot be subscribed to: want a blocking read such as "/v1/health/service/web"`,
+  );
 }
 
 function encode(id: number, { index, status, body }: Answer): string {

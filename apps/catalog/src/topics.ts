@@ -53,7 +53,8 @@ export class Topics {
   /** The topic of one key. */
   keyTopic(key: string, modifyIndex: number): string {
     const topic = `${KV_PREFIX}${key}`;
-    if (!this.#index.has(topic)) this.#index.set(topic, modifyIndex > 0 ? modifyIndex : (this.#tombstones.get(key) ?? this.#kvFloor));
+    if (!this.#index.has(topic))
+      this.#index.set(topic, modifyIndex > 0 ? modifyIndex : (this.#tombstones.get(key) ?? this.#kvFloor));
     return topic;
   }
 

@@ -18,7 +18,8 @@ export function showSession({ value, createIndex, modifyIndex }: StoredRecord<Se
 
 /** A service as it stands under a node or in a health answer. */
 export function showService({ value, createIndex, modifyIndex }: StoredRecord<ServiceRecord>) {
-  const { Kind, ID, Service, Tags, Address, TaggedAddresses, Meta, Port, Weights, EnableTagOverride, Connect } = value.Service;
+  const { Kind, ID, Service, Tags, Address, TaggedAddresses, Meta, Port, Weights, EnableTagOverride, Connect } =
+    value.Service;
   return {
     ...(Kind && { Kind }),
     ID,

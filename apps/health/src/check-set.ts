@@ -91,6 +91,7 @@ function startMember(check: Check, definition: string, deps: CheckSetDeps): Memb
     id: check.CheckID,
     intervalMs: Math.max(check.IntervalMs ?? 0, deps.minIntervalMs),
     pool: kind.runsPrograms ? "program" : "socket",
+    isAwaited: () => !kind.runsPrograms && member.shown?.status === "critical",
     run: async (signal) => {
       const done = metrics.start(kind.name);
       const result = refusal === undefined ? await probeOnce(check, kind, deps, signal) : critical(refusal);

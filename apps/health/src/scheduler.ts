@@ -14,6 +14,8 @@ export interface Job {
   pool: Pool;
   /** Never rejects. The signal aborts when the job is removed. */
   run(signal: AbortSignal): Promise<void>;
+  /** True while the job's target is not up: within its first minute it is then run each second, whatever its interval. */
+  isAwaited?: () => boolean;
 }
 
 export interface SchedulerOptions {
@@ -36,8 +38,13 @@ export interface Scheduler {
 const FIRST_RUN_WINDOW_MS = 1_000; // somebody may be waiting at a terminal
 const MAX_FIRST_RUNS_PER_MS = 1; // a large set takes longer than the window to begin
 
+// What is registered before it is started (a sidecar, a container) is seen within a second of its coming up.
+const AWAIT_WINDOW_MS = 60_000;
+const AWAIT_INTERVAL_MS = 1_000;
+
 interface Entry {
   job: Job;
+  addedAt: number;
   dueAt: number;
   hasRun: boolean;
   timer: Timer | undefined;
@@ -82,7 +89,7 @@ export function createScheduler({ clock, limits, onStart }: SchedulerOptions): S
   };
   return {
     add(job) {
-      const entry: Entry = { job, dueAt: 0, hasRun: false, timer: undefined, controller: new AbortController() };
+      const entry: Entry = { job, addedAt: clock.now(), dueAt: 0, hasRun: false, timer: undefined, controller: new AbortController() };
       entries.add(entry);
       arm(entry, clock.now() + firstDelayMs(job, entries.size));
       return () => remove(entry);
@@ -113,7 +120,8 @@ export function secondDelayMs(job: Pick<Job, "id" | "intervalMs">): number {
 
 // Fixed times, not intervals between runs: a slow probe does not move its schedule, and what was missed is not made up.
 function nextDue(entry: Entry, now: number): number {
-  const { job, dueAt } = entry;
+  const { job, dueAt, addedAt } = entry;
+  if (job.isAwaited?.() && now - addedAt < AWAIT_WINDOW_MS) return now + Math.min(job.intervalMs, AWAIT_INTERVAL_MS);
   if (!entry.hasRun) {
     entry.hasRun = true;
     const second = dueAt + secondDelayMs(job);

@@ -13,7 +13,6 @@ import {
   startHttpServer,
   startOpsServer,
 } from "@heddle/daemon";
-import express from "express";
 import { createHealthChecker } from "./checker.ts";
 import type { HealthConfig } from "./config.ts";
 
@@ -46,6 +45,8 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
   });
   const health = () => ({ checker: checker.health() });
 
+  // Loaded late: a composition mounts the tables itself and needs no express.
+  const { default: express } = await import("express");
   const app = express();
   app.disable("x-powered-by");
   app.use(opsRoutes({ registry, health }));

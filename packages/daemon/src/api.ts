@@ -30,7 +30,10 @@ export interface ApiTableOptions {
 }
 
 /** Turns a table into a request handler that returns false where no row has the path. */
-export function apiRouter(table: ApiTable, options: ApiTableOptions): (req: IncomingMessage, res: ServerResponse) => boolean {
+export function apiRouter(
+  table: ApiTable,
+  options: ApiTableOptions,
+): (req: IncomingMessage, res: ServerResponse) => boolean {
   const rows = new Map(Object.entries(table));
   return function route(req, res) {
     const url = req.url ?? "/";
@@ -47,7 +50,12 @@ export function apiRouter(table: ApiTable, options: ApiTableOptions): (req: Inco
       path = decoded;
     }
     if (isUnclean(raw)) {
-      res.writeHead(301, { Location: encodeURI(clean(raw)) + (mark < 0 ? "" : url.slice(mark)), "Content-Type": "text/html; charset=utf-8" }).end();
+      res
+        .writeHead(301, {
+          Location: encodeURI(clean(raw)) + (mark < 0 ? "" : url.slice(mark)),
+          "Content-Type": "text/html; charset=utf-8",
+        })
+        .end();
       return true;
     }
     const found = findRow(rows, path);
@@ -61,7 +69,14 @@ export function apiRouter(table: ApiTable, options: ApiTableOptions): (req: Inco
       else sendText(res, 405, `method ${method} not allowed`);
       return true;
     }
-    const request: ApiRequest = { req, res, method, path, rest: found.rest, query: new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1)) };
+    const request: ApiRequest = {
+      req,
+      res,
+      method,
+      path,
+      rest: found.rest,
+      query: new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1)),
+    };
     try {
       options.before?.(request);
       const done = handler(request);
@@ -82,7 +97,10 @@ export function pathParts(rest: string, names: string[]): string[] {
   return parts;
 }
 
-function findRow(rows: Map<string, ApiTable[string]>, path: string): { row: ApiTable[string]; rest: string } | undefined {
+function findRow(
+  rows: Map<string, ApiTable[string]>,
+  path: string,
+): { row: ApiTable[string]; rest: string } | undefined {
   const exact = rows.get(path);
   if (exact) return { row: exact, rest: "" };
   for (let i = path.lastIndexOf("/"); i > 2; i = path.lastIndexOf("/", i - 1)) {
@@ -100,7 +118,8 @@ function decodePath(raw: string): string | undefined {
   }
 }
 
-const isUnclean = (path: string): boolean => path.includes("//") || path.includes("/./") || path.includes("/../") || path.endsWith("/..") || path.endsWith("/.");
+const isUnclean = (path: string): boolean =>
+  path.includes("//") || path.includes("/./") || path.includes("/../") || path.endsWith("/..") || path.endsWith("/.");
 
 function clean(path: string): string {
   const out: string[] = [];
@@ -113,9 +132,18 @@ function clean(path: string): string {
 }
 
 /** Answers JSON, indented where the request asks for `pretty`. */
-export function reply({ res, query }: Pick<ApiRequest, "res" | "query">, value: unknown, headers: Record<string, string | number> = {}): void {
+export function reply(
+  { res, query }: Pick<ApiRequest, "res" | "query">,
+  value: unknown,
+  headers: Record<string, string | number> = {},
+): void {
   const bytes = encodeJson(value, query.has("pretty"));
-  res.writeHead(200, { "Content-Type": "application/json", "Content-Length": bytes.length, "Vary": "Accept-Encoding", ...headers });
+  res.writeHead(200, {
+    "Content-Type": "application/json",
+    "Content-Length": bytes.length,
+    Vary: "Accept-Encoding",
+    ...headers,
+  });
   res.end(bytes);
 }
 
@@ -126,10 +154,13 @@ export function encodeJson(value: unknown, pretty: boolean): Buffer {
 
 /** Answers 200 with no body, as Consul does for agent writes. */
 export function replyEmpty({ res }: Pick<ApiRequest, "res">): void {
-  res.writeHead(200, { "Content-Length": 0, "Vary": "Accept-Encoding" }).end();
+  res.writeHead(200, { "Content-Length": 0, Vary: "Accept-Encoding" }).end();
 }
 
 /** A status and text that Consul answers for a request it does not accept. */
 export function refusal(status: number, text: string, cause?: unknown): HeddleError {
-  return new HeddleError(status === 404 ? "not_found" : status < 500 ? "invalid_argument" : "internal", text, { status, cause });
+  return new HeddleError(status === 404 ? "not_found" : status < 500 ? "invalid_argument" : "internal", text, {
+    status,
+    cause,
+  });
 }

@@ -45,13 +45,16 @@ export function parseBody(body: Buffer): unknown {
         // The first value is broken too: the first error is the one that tells.
       }
     }
-    throw new InvalidArgumentError(`Request decode failed: ${text.trim() === "" ? "EOF" : (cause as Error).message}`, { cause });
+    throw new InvalidArgumentError(`Request decode failed: ${text.trim() === "" ? "EOF" : (cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
 // Integers past 2^53 (KV flags, serial numbers) stay exact as bigint.
 function exactIntegers(_key: string, value: unknown, context?: { source?: string }): unknown {
-  if (typeof value === "number" && !Number.isSafeInteger(value) && context?.source && /^-?\d+$/.test(context.source)) return BigInt(context.source);
+  if (typeof value === "number" && !Number.isSafeInteger(value) && context?.source && /^-?\d+$/.test(context.source))
+    return BigInt(context.source);
   return value;
 }
 
@@ -72,7 +75,9 @@ function firstValue(text: string): string | undefined {
 
 function fail(path: string, value: unknown, want: string): never {
   const shown = JSON.stringify(value, (_k, v: unknown) => (typeof v === "bigint" ? v.toString() : v)) ?? "undefined";
-  throw new InvalidArgumentError(`Request decode failed: json: cannot use ${shown.slice(0, 100)} for field ${path || "body"}: want ${want}`);
+  throw new InvalidArgumentError(
+    `Request decode failed: json: cannot use ${shown.slice(0, 100)} for field ${path || "body"}: want ${want}`,
+  );
 }
 
 function decode(value: unknown, spec: Spec, path: string, depth: number): unknown {
@@ -89,12 +94,21 @@ function decode(value: unknown, spec: Spec, path: string, depth: number): unknow
     case "integer":
       return typeof value === "number" && Number.isSafeInteger(value) ? value : fail(path, value, "a whole number");
     case "uint64":
-      if (typeof value === "bigint" ? value >= 0n && value < 1n << 64n : Number.isSafeInteger(value) && (value as number) >= 0) return String(value as number | bigint);
+      if (
+        typeof value === "bigint"
+          ? value >= 0n && value < 1n << 64n
+          : Number.isSafeInteger(value) && (value as number) >= 0
+      )
+        return String(value as number | bigint);
       return fail(path, value, "a whole number from 0 to 18446744073709551615");
     case "duration":
-      return typeof value === "string" || (typeof value === "number" && Number.isFinite(value)) ? value : fail(path, value, 'a duration such as "10s"');
+      return typeof value === "string" || (typeof value === "number" && Number.isFinite(value))
+        ? value
+        : fail(path, value, 'a duration such as "10s"');
     case "strings":
-      return Array.isArray(value) ? value.map((v, i) => decode(v, "string", `${path}[${i}]`, depth + 1) ?? "") : fail(path, value, "a list of text");
+      return Array.isArray(value)
+        ? value.map((v, i) => decode(v, "string", `${path}[${i}]`, depth + 1) ?? "")
+        : fail(path, value, "a list of text");
   }
 }
 
@@ -114,7 +128,8 @@ function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string,
   const names = canonicalNames(spec.object);
   for (const [key, v] of entries) {
     const name = Object.hasOwn(spec.object, key) ? key : names.get(key.toLowerCase());
-    if (name === undefined) throw new InvalidArgumentError(`Request decode failed: json: unknown field ${JSON.stringify(key)}`);
+    if (name === undefined)
+      throw new InvalidArgumentError(`Request decode failed: json: unknown field ${JSON.stringify(key)}`);
     out[name] = decode(v, spec.object[name] as Spec, path ? `${path}.${name}` : name, depth + 1);
   }
   return out;

@@ -27,7 +27,10 @@ export function loadInternalIdentity({ caFile, certFile, keyFile }: InternalFile
   const given = Object.entries(files).filter(([, path]) => path !== "");
   if (given.length === 0) return undefined;
   const missing = Object.entries(files).filter(([, path]) => path === "");
-  if (missing.length > 0) throw new InvalidArgumentError(`the internal API's TLS needs all of -ca-file, -cert-file and -key-file: ${missing.map(([k]) => k).join(", ")} not given`);
+  if (missing.length > 0)
+    throw new InvalidArgumentError(
+      `the internal API's TLS needs all of -ca-file, -cert-file and -key-file: ${missing.map(([k]) => k).join(", ")} not given`,
+    );
   const read = (path: string) => {
     try {
       return readFileSync(path, "utf8");
@@ -56,11 +59,21 @@ export async function requireRole(req: IncomingMessage, roles: readonly string[]
   const { peerRole } = await import("@heddle/tls");
   const role = peerRole(req.socket);
   if (role !== undefined && roles.includes(role)) return;
-  throw new PermissionDeniedError(`a caller with role '${role ?? "none"}' may not ${req.method ?? "GET"} ${(req.url ?? "").split("?")[0]}: want ${roles.join(" or ")}`);
+  throw new PermissionDeniedError(
+    `a caller with role '${role ?? "none"}' may not ${req.method ?? "GET"} ${(req.url ?? "").split("?")[0]}: want ${roles.join(" or ")}`,
+  );
 }
 
 /** The answer to an error on an internal path: its status and `{ error: { code, message } }`. */
-export function toInternalError(error: unknown): { status: number; body: { error: { code: string; message: string } } } {
+export function toInternalError(error: unknown): {
+  status: number;
+  body: { error: { code: string; message: string } };
+} {
   const known = error instanceof HeddleError ? error : undefined;
-  return { status: known?.status ?? 500, body: { error: { code: known?.code ?? "internal", message: error instanceof Error ? error.message : String(error) } } };
+  return {
+    status: known?.status ?? 500,
+    body: {
+      error: { code: known?.code ?? "internal", message: error instanceof Error ? error.message : String(error) },
+    },
+  };
 }

@@ -74,7 +74,11 @@ export async function runUntilSignal(starting: Running | Promise<Running>, optio
   const graceMs = options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS;
   const onHup = () => {
     log.info("caught signal", { signal: "hangup" });
-    options.reload?.().catch((error: unknown) => log.error("reload failed, everything goes on as before", { error: describeError(error) }));
+    options
+      .reload?.()
+      .catch((error: unknown) =>
+        log.error("reload failed, everything goes on as before", { error: describeError(error) }),
+      );
   };
   process.on("SIGHUP", onHup);
   const signalled = new Promise<void>((resolve) => {

@@ -2,7 +2,6 @@
  * `/metrics`, `/healthz` and `/readyz` in plain text on a listener of their own, for scrapers and orchestrators that have no
  * certificate of the internal API: nothing else is served there.
  */
-import express from "express";
 import { option } from "./config.ts";
 import { startHttpServer } from "./http.ts";
 import type { Logger } from "./log.ts";
@@ -11,7 +10,12 @@ import { type OpsDeps, opsRoutes } from "./metrics.ts";
 /** For a daemon's own table of options; `metricsPort` below zero is no listener. */
 export const opsOptions = {
   metricsHost: option.string("Address of /metrics, /healthz and /readyz in plain text.", "127.0.0.1"),
-  metricsPort: option.integer("Port of /metrics, /healthz and /readyz; 0 picks a free one, -1 is none.", -1, 65_535, -1),
+  metricsPort: option.integer(
+    "Port of /metrics, /healthz and /readyz; 0 picks a free one, -1 is none.",
+    -1,
+    65_535,
+    -1,
+  ),
 };
 
 export interface OpsServerOptions extends OpsDeps {
@@ -29,6 +33,7 @@ export interface OpsServer extends AsyncDisposable {
 /** Throws UnavailableError for a port that it cannot have. */
 export async function startOpsServer({ host, port, log, ...deps }: OpsServerOptions): Promise<OpsServer> {
   if (port < 0) return { url: "", [Symbol.asyncDispose]: async () => {} };
+  const { default: express } = await import("express");
   const handler = express().disable("x-powered-by").use(opsRoutes(deps));
   const server = await startHttpServer({ host, port, handler, log });
   log.info("Serving metrics", { url: `${server.url}/metrics` });

@@ -6,7 +6,10 @@ import { sendText } from "./http.ts";
 import type { Logger } from "./log.ts";
 
 /** Answers the rows of public tables on a listener; false where no row has the path. */
-export function publicApi(table: ApiTable, { datacenter, log }: { datacenter: string; log: Logger }): (req: IncomingMessage, res: ServerResponse) => boolean {
+export function publicApi(
+  table: ApiTable,
+  { datacenter, log }: { datacenter: string; log: Logger },
+): (req: IncomingMessage, res: ServerResponse) => boolean {
   return apiRouter(table, {
     before: (request) => refuseForeign(request, datacenter),
     onError: (error, request) => sendError(error, request, log),
@@ -16,11 +19,17 @@ export function publicApi(table: ApiTable, { datacenter, log }: { datacenter: st
 // Consul's open-source servers answer so to what only its Enterprise ones, or other datacenters, could.
 function refuseForeign({ req, query, path }: ApiRequest, datacenter: string): void {
   if (query.size > 0) {
-    if (query.has("ns")) throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
+    if (query.has("ns"))
+      throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
     const dc = query.get("dc");
-    if (dc !== null && dc !== "" && dc !== datacenter && path !== "/v1/catalog/datacenters") throw refusal(500, "No path to datacenter");
+    if (dc !== null && dc !== "" && dc !== datacenter && path !== "/v1/catalog/datacenters")
+      throw refusal(500, "No path to datacenter");
   }
-  if (req.headers["x-consul-namespace"]) throw refusal(400, `Bad request: Invalid header: "X-Consul-Namespace" - Namespaces are a Consul Enterprise feature`);
+  if (req.headers["x-consul-namespace"])
+    throw refusal(
+      400,
+      `Bad request: Invalid header: "X-Consul-Namespace" - Namespaces are a Consul Enterprise feature`,
+    );
 }
 
 function sendError(error: unknown, { req, res, path }: ApiRequest, log: Logger): void {
@@ -28,7 +37,8 @@ function sendError(error: unknown, { req, res, path }: ApiRequest, log: Logger):
   const status = known?.status ?? 500;
   const message = describeError(known && known.cause !== undefined && status < 500 ? known.message : error);
   if (!known) log.error("request failed", { method: req.method, path, error: message, stack: (error as Error).stack });
-  else if (status >= 500 && known.code === "unavailable") log.error("request failed", { method: req.method, path, error: message });
+  else if (status >= 500 && known.code === "unavailable")
+    log.error("request failed", { method: req.method, path, error: message });
   else log.debug("request refused", { method: req.method, path, status, error: message });
   if (res.headersSent || res.destroyed) return void res.destroy();
   if (status === 413) res.setHeader("Connection", "close"); // the rest of the body is not read

@@ -22,7 +22,8 @@ export function readParams(query: URLSearchParams): ReadParams {
   const cached = query.has("cached");
   if (cached && consistent) throw refusal(400, "Cannot specify ?cached with ?consistent, conflicting semantics.");
   const maxStale = query.get("max_stale");
-  if (maxStale !== null && !isDuration(maxStale)) throw refusal(400, `Invalid max_stale value ${JSON.stringify(maxStale)}`);
+  if (maxStale !== null && !isDuration(maxStale))
+    throw refusal(400, `Invalid max_stale value ${JSON.stringify(maxStale)}`);
   const rawIndex = query.get("index");
   const rawWait = query.get("wait");
   if (rawWait !== null && rawWait !== "" && !isDuration(rawWait)) throw refusal(400, "Invalid wait time");

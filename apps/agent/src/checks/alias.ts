@@ -12,9 +12,13 @@ export interface AliasChecksOptions {
 }
 
 /** The verdict on a list of checks, in Consul's words. */
-export function judgeAlias(checks: Pick<HealthCheck, "Name" | "Output" | "Status">[]): { status: CheckStatus; output: string } {
+export function judgeAlias(checks: Pick<HealthCheck, "Name" | "Output" | "Status">[]): {
+  status: CheckStatus;
+  output: string;
+} {
   const worst = checks.find((c) => c.Status === "critical") ?? checks.find((c) => c.Status === "warning");
-  if (worst) return { status: worst.Status, output: `Aliased check ${JSON.stringify(worst.Name)} failing: ${worst.Output}` };
+  if (worst)
+    return { status: worst.Status, output: `Aliased check ${JSON.stringify(worst.Name)} failing: ${worst.Output}` };
   return { status: "passing", output: "All checks passing." };
 }
 
@@ -54,10 +58,16 @@ export class AliasChecks {
   #judgeLocal({ CheckID, AliasService = "" }: CheckDefinition): void {
     const { state } = this.#options;
     if (AliasService !== "" && !state.service(AliasService)) {
-      state.setCheckState(CheckID, "critical", `Service ${AliasService} could not be found on node ${this.#options.nodeName}`);
+      state.setCheckState(
+        CheckID,
+        "critical",
+        `Service ${AliasService} could not be found on node ${this.#options.nodeName}`,
+      );
       return;
     }
-    const counted = state.checks().filter(({ definition: d }) => d.CheckID !== CheckID && (d.ServiceID === "" || d.ServiceID === AliasService));
+    const counted = state
+      .checks()
+      .filter(({ definition: d }) => d.CheckID !== CheckID && (d.ServiceID === "" || d.ServiceID === AliasService));
     const { status, output } = judgeAlias(counted.flatMap((c) => state.healthCheck(c.definition.CheckID) ?? []));
     state.setCheckState(CheckID, status, output);
   }
@@ -75,6 +85,8 @@ export class AliasChecks {
         state.setCheckState(definition.CheckID, status, output);
       }
     };
-    follow().catch((error: unknown) => log.error("cannot follow an aliased node", { check: definition.CheckID, error: describeError(error) }));
+    follow().catch((error: unknown) =>
+      log.error("cannot follow an aliased node", { check: definition.CheckID, error: describeError(error) }),
+    );
   }
 }

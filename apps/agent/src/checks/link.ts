@@ -45,16 +45,28 @@ export function linkHealthChecker({ url, tls, state, log }: HealthLinkOptions): 
   };
   const connect = () => {
     if (isClosed) return;
-    const current = new WebSocket(target, { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, handshakeTimeout: 5_000, ...tls });
+    const current = new WebSocket(target, {
+      perMessageDeflate: false,
+      maxPayload: MAX_MESSAGE_BYTES,
+      handshakeTimeout: 5_000,
+      ...tls,
+    });
     socket = current;
     current.on("open", () => {
       if (attempt > 0) log.info("connected to the health checker again", { url });
-      attempt = 0;
       sync();
     });
-    current.on("message", (data: Buffer) => receive(data, state, log));
+    current.on("message", (data: Buffer) => {
+      // Only a checker that works ends the backoff: one that refuses the checks closes each time.
+      attempt = 0;
+      receive(data, state, log);
+    });
     current.on("error", (error) => {
-      if (attempt === 0) log.warn("lost the health checker, trying again; checks keep their last status", { url, error: describeError(error) });
+      if (attempt === 0)
+        log.warn("lost the health checker, trying again; checks keep their last status", {
+          url,
+          error: describeError(error),
+        });
     });
     current.on("close", () => {
       if (isClosed) return;
@@ -68,7 +80,12 @@ export function linkHealthChecker({ url, tls, state, log }: HealthLinkOptions): 
   return {
     health: () => {
       const isOpen = socket?.readyState === WebSocket.OPEN;
-      return { started: true, live: true, ready: isOpen, ...(!isOpen && { details: `no connection to the health checker at ${url}` }) };
+      return {
+        started: true,
+        live: true,
+        ready: isOpen,
+        ...(!isOpen && { details: `no connection to the health checker at ${url}` }),
+      };
     },
     close() {
       isClosed = true;
@@ -90,9 +107,17 @@ function probes(state: LocalState): CheckDefinition[] {
 
 function receive(data: Buffer, state: LocalState, log: Logger): void {
   try {
-    const message = JSON.parse(data.toString("utf8")) as { type: string; checkId?: string; status?: CheckStatus; output?: string; error?: { message: string } };
-    if (message.type === "result" && message.checkId !== undefined && message.status !== undefined) state.setCheckState(message.checkId, message.status, message.output ?? "");
-    else if (message.type === "error") log.error("the health checker refused a message", { error: message.error?.message });
+    const message = JSON.parse(data.toString("utf8")) as {
+      type: string;
+      checkId?: string;
+      status?: CheckStatus;
+      output?: string;
+      error?: { message: string };
+    };
+    if (message.type === "result" && message.checkId !== undefined && message.status !== undefined)
+      state.setCheckState(message.checkId, message.status, message.output ?? "");
+    else if (message.type === "error")
+      log.error("the health checker refused a message", { error: message.error?.message });
   } catch (error) {
     log.error("the health checker sent what cannot be read", { error: describeError(error) });
   }

@@ -13,7 +13,9 @@ export class TtlChecks {
     this.#clock = clock;
     for (const { definition } of state.checks()) this.#arm(definition.CheckID);
     this.#off = state.onChange((changes) => {
-      for (const change of changes) if (change.kind === "check" && (change.what === "definition" || change.what === "removed")) this.#arm(change.id);
+      for (const change of changes)
+        if (change.kind === "check" && (change.what === "definition" || change.what === "removed"))
+          this.#arm(change.id);
     });
   }
 
@@ -36,11 +38,18 @@ export class TtlChecks {
     const ttlMs = this.#state.check(id)?.definition.TTLMs ?? 0;
     if (ttlMs <= 0) return;
     const last = this.#state.ttlState(id)?.at ?? this.#clock.now();
-    this.#timers.set(id, this.#clock.after(Math.max(0, last + ttlMs - this.#clock.now()), () => this.#expire(id)));
+    this.#timers.set(
+      id,
+      this.#clock.after(Math.max(0, last + ttlMs - this.#clock.now()), () => this.#expire(id)),
+    );
   }
 
   #expire(id: string): void {
     const output = this.#state.checkState(id).output;
-    this.#state.setCheckState(id, "critical", output === "" ? "TTL expired" : `TTL expired (last output before timeout follows): ${output}`);
+    this.#state.setCheckState(
+      id,
+      "critical",
+      output === "" ? "TTL expired" : `TTL expired (last output before timeout follows): ${output}`,
+    );
   }
 }

@@ -1,5 +1,15 @@
 /** /v1/agent/checks, /v1/agent/check and /v1/agent/health: the checks of this node, and the verdict on its services. */
-import { type ApiRequest, type ApiTable, decodeObject, parseBody, readBody, refusal, reply, replyEmpty, sendText } from "@heddle/daemon";
+import {
+  type ApiRequest,
+  type ApiTable,
+  decodeObject,
+  parseBody,
+  readBody,
+  refusal,
+  reply,
+  replyEmpty,
+  sendText,
+} from "@heddle/daemon";
 import { type CheckStatus, parseCheckDefinition, toAgentService } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
 
@@ -12,7 +22,11 @@ export function checkTable(deps: AgentDeps): ApiTable {
   const show = (id: string) => ({ ...state.healthCheck(id), Definition: {}, CreateIndex: 0, ModifyIndex: 0 });
   return {
     "/v1/agent/checks": {
-      GET: (request) => reply(request, Object.fromEntries(state.checks().map(({ definition }) => [definition.CheckID, show(definition.CheckID)]))),
+      GET: (request) =>
+        reply(
+          request,
+          Object.fromEntries(state.checks().map(({ definition }) => [definition.CheckID, show(definition.CheckID)])),
+        ),
     },
     "/v1/agent/check/register": {
       PUT: async (request) => {
@@ -30,12 +44,18 @@ export function checkTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/check/pass/": { PUT: (request) => heartbeat(deps, request, "passing", request.query.get("note") ?? "") },
     "/v1/agent/check/warn/": { PUT: (request) => heartbeat(deps, request, "warning", request.query.get("note") ?? "") },
-    "/v1/agent/check/fail/": { PUT: (request) => heartbeat(deps, request, "critical", request.query.get("note") ?? "") },
+    "/v1/agent/check/fail/": {
+      PUT: (request) => heartbeat(deps, request, "critical", request.query.get("note") ?? ""),
+    },
     "/v1/agent/check/update/": {
       PUT: async (request) => {
-        const body = decodeObject(parseBody(await readBody(request.req, MAX_BODY)), { Status: "string", Output: "string" });
+        const body = decodeObject(parseBody(await readBody(request.req, MAX_BODY)), {
+          Status: "string",
+          Output: "string",
+        });
         const status = (body["Status"] as string | undefined) ?? "";
-        if (status !== "passing" && status !== "warning" && status !== "critical") throw refusal(400, `Invalid check status: '${status}'`);
+        if (status !== "passing" && status !== "warning" && status !== "critical")
+          throw refusal(400, `Invalid check status: '${status}'`);
         await heartbeat(deps, request, status, (body["Output"] as string | undefined) ?? "");
       },
     },
@@ -53,7 +73,9 @@ export function checkTable(deps: AgentDeps): ApiTable {
         const found = state.services().filter((s) => s.definition.Name === request.rest);
         if (found.length === 0) return sendHealth(request, undefined, `ServiceName ${request.rest} Not Found`, []);
         const rows = found.map((s) => serviceHealth(deps, s.definition.ID));
-        const worst = rows.map((r) => r.AggregatedStatus).sort((a, b) => HEALTH_STATUS[b] - HEALTH_STATUS[a])[0] as CheckStatus;
+        const worst = rows
+          .map((r) => r.AggregatedStatus)
+          .sort((a, b) => HEALTH_STATUS[b] - HEALTH_STATUS[a])[0] as CheckStatus;
         if (request.query.get("format") === "text") return sendText(request.res, HEALTH_STATUS[worst], worst);
         sendJsonStatus(request, HEALTH_STATUS[worst], rows);
       },
@@ -61,10 +83,16 @@ export function checkTable(deps: AgentDeps): ApiTable {
   };
 }
 
-async function heartbeat({ ttl, sync }: AgentDeps, request: ApiRequest, status: CheckStatus, output: string): Promise<void> {
+async function heartbeat(
+  { ttl, sync }: AgentDeps,
+  request: ApiRequest,
+  status: CheckStatus,
+  output: string,
+): Promise<void> {
   const id = request.rest;
   const note = Buffer.byteLength(output) > MAX_OUTPUT_BYTES ? truncate(output) : output;
-  if (!(await ttl.heartbeat(id, status, note))) throw refusal(500, `CheckID ${JSON.stringify(id)} does not have associated TTL`);
+  if (!(await ttl.heartbeat(id, status, note)))
+    throw refusal(500, `CheckID ${JSON.stringify(id)} does not have associated TTL`);
   await sync.flush();
   replyEmpty(request);
 }
@@ -80,19 +108,34 @@ function serviceHealth({ state }: AgentDeps, id: string) {
   return {
     AggregatedStatus: state.aggregate(id),
     Service: service && toAgentService(service.definition),
-    Checks: checks.map((c) => ({ ...state.healthCheck(c.definition.CheckID), Definition: {}, CreateIndex: 0, ModifyIndex: 0 })),
+    Checks: checks.map((c) => ({
+      ...state.healthCheck(c.definition.CheckID),
+      Definition: {},
+      CreateIndex: 0,
+      ModifyIndex: 0,
+    })),
   };
 }
 
-function sendHealth(request: ApiRequest, row: ReturnType<typeof serviceHealth> | undefined, missing = "", none?: unknown): void {
+function sendHealth(
+  request: ApiRequest,
+  row: ReturnType<typeof serviceHealth> | undefined,
+  missing = "",
+  none?: unknown,
+): void {
   const status = row ? HEALTH_STATUS[row.AggregatedStatus] : 404;
-  if (request.query.get("format") === "text") return sendText(request.res, status, row ? row.AggregatedStatus : missing);
+  if (request.query.get("format") === "text")
+    return sendText(request.res, status, row ? row.AggregatedStatus : missing);
   if (!row) return none === undefined ? sendText(request.res, 404, missing) : sendJsonStatus(request, 404, none);
   sendJsonStatus(request, status, row);
 }
 
 function sendJsonStatus({ res }: ApiRequest, status: number, value: unknown): void {
   const bytes = Buffer.from(JSON.stringify(value));
-  res.writeHead(status, { "Content-Type": "application/json", "Content-Length": bytes.length, "Vary": "Accept-Encoding" });
+  res.writeHead(status, {
+    "Content-Type": "application/json",
+    "Content-Length": bytes.length,
+    Vary: "Accept-Encoding",
+  });
   res.end(bytes);
 }

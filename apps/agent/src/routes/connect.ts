@@ -1,6 +1,16 @@
 /** /v1/agent/connect: roots, leaves and decisions for this node's proxies. */
 import type { ServerResponse } from "node:http";
-import { type ApiRequest, type ApiTable, decodeBody, HeddleError, readBody, readParams, refusal, reply, UnavailableError } from "@heddle/daemon";
+import {
+  type ApiRequest,
+  type ApiTable,
+  decodeBody,
+  HeddleError,
+  readBody,
+  readParams,
+  refusal,
+  reply,
+  UnavailableError,
+} from "@heddle/daemon";
 import { decide } from "@heddle/intentions";
 import { parseSpiffeId } from "@heddle/spiffe";
 import type { AgentDeps } from "../deps.ts";
@@ -37,7 +47,7 @@ async function answerWatched<T>(request: ApiRequest, watched: Watched<T>, missin
   if (index > 0) await watched.changed(index, waitMs + (Math.random() * waitMs) / 16, closed(request.res));
   if (watched.value === undefined) throw new UnavailableError(missing);
   const body = request.query.has("pem") ? undefined : watched.value;
-  reply(request, body, { "X-Consul-Index": watched.index, "X-Cache": "HIT", "Age": 0 });
+  reply(request, body, { "X-Consul-Index": watched.index, "X-Cache": "HIT", Age: 0 });
 }
 
 const signals = new WeakMap<ServerResponse, AbortSignal>();
@@ -71,10 +81,18 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
   const trustDomain = followed.roots.value?.TrustDomain;
   // Consul's authorize leaves the trust domain out; a caller of another cluster is nobody here (SECURITY.md, peer check 3).
   if (trustDomain !== undefined && caller.trustDomain !== trustDomain) {
-    return reply(request, { Authorized: false, Reason: `Identity from an external trust domain: ${caller.trustDomain}` });
+    return reply(request, {
+      Authorized: false,
+      Reason: `Identity from an external trust domain: ${caller.trustDomain}`,
+    });
   }
-  const { allowed, reason } = decide({ intentions: rules.intentions, source: caller.service, destination: target, defaultAllow: rules.defaultAllow });
-  reply(request, { Authorized: allowed, Reason: reason }, { "X-Cache": "HIT", "Age": 0 });
+  const { allowed, reason } = decide({
+    intentions: rules.intentions,
+    source: caller.service,
+    destination: target,
+    defaultAllow: rules.defaultAllow,
+  });
+  reply(request, { Authorized: allowed, Reason: reason }, { "X-Cache": "HIT", Age: 0 });
 }
 
 function parseCaller(uri: string) {
@@ -82,7 +100,11 @@ function parseCaller(uri: string) {
     const id = parseSpiffeId(uri);
     if (id.kind === "service") return id;
   } catch (cause) {
-    throw refusal(400, `Bad request: ClientCertURI is not a valid identity: ${cause instanceof HeddleError ? cause.message : String(cause)}`, cause);
+    throw refusal(
+      400,
+      `Bad request: ClientCertURI is not a valid identity: ${cause instanceof HeddleError ? cause.message : String(cause)}`,
+      cause,
+    );
   }
   throw refusal(400, `Bad request: ClientCertURI '${uri.slice(0, 200)}' is not a service's identity`);
 }

@@ -33,7 +33,8 @@ export function nodeTable(deps: AgentDeps): ApiTable {
     "/v1/agent/force-leave/": {
       PUT: async (request) => {
         const { body: nodes } = await deps.catalog.get<Node[]>("/v1/catalog/nodes");
-        if (!nodes.some((n) => n.Node === request.rest)) throw refusal(500, `agent: No node found with name '${request.rest}'`);
+        if (!nodes.some((n) => n.Node === request.rest))
+          throw refusal(500, `agent: No node found with name '${request.rest}'`);
         await deps.catalog.put("/v1/catalog/deregister", { body: { Node: request.rest } });
         log.info("removed a node by hand", { node: request.rest });
         replyEmpty(request);
@@ -41,7 +42,10 @@ export function nodeTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/join/": {
       PUT: (request) => {
-        throw refusal(500, `1 error occurred:\n\t* Failed to join ${request.rest}: heddle has no gossip; a node joins by its servers' address (-retry-join=${request.rest || "ADDRESS"})\n\n`);
+        throw refusal(
+          500,
+          `1 error occurred:\n\t* Failed to join ${request.rest}: heddle has no gossip; a node joins by its servers' address (-retry-join=${request.rest || "ADDRESS"})\n\n`,
+        );
       },
     },
     "/v1/agent/token/": {
@@ -49,8 +53,14 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         throw refusal(401, "ACL support disabled");
       },
     },
-    "/v1/agent/version": { GET: (request) => reply(request, { HumanVersion: deps.version, SHA: "", BuildDate: "", FIPS: "", Product: "heddle" }) },
-    "/v1/agent/metrics": { GET: (request) => reply(request, { Timestamp: new Date().toISOString(), Gauges: [], Points: [], Counters: [], Samples: [] }) },
+    "/v1/agent/version": {
+      GET: (request) =>
+        reply(request, { HumanVersion: deps.version, SHA: "", BuildDate: "", FIPS: "", Product: "heddle" }),
+    },
+    "/v1/agent/metrics": {
+      GET: (request) =>
+        reply(request, { Timestamp: new Date().toISOString(), Gauges: [], Points: [], Counters: [], Samples: [] }),
+    },
   };
 
   function self({ state, version, followed }: AgentDeps) {
@@ -75,7 +85,12 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         Version: version,
       },
       Coord: { Vec: [0, 0, 0, 0, 0, 0, 0, 0], Error: 1.5, Adjustment: 0, Height: 1e-5 },
-      Member: memberOf(deps, { Node: config.nodeName, Address: config.advertiseAddr, ID: config.nodeId } as Node, ALIVE, config.server),
+      Member: memberOf(
+        deps,
+        { Node: config.nodeName, Address: config.advertiseAddr, ID: config.nodeId } as Node,
+        ALIVE,
+        config.server,
+      ),
       Stats: stats(state.services().length, state.checks().length),
       Meta: { "consul-network-segment": "", ...config.nodeMeta },
       xDS: { SupportedProxies: {} },
@@ -84,11 +99,30 @@ export function nodeTable(deps: AgentDeps): ApiTable {
 
   function stats(services: number, checks: number) {
     return {
-      agent: { check_monitors: "0", check_ttls: String(deps.state.checks().filter((c) => c.definition.TTLMs).length), checks: String(checks), services: String(services) },
+      agent: {
+        check_monitors: "0",
+        check_ttls: String(deps.state.checks().filter((c) => c.definition.TTLMs).length),
+        checks: String(checks),
+        services: String(services),
+      },
       build: { prerelease: "", revision: "", version: deps.version },
-      consul: { acl: "disabled", bootstrap: String(config.bootstrap), known_datacenters: "1", leader: String(config.server), leader_addr: `${config.advertiseAddr}:${config.ports.server}`, server: String(config.server) },
+      consul: {
+        acl: "disabled",
+        bootstrap: String(config.bootstrap),
+        known_datacenters: "1",
+        leader: String(config.server),
+        leader_addr: `${config.advertiseAddr}:${config.ports.server}`,
+        server: String(config.server),
+      },
       raft: { state: config.server ? "Leader" : "Client", num_peers: "0" },
-      runtime: { arch: arch(), cpu_count: String(cpus().length), goroutines: "0", max_procs: String(cpus().length), os: platform(), version: process.version },
+      runtime: {
+        arch: arch(),
+        cpu_count: String(cpus().length),
+        goroutines: "0",
+        max_procs: String(cpus().length),
+        os: platform(),
+        version: process.version,
+      },
       serf_lan: { members: "1", failed: "0", left: "0", health_score: "0", encrypted: "false" },
       serf_wan: { members: "1", failed: "0", left: "0", health_score: "0", encrypted: "false" },
     };
@@ -97,7 +131,8 @@ export function nodeTable(deps: AgentDeps): ApiTable {
 
 async function members(deps: AgentDeps, request: ApiRequest): Promise<void> {
   const segment = request.query.get("segment") ?? "";
-  if (segment !== "" && segment !== "_all") throw refusal(500, "Network segments are not supported in this version of Consul");
+  if (segment !== "" && segment !== "_all")
+    throw refusal(500, "Network segments are not supported in this version of Consul");
   const { body: nodes } = await deps.catalog.get<Node[]>("/v1/catalog/nodes");
   const { body: checks } = await deps.catalog.get<HealthCheck[]>("/v1/health/state/any");
   const { body: servers } = await deps.catalog.get<{ Node: string }[]>("/v1/catalog/service/consul");
@@ -108,7 +143,9 @@ async function members(deps: AgentDeps, request: ApiRequest): Promise<void> {
     // A node without it is no agent: somebody registered it by hand.
     if (!serf) return [];
     const isServer = serverNames.has(node.Node);
-    return isWan && !isServer ? [] : [memberOf(deps, node, serf.Status === "critical" ? FAILED : ALIVE, isServer, isWan)];
+    return isWan && !isServer
+      ? []
+      : [memberOf(deps, node, serf.Status === "critical" ? FAILED : ALIVE, isServer, isWan)];
   });
   reply(request, rows);
 }
@@ -146,7 +183,15 @@ function memberOf({ config, version }: AgentDeps, node: Node, status: number, is
 function host() {
   const release_ = (() => {
     try {
-      return Object.fromEntries(readFileSync("/etc/os-release", "utf8").split("\n").flatMap((line) => (/^(\w+)="?(.*?)"?$/.exec(line) ?? []).slice(1, 3).length === 2 ? [/^(\w+)="?(.*?)"?$/.exec(line)?.slice(1, 3) as [string, string]] : []));
+      return Object.fromEntries(
+        readFileSync("/etc/os-release", "utf8")
+          .split("\n")
+          .flatMap((line) =>
+            (/^(\w+)="?(.*?)"?$/.exec(line) ?? []).slice(1, 3).length === 2
+              ? [/^(\w+)="?(.*?)"?$/.exec(line)?.slice(1, 3) as [string, string]]
+              : [],
+          ),
+      );
     } catch {
       return {} as Record<string, string>;
     }
@@ -154,7 +199,15 @@ function host() {
   return {
     Memory: { total: totalmem(), available: freemem(), used: totalmem() - freemem(), free: freemem() },
     CPU: cpus().map((cpu, i) => ({ cpu: i, modelName: cpu.model, mhz: cpu.speed })),
-    Host: { hostname: hostname(), uptime: Math.floor(uptime()), os: platform(), platform: release_["ID"] ?? "", platformVersion: release_["VERSION_ID"] ?? "", kernelVersion: release(), kernelArch: arch() },
+    Host: {
+      hostname: hostname(),
+      uptime: Math.floor(uptime()),
+      os: platform(),
+      platform: release_["ID"] ?? "",
+      platformVersion: release_["VERSION_ID"] ?? "",
+      kernelVersion: release(),
+      kernelArch: arch(),
+    },
     Disk: {},
     CollectionTime: Date.now() * 1e6,
     Errors: null,
@@ -167,11 +220,18 @@ function monitor({ hub }: AgentDeps, { query, res }: ApiRequest): void {
   const level = parseLogLevel(asked);
   if (level === undefined) throw refusal(400, `Bad request: Unknown log level: ${asked}`);
   const isJson = query.has("logjson");
-  res.writeHead(200, { "Content-Type": isJson ? "application/json" : "text/plain", "X-Content-Type-Options": "nosniff" });
+  res.writeHead(200, {
+    "Content-Type": isJson ? "application/json" : "text/plain",
+    "X-Content-Type-Options": "nosniff",
+  });
   res.flushHeaders();
   const off = hub.tap(level, (entry) => {
     if (res.writableLength > MAX_BACKLOG_BYTES) return void res.destroy();
-    res.write(isJson ? `${JSON.stringify({ "@timestamp": new Date(entry.time).toISOString(), "@level": entry.level, "@module": entry.component, "@message": entry.sentence, ...entry.fields })}\n` : `${formatEntry(entry).trimStart()}\n`);
+    res.write(
+      isJson
+        ? `${JSON.stringify({ "@timestamp": new Date(entry.time).toISOString(), "@level": entry.level, "@module": entry.component, "@message": entry.sentence, ...entry.fields })}\n`
+        : `${formatEntry(entry).trimStart()}\n`,
+    );
   });
   res.once("close", off);
 }

@@ -1,5 +1,14 @@
 /** /v1/agent/services and /v1/agent/service: what runs on this node. */
-import { type ApiRequest, type ApiTable, parseBody, parseDuration, readBody, refusal, reply, replyEmpty } from "@heddle/daemon";
+import {
+  type ApiRequest,
+  type ApiTable,
+  parseBody,
+  parseDuration,
+  readBody,
+  refusal,
+  reply,
+  replyEmpty,
+} from "@heddle/daemon";
 import { contentHash, parseServiceDefinition, toAgentService } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
 
@@ -11,13 +20,18 @@ export function serviceTable(deps: AgentDeps): ApiTable {
   const { state, registrar, sync } = deps;
   return {
     "/v1/agent/services": {
-      GET: (request) => reply(request, Object.fromEntries(state.services().map(({ definition }) => [definition.ID, toAgentService(definition)]))),
+      GET: (request) =>
+        reply(
+          request,
+          Object.fromEntries(state.services().map(({ definition }) => [definition.ID, toAgentService(definition)])),
+        ),
     },
     "/v1/agent/service/": { GET: (request) => showService(deps, request) },
     "/v1/agent/service/register": {
       PUT: async (request) => {
         const definition = parseServiceDefinition(parseBody(await readBody(request.req, MAX_BODY)));
-        const replaceChecks = request.query.has("replace-existing-checks") && request.query.get("replace-existing-checks") !== "false";
+        const replaceChecks =
+          request.query.has("replace-existing-checks") && request.query.get("replace-existing-checks") !== "false";
         await registrar.service(definition, "api", { replaceChecks });
         await sync.flush();
         replyEmpty(request);
@@ -41,7 +55,9 @@ export function serviceTable(deps: AgentDeps): ApiTable {
           id: `_service_maintenance:${request.rest}`,
           name: "Service Maintenance Mode",
           serviceId: request.rest,
-          reason: reason || "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.",
+          reason:
+            reason ||
+            "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.",
         });
         replyEmpty(request);
       },
@@ -53,7 +69,9 @@ export function serviceTable(deps: AgentDeps): ApiTable {
           id: "_node_maintenance",
           name: "Node Maintenance Mode",
           serviceId: "",
-          reason: reason || "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.",
+          reason:
+            reason ||
+            "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.",
         });
         replyEmpty(request);
       },
@@ -108,7 +126,8 @@ function waitMs(query: URLSearchParams): number {
 function maintenanceParams({ query }: ApiRequest): { enable: boolean; reason: string } {
   const enable = query.get("enable");
   if (enable === null || enable === "") throw refusal(400, "Missing value for enable");
-  if (!/^(?:1|t|true|0|f|false)$/i.test(enable)) throw refusal(400, `Invalid value for enable: ${JSON.stringify(enable)}`);
+  if (!/^(?:1|t|true|0|f|false)$/i.test(enable))
+    throw refusal(400, `Invalid value for enable: ${JSON.stringify(enable)}`);
   return { enable: /^(?:1|t|true)$/i.test(enable), reason: query.get("reason") ?? "" };
 }
 
@@ -119,7 +138,17 @@ async function setMaintenance(
 ): Promise<void> {
   if (!enable) await state.removeCheck(id);
   else if (!state.check(id)) {
-    await state.addCheck({ definition: { CheckID: id, Name: name, Notes: reason, ServiceID: serviceId, Type: "maintenance", Status: "critical" }, source: "api" });
+    await state.addCheck({
+      definition: {
+        CheckID: id,
+        Name: name,
+        Notes: reason,
+        ServiceID: serviceId,
+        Type: "maintenance",
+        Status: "critical",
+      },
+      source: "api",
+    });
   }
   await sync.flush();
 }

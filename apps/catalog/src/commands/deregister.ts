@@ -32,7 +32,10 @@ export function deregister(body: Decoded): Command<true> {
     if (checkId !== "") {
       const check = view.get(CHECKS, checkKey(node, checkId));
       if (!check) return { writes: [], result: true };
-      return { writes: [{ table: CHECKS, key: check.key }, ...invalidateSessions(view, { node, checkId })], result: true };
+      return {
+        writes: [{ table: CHECKS, key: check.key }, ...invalidateSessions(view, { node, checkId })],
+        result: true,
+      };
     }
     return { writes: view.get(NODES, nodeKey(node)) ? nodeRemoval(view, node) : [], result: true };
   };

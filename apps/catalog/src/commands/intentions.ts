@@ -32,7 +32,8 @@ const MAX_META = 64;
 const MAX_META_KEY = 128;
 const MAX_META_VALUE = 512;
 
-const text = (value: unknown, otherwise = ""): string => (typeof value === "string" && value !== "" ? value : otherwise);
+const text = (value: unknown, otherwise = ""): string =>
+  typeof value === "string" && value !== "" ? value : otherwise;
 
 /** What a body asks for, checked. Throws Consul's list of problems (500). */
 export function toIntention(body: Decoded, now: Date, before?: IntentionRecord): IntentionRecord {
@@ -66,20 +67,25 @@ function problemsOf(i: IntentionRecord): string[] {
     const ns = i[`${side}NS`];
     const name = i[`${side}Name`];
     if (name === "") problems.push(`${side}Name must be set`);
-    if (ns !== "*" && ns.includes("*")) problems.push(`${side}NS: wildcard character '*' cannot be used with partial values`);
-    if (name !== "*" && name.includes("*")) problems.push(`${side}Name: wildcard character '*' cannot be used with partial values`);
-    if (ns === "*" && name !== "*" && name !== "") problems.push(`${side}Name: exact value cannot follow wildcard namespace`);
+    if (ns !== "*" && ns.includes("*"))
+      problems.push(`${side}NS: wildcard character '*' cannot be used with partial values`);
+    if (name !== "*" && name.includes("*"))
+      problems.push(`${side}Name: wildcard character '*' cannot be used with partial values`);
+    if (ns === "*" && name !== "*" && name !== "")
+      problems.push(`${side}Name: exact value cannot follow wildcard namespace`);
   }
   if (i.Description.length > MAX_DESCRIPTION) problems.push(`Description exceeds maximum length ${MAX_DESCRIPTION}`);
   const meta = Object.entries(i.Meta);
   if (meta.length > MAX_META) problems.push(`Meta exceeds maximum element count ${MAX_META}`);
   for (const [k, v] of meta) {
     if (k.length > MAX_META_KEY) problems.push(`Meta key ${JSON.stringify(k)} exceeds maximum length ${MAX_META_KEY}`);
-    if (v.length > MAX_META_VALUE) problems.push(`Meta value for key ${JSON.stringify(k)} exceeds maximum length ${MAX_META_VALUE}`);
+    if (v.length > MAX_META_VALUE)
+      problems.push(`Meta value for key ${JSON.stringify(k)} exceeds maximum length ${MAX_META_VALUE}`);
   }
   const hasPermissions = (i.Permissions?.length ?? 0) > 0;
   if (hasPermissions && i.Action !== "") problems.push("Action must not be set where Permissions are");
-  if (!hasPermissions && i.Action !== "allow" && i.Action !== "deny") problems.push("Action must be set to 'allow' or 'deny'");
+  if (!hasPermissions && i.Action !== "allow" && i.Action !== "deny")
+    problems.push("Action must be set to 'allow' or 'deny'");
   if (i.SourceType !== "consul") problems.push("SourceType must be set to 'consul'");
   return problems;
 }
@@ -143,4 +149,3 @@ export function intentionHash(record: IntentionRecord): string {
     .update(JSON.stringify([ID, Description, Action, Meta, Permissions ?? null, NAMES.map((n) => record[n])]))
     .digest("base64");
 }
-

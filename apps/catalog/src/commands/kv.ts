@@ -30,12 +30,14 @@ const equal = (a: KvRecord, b: KvRecord): boolean =>
 export function putKey(put: KvPut): Command<boolean> {
   return (view) => {
     const before = view.get<KvRecord>(KV, put.key);
-    if (put.cas !== undefined && BigInt(put.cas) !== BigInt(before?.modifyIndex ?? 0)) return { writes: [], result: false };
+    if (put.cas !== undefined && BigInt(put.cas) !== BigInt(before?.modifyIndex ?? 0))
+      return { writes: [], result: false };
     const value = kvRecord(put, before?.value);
     const locks = [];
     if (put.acquire !== undefined) {
       if (!view.get(SESSIONS, put.acquire)) throw refusal(500, `invalid session "${put.acquire}"`);
-      if (before?.value.Session !== undefined && before.value.Session !== put.acquire) return { writes: [], result: false };
+      if (before?.value.Session !== undefined && before.value.Session !== put.acquire)
+        return { writes: [], result: false };
       if (before?.value.Session === undefined) {
         value.LockIndex += 1;
         value.Session = put.acquire;
@@ -56,7 +58,8 @@ export function putKey(put: KvPut): Command<boolean> {
 export function deleteKey(key: string, cas?: string): Command<boolean> {
   return (view) => {
     const before = view.get<KvRecord>(KV, key);
-    if (cas !== undefined && (BigInt(cas) === 0n || BigInt(before?.modifyIndex ?? 0) !== BigInt(cas))) return { writes: [], result: before === undefined && BigInt(cas) !== 0n };
+    if (cas !== undefined && (BigInt(cas) === 0n || BigInt(before?.modifyIndex ?? 0) !== BigInt(cas)))
+      return { writes: [], result: before === undefined && BigInt(cas) !== 0n };
     if (!before) return { writes: [], result: true };
     return { writes: [{ table: KV, key }, ...unlock(before.value)], result: true };
   };
@@ -70,4 +73,5 @@ export function deleteTree(prefix: string): Command<boolean> {
   });
 }
 
-const unlock = (value: KvRecord) => (value.Session === undefined ? [] : [{ table: LOCKS, key: `${value.Session}\0${value.Key}` }]);
+const unlock = (value: KvRecord) =>
+  value.Session === undefined ? [] : [{ table: LOCKS, key: `${value.Session}\0${value.Key}` }];

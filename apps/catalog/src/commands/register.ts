@@ -2,7 +2,18 @@
 import { type Decoded, refusal, type Spec } from "@heddle/daemon";
 import type { HealthCheck, NodeService, ServiceKind } from "@heddle/service-definition/types";
 import type { Command, View, Write } from "@heddle/store";
-import { checkKey, CHECKS, nodeKey, nodePrefix, NODES, serviceKey, SERVICES, type CheckRecord, type NodeRecord, type ServiceRecord } from "../records.ts";
+import {
+  checkKey,
+  CHECKS,
+  nodeKey,
+  nodePrefix,
+  NODES,
+  serviceKey,
+  SERVICES,
+  type CheckRecord,
+  type NodeRecord,
+  type ServiceRecord,
+} from "../records.ts";
 import { invalidateSessions } from "./sessions.ts";
 
 const ADDRESS: Spec = { object: { Address: "string", Port: "integer" } };
@@ -120,11 +131,15 @@ const text = (value: unknown): string => (typeof value === "string" ? value : ""
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** What a valid body asks for. Throws the refusals of Consul's Catalog.Register. */
-export function toRegistration(body: Decoded, datacenter: string): { node: NodeRecord; skipNodeUpdate: boolean; service?: NodeService; checks: CheckRecord[] } {
+export function toRegistration(
+  body: Decoded,
+  datacenter: string,
+): { node: NodeRecord; skipNodeUpdate: boolean; service?: NodeService; checks: CheckRecord[] } {
   const name = text(body["Node"]);
   const skipNodeUpdate = body["SkipNodeUpdate"] === true;
   if (name === "") throw refusal(500, "Must provide node");
-  if (text(body["Address"]) === "" && !skipNodeUpdate) throw refusal(500, "Must provide address if SkipNodeUpdate is not set");
+  if (text(body["Address"]) === "" && !skipNodeUpdate)
+    throw refusal(500, "Must provide address if SkipNodeUpdate is not set");
   const id = text(body["ID"]);
   if (id !== "" && id.length !== 36) throw refusal(500, `Bad node ID: uuid string is wrong length`);
   if (id !== "" && !UUID.test(id)) throw refusal(500, `Bad node ID: uuid is improperly formatted`);
@@ -137,7 +152,10 @@ export function toRegistration(body: Decoded, datacenter: string): { node: NodeR
     Meta: (body["NodeMeta"] as Record<string, string> | undefined) ?? null,
   };
   const service = body["Service"] ? toService(body["Service"] as Decoded) : undefined;
-  const given = [...(body["Check"] ? [body["Check"] as Decoded] : []), ...((body["Checks"] as Decoded[] | undefined) ?? [])];
+  const given = [
+    ...(body["Check"] ? [body["Check"] as Decoded] : []),
+    ...((body["Checks"] as Decoded[] | undefined) ?? []),
+  ];
   const checks = given.filter((c) => c !== undefined).map((c) => toCheck(c, name));
   return { node, skipNodeUpdate, ...(service && { service }), checks };
 }
@@ -152,9 +170,11 @@ export function toService(given: Decoded): NodeService {
   const proxy = (given["Proxy"] as Decoded | undefined) ?? {};
   if (kind === "connect-proxy") {
     const problems: string[] = [];
-    if (text(proxy["DestinationServiceName"]).trim() === "") problems.push("Proxy.DestinationServiceName must be non-empty for Connect proxy services");
+    if (text(proxy["DestinationServiceName"]).trim() === "")
+      problems.push("Proxy.DestinationServiceName must be non-empty for Connect proxy services");
     if (!given["Port"]) problems.push("Port must be set for a Connect proxy");
-    if ((given["Connect"] as Decoded | undefined)?.["Native"] === true) problems.push("A Proxy cannot also be Connect Native, only typical services");
+    if ((given["Connect"] as Decoded | undefined)?.["Native"] === true)
+      problems.push("A Proxy cannot also be Connect Native, only typical services");
     if (problems.length > 0) throw refusal(500, errorList(problems));
   }
   const weights = given["Weights"] as { Passing?: number; Warning?: number } | undefined;
@@ -164,7 +184,9 @@ export function toService(given: Decoded): NodeService {
     Service: name,
     Tags: (given["Tags"] as string[] | undefined) ?? [],
     Address: text(given["Address"]),
-    ...(given["TaggedAddresses"] !== undefined && { TaggedAddresses: given["TaggedAddresses"] as NonNullable<NodeService["TaggedAddresses"]> }),
+    ...(given["TaggedAddresses"] !== undefined && {
+      TaggedAddresses: given["TaggedAddresses"] as NonNullable<NodeService["TaggedAddresses"]>,
+    }),
     Meta: (given["Meta"] as Record<string, string> | undefined) ?? (null as unknown as Record<string, string>),
     Port: (given["Port"] as number | undefined) ?? 0,
     Weights: { Passing: weights?.Passing ?? 1, Warning: weights?.Warning ?? 1 },
@@ -181,7 +203,8 @@ export function errorList(problems: string[]): string {
 
 function toCheck(given: Decoded, node: string): CheckRecord {
   const ofNode = text(given["Node"]);
-  if (ofNode !== "" && ofNode.toLowerCase() !== node.toLowerCase()) throw refusal(500, `check node "${ofNode}" does not match node "${node}"`);
+  if (ofNode !== "" && ofNode.toLowerCase() !== node.toLowerCase())
+    throw refusal(500, `check node "${ofNode}" does not match node "${node}"`);
   const status = text(given["Status"]) || "critical";
   if (status !== "passing" && status !== "warning" && status !== "critical") {
     throw refusal(500, `Invalid check status '${status}': want passing, warning or critical`);
@@ -215,10 +238,13 @@ const DEFINITION_TYPES: [key: string, type: string][] = [
   ["AliasService", "alias"],
 ];
 
-const typeOf = (definition: Record<string, unknown>): string => DEFINITION_TYPES.find(([key]) => definition[key])?.[1] ?? "";
+const typeOf = (definition: Record<string, unknown>): string =>
+  DEFINITION_TYPES.find(([key]) => definition[key])?.[1] ?? "";
 
 function cleanDefinition(given: Decoded | undefined): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(given ?? {}).filter(([, v]) => v !== undefined && v !== "" && v !== 0 && v !== false));
+  return Object.fromEntries(
+    Object.entries(given ?? {}).filter(([, v]) => v !== undefined && v !== "" && v !== 0 && v !== false),
+  );
 }
 
 /** Writes a registration. What is equal to what is stored is not written: it wakes nobody. */
@@ -238,7 +264,8 @@ export function register(registration: ReturnType<typeof toRegistration>): Comma
       const record: ServiceRecord = { Node: nodeName, Service: service };
       const before = view.get<ServiceRecord>(SERVICES, key);
       if (!same(before?.value, record)) writes.push({ table: SERVICES, key, value: record });
-      if (before && before.value.Service.Service !== service.Service) writes.push(...renamedChecks(view, node.Node, service));
+      if (before && before.value.Service.Service !== service.Service)
+        writes.push(...renamedChecks(view, node.Node, service));
     }
     for (const check of checks) writes.push(...checkWrites(view, { ...check, Node: nodeName }, service));
     return { writes, result: true };
@@ -249,7 +276,10 @@ export function register(registration: ReturnType<typeof toRegistration>): Comma
 export function checkWrites(view: View, check: CheckRecord, service?: NodeService): Write[] {
   const value = { ...check };
   if (check.ServiceID !== "") {
-    const found = service?.ID === check.ServiceID ? service : view.get<ServiceRecord>(SERVICES, serviceKey(check.Node, check.ServiceID))?.value.Service;
+    const found =
+      service?.ID === check.ServiceID
+        ? service
+        : view.get<ServiceRecord>(SERVICES, serviceKey(check.Node, check.ServiceID))?.value.Service;
     if (!found) throw refusal(500, `failed inserting check: Missing service registration on node "${check.Node}"`);
     value.ServiceName = found.Service;
     value.ServiceTags = found.Tags;
@@ -259,7 +289,10 @@ export function checkWrites(view: View, check: CheckRecord, service?: NodeServic
   const key = checkKey(check.Node, check.CheckID);
   const before = view.get<HealthCheck>(CHECKS, key)?.value;
   if (same(before, value)) return [];
-  const ended = value.Status === "critical" && before?.Status !== "critical" ? invalidateSessions(view, { node: check.Node, checkId: check.CheckID }) : [];
+  const ended =
+    value.Status === "critical" && before?.Status !== "critical"
+      ? invalidateSessions(view, { node: check.Node, checkId: check.CheckID })
+      : [];
   return [{ table: CHECKS, key, value }, ...ended];
 }
 
@@ -267,13 +300,19 @@ function renamedChecks(view: View, node: string, service: NodeService): Write[] 
   return view
     .list<CheckRecord>(CHECKS, nodePrefix(node))
     .filter((c) => c.value.ServiceID === service.ID)
-    .map((c) => ({ table: CHECKS, key: c.key, value: { ...c.value, ServiceName: service.Service, ServiceTags: service.Tags } }));
+    .map((c) => ({
+      table: CHECKS,
+      key: c.key,
+      value: { ...c.value, ServiceName: service.Service, ServiceTags: service.Tags },
+    }));
 }
 
 // A node that comes back under another name with the same id takes the place of the old one.
 function renameWrites(view: View, node: NodeRecord): Write[] {
   if (node.ID === "") return [];
-  const old = view.list<NodeRecord>(NODES).find((n) => n.value.ID === node.ID && nodeKey(n.value.Node) !== nodeKey(node.Node));
+  const old = view
+    .list<NodeRecord>(NODES)
+    .find((n) => n.value.ID === node.ID && nodeKey(n.value.Node) !== nodeKey(node.Node));
   return old ? nodeRemoval(view, old.value.Node) : [];
 }
 

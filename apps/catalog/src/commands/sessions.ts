@@ -2,7 +2,17 @@
 import { randomUUID } from "node:crypto";
 import { type Decoded, parseDuration, refusal, type Spec } from "@heddle/daemon";
 import type { Command, View, Write } from "@heddle/store";
-import { checkKey, CHECKS, KV, nodeKey, NODES, SESSIONS, type CheckRecord, type KvRecord, type SessionRecord } from "../records.ts";
+import {
+  checkKey,
+  CHECKS,
+  KV,
+  nodeKey,
+  NODES,
+  SESSIONS,
+  type CheckRecord,
+  type KvRecord,
+  type SessionRecord,
+} from "../records.ts";
 
 /** Which keys a session holds: key `<session>\0<key>`, so that ending a session needs no scan of the KV table. */
 export const LOCKS = "locks";
@@ -35,12 +45,16 @@ export interface SessionDefaults {
 /** The session that a body asks for. Throws the refusals of Consul's Session.Apply. */
 export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: SessionDefaults): SessionRecord {
   const behavior = (body["Behavior"] as string | undefined) || "release";
-  if (behavior !== "release" && behavior !== "delete") throw refusal(500, `Invalid Behavior setting '${behavior}': want release or delete`);
+  if (behavior !== "release" && behavior !== "delete")
+    throw refusal(500, `Invalid Behavior setting '${behavior}': want release or delete`);
   const ttl = (body["TTL"] as string | undefined) ?? "";
   if (ttl !== "" && ttl !== "0") {
     const ms = ttlMs(ttl);
     if (ms !== 0 && (ms < minTtlMs || ms > MAX_TTL_MS)) {
-      throw refusal(500, `Invalid Session TTL '${Math.round(ms * 1e6)}', must be between [${minTtlMs / 1000}s=${minTtlMs / 1000}s, 24h0m0s]`);
+      throw refusal(
+        500,
+        `Invalid Session TTL '${Math.round(ms * 1e6)}', must be between [${minTtlMs / 1000}s=${minTtlMs / 1000}s, 24h0m0s]`,
+      );
     }
   }
   return {
@@ -50,7 +64,8 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
     LockDelay: lockDelayNs(body["LockDelay"] as number | string | undefined),
     Behavior: behavior,
     TTL: ttl,
-    NodeChecks: (body["NodeChecks"] as string[] | undefined) ?? (body["Checks"] as string[] | undefined) ?? ["serfHealth"],
+    NodeChecks: (body["NodeChecks"] as string[] | undefined) ??
+      (body["Checks"] as string[] | undefined) ?? ["serfHealth"],
     ServiceChecks: (body["ServiceChecks"] as SessionRecord["ServiceChecks"] | undefined) ?? null,
   };
 }
@@ -89,7 +104,9 @@ export function createSession(session: SessionRecord): Command<string> {
 export function destroySession(id: string): Command<SessionRecord | undefined> {
   return (view) => {
     const session = view.get<SessionRecord>(SESSIONS, id);
-    return session ? { writes: sessionRemoval(view, session.value), result: session.value } : { writes: [], result: undefined };
+    return session
+      ? { writes: sessionRemoval(view, session.value), result: session.value }
+      : { writes: [], result: undefined };
   };
 }
 
@@ -99,7 +116,9 @@ export function invalidateSessions(view: View, { node, checkId }: { node: string
     .list<SessionRecord>(SESSIONS)
     .map((s) => s.value)
     .filter((s) => s.Node.toLowerCase() === node.toLowerCase())
-    .filter((s) => checkId === undefined || s.NodeChecks.includes(checkId) || s.ServiceChecks?.some((c) => c.ID === checkId))
+    .filter(
+      (s) => checkId === undefined || s.NodeChecks.includes(checkId) || s.ServiceChecks?.some((c) => c.ID === checkId),
+    )
     .flatMap((s) => sessionRemoval(view, s));
 }
 
@@ -110,7 +129,9 @@ function sessionRemoval(view: View, session: SessionRecord): Write[] {
     writes.push({ table: LOCKS, key: lock.key });
     if (!held || held.value.Session !== session.ID) continue;
     const { Session: _, ...free } = held.value;
-    writes.push(session.Behavior === "delete" ? { table: KV, key: held.key } : { table: KV, key: held.key, value: free });
+    writes.push(
+      session.Behavior === "delete" ? { table: KV, key: held.key } : { table: KV, key: held.key, value: free },
+    );
   }
   return writes;
 }

@@ -23,12 +23,15 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
           const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
           return found.flatMap((record) => {
             const node = state.node(record.value.Node)?.value;
-            return node && isWanted(node) && hasTags(record.value.Service.Tags) ? [showCatalogService(record, node)] : [];
+            return node && isWanted(node) && hasTags(record.value.Service.Tags)
+              ? [showCatalogService(record, node)]
+              : [];
           });
         },
       };
     };
-  const nodeNamed = (nameOrId: string) => state.node(nameOrId) ?? state.nodes().find((n) => n.value.ID !== "" && n.value.ID === nameOrId.toLowerCase());
+  const nodeNamed = (nameOrId: string) =>
+    state.node(nameOrId) ?? state.nodes().find((n) => n.value.ID !== "" && n.value.ID === nameOrId.toLowerCase());
   return {
     "/v1/catalog/nodes": ({ query }) => ({
       key: questionKey("/v1/catalog/nodes", query),
@@ -55,7 +58,14 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
         topics: [`node/${(nodeNamed(name)?.value.Node ?? name).toLowerCase()}`],
         compute: () => {
           const node = nodeNamed(name);
-          return node ? { Node: showNode(node), Services: Object.fromEntries(state.servicesOf(node.value.Node).map((s) => [s.value.Service.ID, showService(s)])) } : null;
+          return node
+            ? {
+                Node: showNode(node),
+                Services: Object.fromEntries(
+                  state.servicesOf(node.value.Node).map((s) => [s.value.Service.ID, showService(s)]),
+                ),
+              }
+            : null;
         },
       };
     },
@@ -66,19 +76,28 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
         topics: [`node/${(nodeNamed(name)?.value.Node ?? name).toLowerCase()}`],
         compute: () => {
           const node = nodeNamed(name);
-          return node ? { Node: showNode(node), Services: state.servicesOf(node.value.Node).map(showService) } : { Node: null, Services: null };
+          return node
+            ? { Node: showNode(node), Services: state.servicesOf(node.value.Node).map(showService) }
+            : { Node: null, Services: null };
         },
       };
     },
     "/v1/catalog/gateway-services/": ({ query, rest }) => {
       const name = argument(rest, "gateway name");
-      return { key: questionKey(`/v1/catalog/gateway-services/${name}`, query), topics: ["config-entries"], compute: () => null };
+      return {
+        key: questionKey(`/v1/catalog/gateway-services/${name}`, query),
+        topics: ["config-entries"],
+        compute: () => null,
+      };
     },
   };
 }
 
 /** Each service name with the tags of its instances, in the order of their first appearance. */
-function servicesWithTags({ state }: Pick<CatalogDeps, "state">, isWanted: (node: NodeRecord) => boolean): Record<string, string[]> {
+function servicesWithTags(
+  { state }: Pick<CatalogDeps, "state">,
+  isWanted: (node: NodeRecord) => boolean,
+): Record<string, string[]> {
   const names: Record<string, string[]> = Object.create(null) as Record<string, string[]>;
   for (const record of state.services()) {
     const node = state.node(record.value.Node)?.value;
@@ -92,14 +111,19 @@ function servicesWithTags({ state }: Pick<CatalogDeps, "state">, isWanted: (node
 
 export function catalogTable(deps: CatalogDeps): ApiTable {
   const { state, datacenter } = deps;
-  const reads = Object.fromEntries(Object.entries(catalogQuestions(deps)).map(([path, ask]) => [path, { GET: read(state, ask) }]));
+  const reads = Object.fromEntries(
+    Object.entries(catalogQuestions(deps)).map(([path, ask]) => [path, { GET: read(state, ask) }]),
+  );
   return {
     ...reads,
     // Not Consul's: what DNS asks for a reverse lookup.
     "/v1/internal/service-address/": {
       GET: (request) => {
         const found = state.instancesAt(argument(request.rest, "address"));
-        reply(request, found.map(({ value }) => ({ Node: value.Node, ID: value.Service.ID, Service: value.Service.Service })));
+        reply(
+          request,
+          found.map(({ value }) => ({ Node: value.Node, ID: value.Service.ID, Service: value.Service.Service })),
+        );
       },
     },
     "/v1/catalog/datacenters": { GET: (request) => reply(request, [datacenter]) },

@@ -87,5 +87,7 @@ function passingOnly(query: URLSearchParams): boolean {
 }
 
 export function healthTable(deps: CatalogDeps): ApiTable {
-  return Object.fromEntries(Object.entries(healthQuestions(deps)).map(([path, ask]) => [path, { GET: read(deps.state, ask) }]));
+  return Object.fromEntries(
+    Object.entries(healthQuestions(deps)).map(([path, ask]) => [path, { GET: read(deps.state, ask) }]),
+  );
 }

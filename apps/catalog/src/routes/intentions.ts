@@ -1,9 +1,25 @@
 /** /v1/connect/intentions: the rules of who may talk to whom. */
-import { type ApiRequest, type ApiTable, type Decoded, decodeBody, describeError, readBody, refusal, reply } from "@heddle/daemon";
+import {
+  type ApiRequest,
+  type ApiTable,
+  type Decoded,
+  decodeBody,
+  describeError,
+  readBody,
+  refusal,
+  reply,
+} from "@heddle/daemon";
 import { decide, matchOrder } from "@heddle/intentions";
 import type { StoredRecord } from "@heddle/store";
 import { read, type Ask } from "../blocking.ts";
-import { createIntention, deleteIntention, INTENTION_FIELDS, intentionHash, updateIntention, upsertIntention } from "../commands/intentions.ts";
+import {
+  createIntention,
+  deleteIntention,
+  INTENTION_FIELDS,
+  intentionHash,
+  updateIntention,
+  upsertIntention,
+} from "../commands/intentions.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
 import { questionKey } from "./reads.ts";
@@ -12,7 +28,14 @@ const MAX_BODY = 64 * 1024;
 const UUID_LENGTH = 36;
 
 export function showIntention({ value, createIndex, modifyIndex }: StoredRecord<IntentionRecord>) {
-  return { ...value, DefaultAddr: "", DefaultPort: 0, Hash: intentionHash(value), CreateIndex: createIndex, ModifyIndex: modifyIndex };
+  return {
+    ...value,
+    DefaultAddr: "",
+    DefaultPort: 0,
+    Hash: intentionHash(value),
+    CreateIndex: createIndex,
+    ModifyIndex: modifyIndex,
+  };
 }
 
 export function intentionQuestions({ state }: CatalogDeps): Record<string, Ask> {
@@ -22,10 +45,15 @@ export function intentionQuestions({ state }: CatalogDeps): Record<string, Ask> 
       .map(showIntention)
       .sort((a, b) => matchOrder(a, b));
   return {
-    "/v1/connect/intentions": ({ query }) => ({ key: questionKey("/v1/connect/intentions", query), topics: [INTENTIONS], compute: rules }),
+    "/v1/connect/intentions": ({ query }) => ({
+      key: questionKey("/v1/connect/intentions", query),
+      topics: [INTENTIONS],
+      compute: rules,
+    }),
     "/v1/connect/intentions/match": ({ query }) => {
       const by = required(query, "by");
-      if (by !== "source" && by !== "destination") throw refusal(500, "'by' parameter must be one of 'source' or 'destination'");
+      if (by !== "source" && by !== "destination")
+        throw refusal(500, "'by' parameter must be one of 'source' or 'destination'");
       const names = query.getAll("name");
       if (names.length === 0) throw refusal(500, "required query parameter 'name' not set");
       const side = by === "source" ? "Source" : "Destination";
@@ -63,13 +91,18 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
     try {
       return decodeBody(bytes, INTENTION_FIELDS);
     } catch (cause) {
-      throw refusal(500, `Failed to decode request body: ${describeError(cause).replace("Request decode failed: ", "")}`, cause);
+      throw refusal(
+        500,
+        `Failed to decode request body: ${describeError(cause).replace("Request decode failed: ", "")}`,
+        cause,
+      );
     }
   };
   return {
     "/v1/connect/intentions": {
       GET: readWithPolicy("/v1/connect/intentions"),
-      POST: async (request) => reply(request, { ID: (await state.store.run(createIntention(await body(request), new Date()))).result }),
+      POST: async (request) =>
+        reply(request, { ID: (await state.store.run(createIntention(await body(request), new Date()))).result }),
     },
     "/v1/connect/intentions/match": { GET: readWithPolicy("/v1/connect/intentions/match") },
     "/v1/connect/intentions/check": {
@@ -83,7 +116,13 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
       GET: (request) => reply(request, showIntention(exactRule(deps, request.query))),
       PUT: async (request) => {
         const { source, destination } = exactNames(request.query);
-        const given = { ...(await body(request)), SourceNS: source.namespace, SourceName: source.name, DestinationNS: destination.namespace, DestinationName: destination.name };
+        const given = {
+          ...(await body(request)),
+          SourceNS: source.namespace,
+          SourceName: source.name,
+          DestinationNS: destination.namespace,
+          DestinationName: destination.name,
+        };
         reply(request, (await state.store.run(upsertIntention(given, new Date()))).result);
       },
       DELETE: async (request) => {
@@ -97,7 +136,10 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
         if (!found) throw refusal(404, "Intention not found");
         reply(request, showIntention(found));
       },
-      PUT: async (request) => reply(request, { ID: (await state.store.run(updateIntention(idOf(request), await body(request), new Date()))).result }),
+      PUT: async (request) =>
+        reply(request, {
+          ID: (await state.store.run(updateIntention(idOf(request), await body(request), new Date()))).result,
+        }),
       DELETE: async (request) => reply(request, (await state.store.run(deleteIntention(idOf(request)))).result),
     },
   };
@@ -106,7 +148,12 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
 /** What the rules say of two names now. */
 export function check({ state, defaultIntentionPolicy }: CatalogDeps, source: string, destination: string) {
   const intentions = state.store.list<IntentionRecord>(INTENTIONS).map(showIntention);
-  return decide({ intentions, source: splitName(source).name, destination: splitName(destination).name, defaultAllow: defaultIntentionPolicy === "allow" });
+  return decide({
+    intentions,
+    source: splitName(source).name,
+    destination: splitName(destination).name,
+    defaultAllow: defaultIntentionPolicy === "allow",
+  });
 }
 
 function exactNames(query: URLSearchParams) {
@@ -119,14 +166,18 @@ function exactRule({ state }: CatalogDeps, query: URLSearchParams): StoredRecord
     .list<IntentionRecord>(INTENTIONS)
     .find(
       ({ value }) =>
-        value.SourceNS === source.namespace && value.SourceName === source.name && value.DestinationNS === destination.namespace && value.DestinationName === destination.name,
+        value.SourceNS === source.namespace &&
+        value.SourceName === source.name &&
+        value.DestinationNS === destination.namespace &&
+        value.DestinationName === destination.name,
     );
   if (!found) throw refusal(404, "Intention not found");
   return found;
 }
 
 function idOf({ rest }: ApiRequest): string {
-  if (rest.length !== UUID_LENGTH) throw refusal(400, "Bad request: failed intention lookup: index error: UUID must be 36 characters");
+  if (rest.length !== UUID_LENGTH)
+    throw refusal(400, "Bad request: failed intention lookup: index error: UUID must be 36 characters");
   return rest;
 }
 
@@ -138,5 +189,7 @@ function required(query: URLSearchParams, name: string): string {
 
 function splitName(text: string): { namespace: string; name: string } {
   const [first, ...rest] = text.split("/");
-  return rest.length === 0 ? { namespace: "default", name: first as string } : { namespace: first as string, name: rest.join("/") };
+  return rest.length === 0
+    ? { namespace: "default", name: first as string }
+    : { namespace: first as string, name: rest.join("/") };
 }

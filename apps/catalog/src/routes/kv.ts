@@ -12,7 +12,8 @@ const MAX_KEY_BYTES = 512; // longer keys are refused: their prefixes are what w
 export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
   const { store, topics } = state;
   const underPrefix = (prefix: string) => store.list<KvRecord>(KV, prefix);
-  const prefixTopic = (prefix: string) => topics.prefixTopic(prefix, () => underPrefix(prefix).reduce((newest, r) => Math.max(newest, r.modifyIndex), 0));
+  const prefixTopic = (prefix: string) =>
+    topics.prefixTopic(prefix, () => underPrefix(prefix).reduce((newest, r) => Math.max(newest, r.modifyIndex), 0));
 
   return {
     "/v1/kv/": ({ query, rest: key }): Question => {
@@ -21,7 +22,14 @@ export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
         return {
           key: `kv-keys ${separator} ${key}`,
           topics: [prefixTopic(key)],
-          compute: () => notEmpty(listKeys(underPrefix(key).map((r) => r.key), key, separator)),
+          compute: () =>
+            notEmpty(
+              listKeys(
+                underPrefix(key).map((r) => r.key),
+                key,
+                separator,
+              ),
+            ),
         };
       }
       if (query.has("recurse")) {
@@ -39,7 +47,10 @@ export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
         key: `${raw ? "kv-raw" : "kv"} ${key}`,
         topics: [topic],
         compute: () => store.get<KvRecord>(KV, key),
-        encode: (record) => (raw ? encodeRaw(record as ReturnType<typeof store.get<KvRecord>>) : encodeList(record ? [record as never] : [])),
+        encode: (record) =>
+          raw
+            ? encodeRaw(record as ReturnType<typeof store.get<KvRecord>>)
+            : encodeList(record ? [record as never] : []),
       };
     },
   };
@@ -53,7 +64,11 @@ function encodeList(records: KvRecords) {
 }
 
 // Bytes that somebody stored must not run as a page of ours, whatever they hold (CVE-2020-25864).
-const RAW_HEADERS = { "Content-Type": "text/plain", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox" };
+const RAW_HEADERS = {
+  "Content-Type": "text/plain",
+  "X-Content-Type-Options": "nosniff",
+  "Content-Security-Policy": "sandbox",
+};
 
 function encodeRaw(record: { value: KvRecord } | undefined) {
   if (!record) return { status: 404, body: Buffer.alloc(0) };
@@ -90,7 +105,16 @@ export function kvTable(deps: CatalogDeps): ApiTable {
         const acquire = query.get("acquire") ?? undefined;
         const release = query.get("release") ?? undefined;
         if (acquire !== undefined && deps.lockDelays.isDelayed(key)) return reply(request, false);
-        const { result } = await state.store.run(putKey({ key, value, flags, ...(cas !== undefined && { cas }), ...(acquire !== undefined && { acquire }), ...(release !== undefined && { release }) }));
+        const { result } = await state.store.run(
+          putKey({
+            key,
+            value,
+            flags,
+            ...(cas !== undefined && { cas }),
+            ...(acquire !== undefined && { acquire }),
+            ...(release !== undefined && { release }),
+          }),
+        );
         reply(request, result);
       },
       DELETE: async (request) => {
@@ -106,7 +130,8 @@ export function kvTable(deps: CatalogDeps): ApiTable {
 
 function keyOf({ rest }: ApiRequest): string {
   if (rest === "") throw refusal(400, "Missing key name");
-  if (Buffer.byteLength(rest) > MAX_KEY_BYTES) throw refusal(400, `key is ${Buffer.byteLength(rest)} bytes long: the limit is ${MAX_KEY_BYTES}`);
+  if (Buffer.byteLength(rest) > MAX_KEY_BYTES)
+    throw refusal(400, `key is ${Buffer.byteLength(rest)} bytes long: the limit is ${MAX_KEY_BYTES}`);
   return rest;
 }
 
@@ -119,7 +144,8 @@ function tooLarge({ req }: ApiRequest, limit: number): TooLargeError {
 
 function refuseConflicts(query: URLSearchParams, ...pairs: [string, string][]): void {
   for (const pair of pairs) {
-    if (pair.every((name) => query.has(name))) throw refusal(400, `Conflicting flags: ${pair.map((n) => `${n}=${query.get(n) ?? ""}`).join("&")}`);
+    if (pair.every((name) => query.has(name)))
+      throw refusal(400, `Conflicting flags: ${pair.map((n) => `${n}=${query.get(n) ?? ""}`).join("&")}`);
   }
 }
 
@@ -128,6 +154,7 @@ const MAX_UINT64 = 2n ** 64n - 1n;
 // The words of Go's strconv, which is what clients have seen.
 function unsigned(text: string): string {
   if (!/^\d+$/.test(text)) throw refusal(500, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
-  if (text.length > 20 || BigInt(text) > MAX_UINT64) throw refusal(500, `strconv.ParseUint: parsing ${JSON.stringify(text.slice(0, 64))}: value out of range`);
+  if (text.length > 20 || BigInt(text) > MAX_UINT64)
+    throw refusal(500, `strconv.ParseUint: parsing ${JSON.stringify(text.slice(0, 64))}: value out of range`);
   return BigInt(text).toString();
 }

@@ -3,7 +3,19 @@ import { refusal } from "@heddle/daemon";
 import type { NodeRecord } from "../records.ts";
 
 // Parameters that do not change what is answered, only when and how it is sent.
-const NOT_IN_KEY = new Set(["index", "wait", "stale", "consistent", "cached", "pretty", "token", "max_stale", "dc", "ns", "near"]);
+const NOT_IN_KEY = new Set([
+  "index",
+  "wait",
+  "stale",
+  "consistent",
+  "cached",
+  "pretty",
+  "token",
+  "max_stale",
+  "dc",
+  "ns",
+  "near",
+]);
 
 /** A key that is equal for equal questions, whatever else stands in the query. */
 export function questionKey(path: string, query: URLSearchParams): string {

@@ -12,7 +12,11 @@ const UUID_LENGTH = 36;
 export function sessionQuestions({ state }: CatalogDeps): Record<string, Ask> {
   const sessions = () => state.store.list<SessionRecord>(SESSIONS);
   return {
-    "/v1/session/list": ({ query }) => ({ key: questionKey("/v1/session/list", query), topics: [SESSIONS], compute: () => sessions().map(showSession) }),
+    "/v1/session/list": ({ query }) => ({
+      key: questionKey("/v1/session/list", query),
+      topics: [SESSIONS],
+      compute: () => sessions().map(showSession),
+    }),
     "/v1/session/node/": ({ query, rest }) => {
       const node = argument(rest, "node name");
       return {
@@ -26,7 +30,8 @@ export function sessionQuestions({ state }: CatalogDeps): Record<string, Ask> {
     },
     "/v1/session/info/": ({ query, rest }) => {
       const id = argument(rest, "session");
-      if (id.length !== UUID_LENGTH) throw refusal(500, "failed session lookup: index error: UUID must be 36 characters");
+      if (id.length !== UUID_LENGTH)
+        throw refusal(500, "failed session lookup: index error: UUID must be 36 characters");
       return {
         key: questionKey(`/v1/session/info/${id}`, query),
         topics: [SESSIONS],
@@ -41,14 +46,22 @@ export function sessionQuestions({ state }: CatalogDeps): Record<string, Ask> {
 
 export function sessionTable(deps: CatalogDeps): ApiTable {
   const { state } = deps;
-  const reads = Object.fromEntries(Object.entries(sessionQuestions(deps)).map(([path, ask]) => [path, { GET: read(state, ask, { consistency: false }) }]));
+  const reads = Object.fromEntries(
+    Object.entries(sessionQuestions(deps)).map(([path, ask]) => [
+      path,
+      { GET: read(state, ask, { consistency: false }) },
+    ]),
+  );
   return {
     ...reads,
     "/v1/session/create": {
       PUT: async (request) => {
         const body = await readBody(request.req);
         const given = body.length === 0 ? {} : decodeObject(knownOnly(parseBody(body)), SESSION_FIELDS);
-        const session = toSession(given, { node: request.query.get("node") ?? request.req.headers["x-heddle-node"]?.toString() ?? deps.nodeName, minTtlMs: deps.sessionTtlMinMs });
+        const session = toSession(given, {
+          node: request.query.get("node") ?? request.req.headers["x-heddle-node"]?.toString() ?? deps.nodeName,
+          minTtlMs: deps.sessionTtlMinMs,
+        });
         await state.store.run(createSession(session));
         deps.sessionTimers.renew(session);
         reply(request, { ID: session.ID });

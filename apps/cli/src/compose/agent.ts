@@ -4,7 +4,7 @@
  */
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
-import { type Catalog, createCatalog } from "@heddle/catalog";
+import { type Catalog, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
 import {
   type ApiTable,
   createRegistry,
@@ -18,6 +18,7 @@ import {
 import { createDns, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
 import { createHealthChecker } from "@heddle/health";
 import { openStore } from "@heddle/store";
+import type { Registry } from "prom-client";
 import { startInternalListener } from "./internal.ts";
 
 export interface ComposeOptions {
@@ -35,13 +36,21 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   await using stack = new AsyncDisposableStack();
   const identity = loadInternalIdentity(config.tls);
   const tls = identity && toTlsSettings(identity);
+  const registries = {
+    catalog: createRegistry("catalog"),
+    ca: createRegistry("ca"),
+    dns: createRegistry("dns"),
+    health: createRegistry("health"),
+  };
   const checker = createHealthChecker({
     scripts: config.scripts.local || config.scripts.remote,
+    outputMaxBytes: config.checkOutputMaxSize,
+    registry: registries.health,
     log: log.child("checks"),
   });
   stack.defer(() => checker.close());
 
-  const servers = config.server ? await startServers(config, { hub, stack, identity, checker }) : undefined;
+  const servers = config.server ? await startServers(config, { hub, stack, identity, checker, registries }) : undefined;
   const local = servers?.url ?? (await startNodeListener({ stack, checker, hub }));
   const joined = config.internal.catalogAddr || config.retryJoin[0] || config.startJoin[0];
   const catalogUrl = config.internal.catalogAddr || servers?.url || toServerUrl(joined, config, identity);
@@ -55,6 +64,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
       mounted: servers.table,
       upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
     }),
+    registries: Object.values(registries),
     readConfig: options.readConfig,
   });
   stack.defer(() => agent.close());
@@ -63,6 +73,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     stack,
     catalogUrl,
     tls,
+    registry: registries.dns,
     catalog: catalogUrl === servers?.url ? servers.catalog : undefined,
   });
   const owned = stack.move();
@@ -97,7 +108,14 @@ async function startServers(
     stack,
     identity,
     checker,
-  }: { hub: LogHub; stack: AsyncDisposableStack; identity: InternalIdentity | undefined; checker: Checker },
+    registries,
+  }: {
+    hub: LogHub;
+    stack: AsyncDisposableStack;
+    identity: InternalIdentity | undefined;
+    checker: Checker;
+    registries: { catalog: Registry; ca: Registry };
+  },
 ): Promise<Servers> {
   const log = hub.log.child("agent.server");
   const dataDir = config.devMode ? "" : config.dataDir;
@@ -118,12 +136,13 @@ async function startServers(
       log: log.child("catalog"),
     }),
   );
+  registerCatalogMetrics(registries.catalog, catalog);
   const ca = stack.use(
     await createCa({
       store: caStore,
       datacenter: config.datacenter,
       initialConfig: config.connect.caConfig,
-      registry: createRegistry("ca"),
+      registry: registries.ca,
       log: hub.log.child("agent.connect.ca"),
     }),
   );
@@ -181,12 +200,14 @@ async function startDns(
     catalogUrl,
     tls,
     catalog,
+    registry,
   }: {
     hub: LogHub;
     stack: AsyncDisposableStack;
     catalogUrl: string;
     tls: TlsSettings | undefined;
     catalog: Catalog | undefined;
+    registry: Registry;
   },
 ) {
   if (config.ports.dns < 0) return undefined;
@@ -197,9 +218,7 @@ async function startDns(
     catalog?.localStream ?? stack.adopt(createStreamClient({ url: catalogUrl, tls: serverTls, log }), (s) => s.close());
   const api = createApiClient({ address: catalogUrl, tls: serverTls, log });
   stack.defer(() => api.close());
-  const dns = stack.use(
-    createDns({ config: toDnsConfig(config, catalogUrl), stream, api, registry: createRegistry("dns"), log }),
-  );
+  const dns = stack.use(createDns({ config: toDnsConfig(config, catalogUrl), stream, api, registry, log }));
   await dns.listen();
   return dns;
 }

@@ -23,7 +23,8 @@ export async function startInternalListener(options: InternalListenerOptions): P
     maxConnectionsPerClient: 0,
     tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
     upgrade: (req, socket, head) => {
-      if (!upgrades.some((upgrade) => upgrade(req, socket, head))) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
+      if (!upgrades.some((upgrade) => upgrade(req, socket, head)))
+        socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
     },
   });
 }

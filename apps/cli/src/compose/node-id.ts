@@ -18,7 +18,10 @@ export function nodeId(dataDir: string): string {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     writeFileSync(file, `${id}\n`, { mode: 0o600 });
   } catch (cause) {
-    throw new UnavailableError(`cannot write the data directory ${dataDir}: check that it exists and that this user may write there`, { cause });
+    throw new UnavailableError(
+      `cannot write the data directory ${dataDir}: check that it exists and that this user may write there`,
+      { cause },
+    );
   }
   return id;
 }
