@@ -41,7 +41,9 @@ const WHY: Record<string, string> = {
 export function explainTransportError(error: unknown, address: string): Error {
   if (error instanceof HeddleError) return error;
   const { code } = error as NodeJS.ErrnoException;
-  const why = (code !== undefined && WHY[code]) || (error as Error).message || String(error);
+  const known = code === undefined ? undefined : WHY[code];
+  if (known) return new UnavailableError(`cannot reach the agent at ${address}: ${known}`);
+  const why = (error as Error).message || String(error);
   return new UnavailableError(`cannot reach the agent at ${address}: ${why}`, { cause: error });
 }
 

@@ -50,7 +50,12 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
   const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
   // ws passes what it does not know on to tls.connect; its types say otherwise of checkServerIdentity.
   const secure = url.startsWith("https:") ? (tlsOptions(tls) as ClientOptions) : {};
-  const options: ClientOptions = { perMessageDeflate: false, maxPayload: MAX_ANSWER_BYTES, handshakeTimeout: HANDSHAKE_TIMEOUT_MS, ...secure };
+  const options: ClientOptions = {
+    perMessageDeflate: false,
+    maxPayload: MAX_ANSWER_BYTES,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    ...secure,
+  };
   const subscriptions = new Map<number, Subscription>();
   const listeners = new Set<(connected: boolean) => void>();
   let socket: WebSocket | undefined;
@@ -68,7 +73,8 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     isConnected = value;
     for (const listener of listeners) listener(value);
   };
-  const ask = (id: number, { path, index }: Subscription) => socket?.send(JSON.stringify({ id, subscribe: path, index }));
+  const ask = (id: number, { path, index }: Subscription) =>
+    socket?.send(JSON.stringify({ id, subscribe: path, index }));
   const heard = () => {
     clearTimeout(silence);
     silence = setTimeout(() => socket?.terminate(), SILENCE_MS);
@@ -107,7 +113,12 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     });
   };
   const receive = (data: Buffer) => {
-    const message = JSON.parse(data.toString("utf8")) as { id: number | null; index?: number; body?: unknown; error?: { code: string; message: string } };
+    const message = JSON.parse(data.toString("utf8")) as {
+      id: number | null;
+      index?: number;
+      body?: unknown;
+      error?: { code: string; message: string };
+    };
     const subscription = message.id === null ? undefined : subscriptions.get(message.id);
     if (!subscription) return;
     if (message.error) {

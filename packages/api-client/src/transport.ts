@@ -121,7 +121,8 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
 /** Options of `tls.connect` for an agent or, where `serverRoles` are given, for a daemon of the internal API. */
 export function tlsOptions(tls: TlsSettings = {}): ConnectionOptions {
   const { ca, cert, key, serverName, verify, serverRoles } = tls;
-  if (serverRoles) return internalClientOptions({ certPem: cert ?? "", keyPem: key ?? "", roots: ca ?? [], serverRoles });
+  if (serverRoles)
+    return internalClientOptions({ certPem: cert ?? "", keyPem: key ?? "", roots: ca ?? [], serverRoles });
   return {
     minVersion: "TLSv1.2",
     ...(ca && { ca }),

@@ -51,7 +51,12 @@ export async function* watch<T>(
     try {
       await takeTurn(signal);
       const position = seen === "" ? {} : { [byHash ? "hash" : "index"]: seen, wait };
-      answer = await client.get<T>(path, { query: { ...options.query, ...position }, allow: options.allow ?? [], timeoutMs, signal });
+      answer = await client.get<T>(path, {
+        query: { ...options.query, ...position },
+        allow: options.allow ?? [],
+        timeoutMs,
+        signal,
+      });
     } catch (error) {
       if (signal.aborted) return;
       // An agent that comes back may have started its indexes again: asking with the old one could wait for long.
