@@ -1,4 +1,5 @@
 export { changedWithoutReload, formatAgentFlags, loadAgentConfig } from "./config/index.ts";
+export { nodeId } from "./node-id.ts";
 export { start } from "./server.ts";
 export type { AgentConfig } from "./config/index.ts";
 export type { AgentStartDeps, RunningAgent } from "./server.ts";
