@@ -3,14 +3,13 @@
  * read whose server is away is asked of the next one.
  */
 import {
-  type Agent,
+  Agent as PlainAgent,
   type IncomingMessage,
   request as httpRequest,
   type RequestOptions,
   type ServerResponse,
 } from "node:http";
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
-import { Agent as PlainAgent } from "node:http";
 import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { describeError, type Logger, sendText } from "@heddle/daemon";
@@ -30,6 +29,8 @@ export interface ForwardOptions {
   /** The servers' addresses; the first that answers is kept. */
   targets: () => string[];
   tls?: ConnectionOptions | undefined;
+  /** The node whose agent forwards: what a request says of "this node" is its. */
+  nodeName: string;
   log: Logger;
 }
 
@@ -40,7 +41,7 @@ export interface Forwarder {
   close(): void;
 }
 
-export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarder {
+export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions): Forwarder {
   const agents = { http: new PlainAgent({ keepAlive: true }), https: new TlsAgent({ keepAlive: true, ...tls }) };
   const optionsFor = (target: string, req: IncomingMessage): { options: RequestOptions; isTls: boolean } => {
     const url = new URL(target);
@@ -55,8 +56,8 @@ export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarde
         port: url.port,
         method: req.method,
         path: req.url,
-        headers,
-        agent: (isTls ? agents.https : agents.http) as Agent,
+        headers: { ...headers, "x-heddle-node": nodeName },
+        agent: isTls ? agents.https : agents.http,
         timeout: FORWARD_TIMEOUT_MS,
       },
     };
@@ -97,7 +98,7 @@ export function createForwarder({ targets, tls, log }: ForwardOptions): Forwarde
       const upstream = (isTls ? httpsRequest : httpRequest)({
         ...options,
         agent: false,
-        ...(isTls && tls),
+        ...(tls as object),
         headers: { ...options.headers, Connection: "Upgrade", Upgrade: "websocket" },
       });
       upstream.on("upgrade", (answer, peer, peerHead) => {

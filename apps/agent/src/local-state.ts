@@ -13,7 +13,7 @@ import {
   toHealthCheck,
   toNodeService,
 } from "@heddle/service-definition";
-import type { Store, StoredRecord, Write } from "@heddle/store";
+import type { Store, Write } from "@heddle/store";
 
 const SERVICES = "services";
 const CHECKS = "checks";
@@ -246,7 +246,7 @@ export class LocalState {
   #removeServiceWrites(view: { list: Store["list"] }, id: string, writes: Write[], changes: LocalChange[]): void {
     writes.push({ table: SERVICES, key: id });
     changes.push({ kind: "service", id, what: "removed" });
-    for (const { key, value } of view.list(CHECKS) as StoredRecord<LocalCheck>[])
+    for (const { key, value } of view.list<LocalCheck>(CHECKS))
       if (value.definition.ServiceID === id) this.#removeCheckWrite(key, writes, changes);
   }
 

@@ -150,6 +150,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     : createForwarder({
         targets: () => [servers.catalog],
         tls: deps.tls && tlsOptions(rolesOf("catalog")),
+        nodeName: config.nodeName,
         log: log.child("forward"),
       });
   const caForwarder = deps.mounted
@@ -157,6 +158,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     : createForwarder({
         targets: () => [servers.ca],
         tls: deps.tls && tlsOptions(rolesOf("ca")),
+        nodeName: config.nodeName,
         log: log.child("forward"),
       });
   stack.defer(() => forwarder?.close());

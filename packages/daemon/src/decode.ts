@@ -94,12 +94,8 @@ function decode(value: unknown, spec: Spec, path: string, depth: number): unknow
     case "integer":
       return typeof value === "number" && Number.isSafeInteger(value) ? value : fail(path, value, "a whole number");
     case "uint64":
-      if (
-        typeof value === "bigint"
-          ? value >= 0n && value < 1n << 64n
-          : Number.isSafeInteger(value) && (value as number) >= 0
-      )
-        return String(value as number | bigint);
+      if (typeof value === "bigint" && value >= 0n && value < 1n << 64n) return value.toString();
+      if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value.toString();
       return fail(path, value, "a whole number from 0 to 18446744073709551615");
     case "duration":
       return typeof value === "string" || (typeof value === "number" && Number.isFinite(value))

@@ -96,7 +96,7 @@ export function describeError(error: unknown): string {
       parts.push(at.errors.map(describeError).join(", "));
       break;
     }
-    const message = at instanceof Error ? at.message || at.name : String(at);
+    const message = at instanceof Error ? at.message || at.name : typeof at === "string" ? at : JSON.stringify(at);
     if (!parts.some((p) => p.includes(message))) parts.push(message);
     at = at instanceof Error ? at.cause : undefined;
   }
