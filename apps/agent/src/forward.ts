@@ -5,6 +5,7 @@
 import {
   Agent as PlainAgent,
   type IncomingMessage,
+  type OutgoingHttpHeaders,
   request as httpRequest,
   type RequestOptions,
   type ServerResponse,
@@ -43,24 +44,21 @@ export interface Forwarder {
 
 export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions): Forwarder {
   const agents = { http: new PlainAgent({ keepAlive: true }), https: new TlsAgent({ keepAlive: true, ...tls }) };
-  const optionsFor = (target: string, req: IncomingMessage): { options: RequestOptions; isTls: boolean } => {
+  const optionsFor = (target: string, req: IncomingMessage) => {
     const url = new URL(target);
     const isTls = url.protocol === "https:";
-    const headers = Object.fromEntries(
-      Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host"),
-    );
-    return {
-      isTls,
-      options: {
-        host: url.hostname.replace(/^\[|\]$/g, ""),
-        port: url.port,
-        method: req.method,
-        path: req.url,
-        headers: { ...headers, "x-heddle-node": nodeName },
-        agent: isTls ? agents.https : agents.http,
-        timeout: FORWARD_TIMEOUT_MS,
-      },
+    const kept = Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host");
+    const headers: OutgoingHttpHeaders = { ...Object.fromEntries(kept), "x-heddle-node": nodeName };
+    const options: RequestOptions = {
+      host: url.hostname.replace(/^\[|\]$/g, ""),
+      port: url.port,
+      method: req.method,
+      path: req.url,
+      headers,
+      agent: isTls ? agents.https : agents.http,
+      timeout: FORWARD_TIMEOUT_MS,
     };
+    return { options, headers, isTls };
   };
   const attempt = (list: string[], req: IncomingMessage, res: ServerResponse) => {
     const [target, ...others] = list;
@@ -94,12 +92,12 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
     upgrade(req, socket, head) {
       const target = targets()[0];
       if (target === undefined) return void socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n");
-      const { options, isTls } = optionsFor(target, req);
+      const { options, headers, isTls } = optionsFor(target, req);
       const upstream = (isTls ? httpsRequest : httpRequest)({
         ...options,
         agent: false,
-        ...(tls as object),
-        headers: { ...options.headers, Connection: "Upgrade", Upgrade: "websocket" },
+        ...tls,
+        headers: { ...headers, Connection: "Upgrade", Upgrade: "websocket" },
       });
       upstream.on("upgrade", (answer, peer, peerHead) => {
         const lines = [
