@@ -53,6 +53,8 @@ export interface AgentStartDeps {
   registries?: Registry[];
   /** Reads the configuration again, for `reload`. */
   readConfig: () => Promise<AgentConfig>;
+  /** In a composition: hands the new configuration to the other daemons. */
+  onReload?: (config: AgentConfig) => void;
   clock?: Clock;
 }
 
@@ -116,6 +118,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     const ignored = changedWithoutReload(current, next);
     if (ignored.length > 0) log.warn("these settings changed but need a restart", { settings: ignored.join(", ") });
     current = next;
+    deps.onReload?.(next);
     log.info("configuration reloaded", { services: state.services().length, checks: state.checks().length });
   };
   const agentDeps: AgentDeps = {

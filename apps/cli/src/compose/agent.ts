@@ -15,7 +15,7 @@ import {
   type LogHub,
   publicApi,
 } from "@heddle/daemon";
-import { createDns, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
+import { createDns, type Dns, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
 import { createHealthChecker } from "@heddle/health";
 import { openStore } from "@heddle/store";
 import type { Registry } from "prom-client";
@@ -55,6 +55,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   const joined = config.internal.catalogAddr || config.retryJoin[0] || config.startJoin[0];
   const catalogUrl = config.internal.catalogAddr || servers?.url || toServerUrl(joined, config, identity);
   const caUrl = config.internal.caAddr || servers?.url || toServerUrl(joined, config, identity);
+  let dns: Dns | undefined;
   const agent = await startAgentDaemon(config, {
     hub,
     version,
@@ -66,9 +67,10 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     }),
     registries: Object.values(registries),
     readConfig: options.readConfig,
+    onReload: (next) => dns?.reload(toDnsConfig(next, catalogUrl)),
   });
   stack.defer(() => agent.close());
-  const dns = await startDns(config, {
+  dns = await startDns(config, {
     hub,
     stack,
     catalogUrl,
