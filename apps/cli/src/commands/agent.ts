@@ -1,5 +1,5 @@
 /** `heddle agent`: reads the configuration, says what it is about to be, runs until a signal. */
-import { createWriteStream, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createWriteStream, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { type AgentConfig, formatAgentFlags, loadAgentConfig } from "@heddle/agent";
 import { createLogHub, describeError, isLoopback, type LogHub } from "@heddle/daemon";
@@ -12,7 +12,7 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(`Usage: heddle agent [options]\n\n  Starts the Heddle agent and runs until an interrupt is received. The agent\n  is the front door of a node: with -dev or -server it runs the servers too.\n\n${formatAgentFlags()}`);
     return 0;
   }
-  const readConfig = async (): Promise<AgentConfig> => loadAgentConfig({ argv, env: process.env, readFile: (path) => readFileSync(path, "utf8"), readDir: (path) => readdirSync(path) });
+  const readConfig = async (): Promise<AgentConfig> => loadAgentConfig({ argv, env: process.env });
   try {
     return await serve(await readConfig(), readConfig);
   } catch (error) {
@@ -86,7 +86,7 @@ function banner(config: AgentConfig): string {
     ["Node name", `'${config.nodeName || hostname()}'`],
     ["Datacenter", `'${config.datacenter}' (Segment: '${config.server ? "<all>" : ""}')`],
     ["Server", `${config.server} (Bootstrap: ${config.bootstrap})`],
-    ["Client Addr", `[${clients}] (HTTP: ${ports.http}, HTTPS: ${ports.https}, gRPC: ${ports.grpc}, DNS: ${ports.dns})`],
+    ["Client Addr", `[${clients}] (HTTP: ${ports.http}, HTTPS: ${ports.https}, gRPC: -1, DNS: ${ports.dns})`],
     ["Cluster Addr", `${config.advertiseAddr} (${config.server ? `Internal API: ${internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`],
     ["Encrypt", `Gossip: none, TLS-Outgoing: ${isTls}, TLS-Incoming: ${isTls}, Mesh: mutual TLS`],
   ];
