@@ -1,0 +1,46 @@
+import { createStreamClient } from "@heddle/api-client";
+import { silentLog } from "@heddle/daemon";
+import { expect, test } from "vitest";
+import { startCatalog } from "./harness.ts";
+
+test("a subscription gets the answer as it stands, then each change", async () => {
+  await using catalog = await startCatalog();
+  const stream = createStreamClient({ url: catalog.url, log: silentLog });
+  const seen: number[] = [];
+  stream.subscribe<unknown[]>("/v1/health/service/web", { onAnswer: ({ body }) => seen.push(body.length) });
+  await expect.poll(() => seen).toEqual([0]);
+  await catalog.register({ Node: "n1", Address: "10.0.0.1", Service: { Service: "web" } });
+  await expect.poll(() => seen).toEqual([0, 1]);
+  await catalog.register({ Node: "n1", Address: "10.0.0.1", Service: { Service: "other" } });
+  await catalog.api.put("/v1/catalog/deregister", { body: { Node: "n1" } });
+  await expect.poll(() => seen).toEqual([0, 1, 0]);
+  stream.close();
+});
+
+test("a path that cannot be followed is refused, and the others go on", async () => {
+  await using catalog = await startCatalog();
+  const stream = createStreamClient({ url: catalog.url, log: silentLog });
+  const errors: string[] = [];
+  const answers: unknown[] = [];
+  stream.subscribe("/v1/agent/self", { onAnswer: () => {}, onError: (error) => errors.push(error.message) });
+  stream.subscribe("/v1/catalog/services", { onAnswer: ({ body }) => answers.push(body) });
+  await expect.poll(() => errors).toHaveLength(1);
+  expect(errors[0]).toContain("cannot be subscribed to");
+  await expect.poll(() => answers).toEqual([{}]);
+  stream.close();
+});
+
+test("a closed subscription hears no more", async () => {
+  await using catalog = await startCatalog();
+  const stream = createStreamClient({ url: catalog.url, log: silentLog });
+  const closed: unknown[] = [];
+  const open: unknown[] = [];
+  const subscription = stream.subscribe("/v1/catalog/services", { onAnswer: ({ body }) => closed.push(body) });
+  stream.subscribe("/v1/catalog/services", { onAnswer: ({ body }) => open.push(body) });
+  await expect.poll(() => [closed.length, open.length]).toEqual([1, 1]);
+  subscription.close();
+  await catalog.register({ Node: "n1", Address: "10.0.0.1", Service: { Service: "web" } });
+  await expect.poll(() => open.length).toBe(2);
+  expect(closed).toHaveLength(1);
+  stream.close();
+});
