@@ -159,7 +159,8 @@ export class CatalogSync {
       Output: "Agent alive and reachable",
     };
     await catalog.put("/v1/catalog/register", { body: { ...node, Service: serverService, Check: serfHealth } });
-    if (!this.#health.started) log.info("member joined, marking health alive", { member: node.Node, address: node.Address });
+    if (!this.#health.started)
+      log.info("member joined, marking health alive", { member: node.Node, address: node.Address });
     log.info("Synced node info", { node: node.Node });
     for (const { definition } of state.services()) this.#dirty.services.add(definition.ID);
     for (const { definition } of state.checks()) this.#dirty.checks.add(definition.CheckID);

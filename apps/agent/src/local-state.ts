@@ -210,7 +210,9 @@ export class LocalState {
     const before = this.checkState(id);
     if (before.status === status && before.output === output) return;
     this.#states.set(id, { status, output });
-    if (before.status !== status) {
+    // Critical is where a check begins: its first failure changes no status, and is told all the same.
+    const isFirstFailure = status === before.status && status !== "passing" && before.output === "";
+    if (before.status !== status || isFirstFailure) {
       const fields = { check: id, status, output: output.slice(0, 200) };
       if (status === "passing") this.#options.log.info("Check is now passing", { check: id });
       else this.#options.log.warn(status === "critical" ? "Check is now critical" : "Check is now warning", fields);

@@ -8,7 +8,7 @@ const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 2_000;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** Checks that the agent judges itself, from what it is told or knows. */
-const OWN_TYPES = new Set(["", "alias", "maintenance", "ttl"]);
+const OWN_TYPES = new Set(["", "alias", "ttl"]);
 
 export interface HealthLinkOptions {
   /** The health checker's address: "http://127.0.0.1:8320". */
@@ -98,11 +98,14 @@ export function linkHealthChecker({ url, tls, state, log }: HealthLinkOptions): 
 
 /** What the health checker is to run. */
 function probes(state: LocalState): CheckDefinition[] {
-  return state
-    .checks()
-    .map((c) => c.definition)
-    .filter((d) => !OWN_TYPES.has(d.Type ?? checkType(d)))
-    .map(({ Token: _, ...definition }) => definition);
+  return (
+    state
+      .checks()
+      .map((c) => c.definition)
+      // What it probes decides, not `Type`: that is what answers show, and empty for a check that stands alone in a file.
+      .filter((d) => !OWN_TYPES.has(checkType(d)))
+      .map(({ Token: _, ...definition }) => definition)
+  );
 }
 
 function receive(data: Buffer, state: LocalState, log: Logger): void {

@@ -1,0 +1,85 @@
+import type { ApiClient } from "@heddle/api-client";
+import { silentLog } from "@heddle/daemon";
+import { ManualClock } from "@heddle/daemon/testing";
+import { expect, test } from "vitest";
+import { Leaves, type Roots } from "./leaves.ts";
+import { Watched } from "./watched.ts";
+
+const HOUR_MS = 3_600_000;
+const trustDomain = "11111111-2222-4333-8444-555555555555.consul";
+
+/** Signs as the CA would, for an hour, and counts. */
+function setUp() {
+  const clock = new ManualClock();
+  const roots = new Watched<Roots>();
+  roots.set({ ActiveRootID: "root-1", TrustDomain: trustDomain, Roots: [] }, 1);
+  let signed = 0;
+  let isAway = false;
+  const ca = {
+    async post(_path: string, { body }: { body: { csr: string } }) {
+      if (isAway) throw new Error("connection refused");
+      expect(body.csr).toContain("BEGIN CERTIFICATE REQUEST");
+      signed++;
+      const reply = {
+        certPem: `leaf ${signed}\n`,
+        chainPem: [],
+        rootId: roots.value?.ActiveRootID,
+        serial: `0${signed}`,
+        notBefore: new Date(clock.now()).toISOString(),
+        notAfter: new Date(clock.now() + HOUR_MS).toISOString(),
+      };
+      return { body: reply };
+    },
+  } as unknown as ApiClient;
+  const leaves = new Leaves({ ca, roots, datacenter: "dc1", clock, log: silentLog });
+  return { clock, roots, leaves, signed: () => signed, setAway: (value: boolean) => (isAway = value) };
+}
+
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+test("callers who ask at once share one signature", async () => {
+  const { leaves, signed } = setUp();
+  const all = await Promise.all(Array.from({ length: 10 }, () => leaves.get("web")));
+  expect(signed()).toBe(1);
+  expect(new Set(all.map((l) => l.value?.SerialNumber)).size).toBe(1);
+  expect(all[0]?.value?.ServiceURI).toBe(`spiffe://${trustDomain}/ns/default/dc/dc1/svc/web`);
+});
+
+test("a leaf is renewed between 60 % and 90 % of its life, with a new key and a higher index", async () => {
+  const { leaves, clock, signed } = setUp();
+  const leaf = await leaves.get("web");
+  const first = leaf.value;
+  clock.advance(0.59 * HOUR_MS);
+  await settled();
+  expect(signed()).toBe(1);
+  clock.advance(0.32 * HOUR_MS);
+  await expect.poll(signed).toBe(2);
+  await settled();
+  expect(leaf.value?.PrivateKeyPEM).not.toBe(first?.PrivateKeyPEM);
+  expect(leaf.value?.ModifyIndex).toBeGreaterThan(first?.ModifyIndex ?? Number.POSITIVE_INFINITY);
+});
+
+test("while the CA is away a leaf is kept and asked for again; an expired one is never served", async () => {
+  const { leaves, clock, setAway, signed } = setUp();
+  await leaves.get("web");
+  setAway(true);
+  clock.advance(0.95 * HOUR_MS);
+  await settled();
+  expect((await leaves.get("web")).value?.SerialNumber).toBe("01");
+  clock.advance(0.06 * HOUR_MS);
+  await expect(leaves.get("web")).rejects.toThrow("connection refused");
+  setAway(false);
+  await leaves.get("web");
+  expect(signed()).toBe(2);
+});
+
+test("another active root has every leaf signed anew", async () => {
+  const { leaves, roots, signed } = setUp();
+  const leaf = await leaves.get("web");
+  roots.set({ ActiveRootID: "root-2", TrustDomain: trustDomain, Roots: [] }, 2);
+  await leaves.rootsChanged();
+  expect(signed()).toBe(2);
+  await leaves.rootsChanged();
+  expect(signed()).toBe(2);
+  expect(leaf.value?.SerialNumber).toBe("02");
+});

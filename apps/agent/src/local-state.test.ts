@@ -1,0 +1,114 @@
+import { silentLog } from "@heddle/daemon";
+import { ManualClock } from "@heddle/daemon/testing";
+import { parseCheckDefinition, parseServiceDefinition } from "@heddle/service-definition";
+import { openStore } from "@heddle/store";
+import { expect, test } from "vitest";
+import { AliasChecks } from "./checks/alias.ts";
+import { TtlChecks } from "./checks/ttl.ts";
+import { type LocalChange, LocalState } from "./local-state.ts";
+import { Registrar } from "./registrar.ts";
+import { SidecarPorts } from "./sidecar-ports.ts";
+
+async function setUp(clock = new ManualClock()) {
+  const store = await openStore({ dataDir: "", name: "agent", log: silentLog });
+  const state = new LocalState({ store, nodeName: "n1", clock, log: silentLog });
+  const ports = new SidecarPorts({ store, min: 0, max: 0, claimed: () => new Map() });
+  const registrar = new Registrar({ state, ports, scripts: { remote: false, local: false } });
+  const changes: LocalChange[] = [];
+  state.onChange((c) => changes.push(...c));
+  return { store, state, registrar, changes, clock };
+}
+
+const service = (body: object) => parseServiceDefinition(body);
+const withSidecar = (name: string, port: number) =>
+  service({ Name: name, Port: 1, Connect: { SidecarService: { Port: port } } });
+
+test("a service brings its sidecar, and takes it away again", async () => {
+  const { state, registrar } = await setUp();
+  await registrar.service(withSidecar("web", 21_005), "api");
+  expect(state.services().map((s) => s.definition.ID)).toEqual(["web", "web-sidecar-proxy"]);
+  expect(state.checks().map((c) => c.definition.Name)).toEqual([
+    "Connect Sidecar Listening",
+    "Connect Sidecar Aliasing web",
+  ]);
+  await registrar.service(service({ Name: "web", Port: 1 }), "api");
+  expect(state.services().map((s) => s.definition.ID)).toEqual(["web"]);
+  expect(state.checks()).toEqual([]);
+});
+
+test("registering the same again changes nothing", async () => {
+  const { registrar, changes } = await setUp();
+  await registrar.service(withSidecar("web", 21_005), "api");
+  changes.length = 0;
+  await registrar.service(withSidecar("web", 21_005), "api");
+  expect(changes).toEqual([]);
+});
+
+test("a reload takes away what files gave, not what the API gave", async () => {
+  const { state, registrar } = await setUp();
+  await registrar.service(service({ Name: "by-api" }), "api");
+  await registrar.files(
+    [service({ Name: "one" }), service({ Name: "two" })],
+    [parseCheckDefinition({ Name: "c", TTL: "10s" })],
+  );
+  await registrar.files([service({ Name: "two" })], []);
+  expect(state.services().map((s) => s.definition.ID)).toEqual(["by-api", "two"]);
+  expect(state.checks()).toEqual([]);
+});
+
+test("scripts are refused where they are not enabled, and nothing is half done", async () => {
+  const { state, registrar } = await setUp();
+  const script = service({ Name: "s", Check: { Args: ["/bin/true"], Interval: "10s" } });
+  await expect(registrar.service(script, "api")).rejects.toThrow(
+    "Scripts are disabled on this agent from remote calls",
+  );
+  await expect(registrar.files([service({ Name: "ok" }), script], [])).rejects.toThrow(
+    "Scripts are disabled on this agent",
+  );
+  expect(state.services()).toEqual([]);
+});
+
+test("a TTL check is critical when no heartbeat came in time, and keeps what was said last", async () => {
+  const { state, registrar, clock } = await setUp();
+  const ttl = new TtlChecks(state, clock);
+  await registrar.check(parseCheckDefinition({ CheckID: "t", Name: "t", TTL: "10s" }), "api");
+  expect(await ttl.heartbeat("t", "passing", "fine")).toBe(true);
+  clock.advance(9_999);
+  expect(state.checkState("t").status).toBe("passing");
+  clock.advance(2);
+  expect(state.checkState("t")).toEqual({
+    status: "critical",
+    output: "TTL expired (last output before timeout follows): fine",
+  });
+  expect(await ttl.heartbeat("none", "passing", "")).toBe(false);
+  ttl.close();
+});
+
+test("a TTL check's state outlives a restart until its time is up", async () => {
+  const { store, registrar, state, clock } = await setUp();
+  const ttl = new TtlChecks(state, clock);
+  await registrar.check(parseCheckDefinition({ CheckID: "t", Name: "t", TTL: "10s" }), "api");
+  await ttl.heartbeat("t", "passing", "fine");
+  ttl.close();
+  clock.advance(5_000);
+  const again = new LocalState({ store, nodeName: "n1", clock, log: silentLog });
+  expect(again.checkState("t").status).toBe("passing");
+  clock.advance(6_000);
+  expect(new LocalState({ store, nodeName: "n1", clock, log: silentLog }).checkState("t").status).toBe("critical");
+});
+
+test("an alias is as well as the service that it stands for", async () => {
+  const { state, registrar } = await setUp();
+  const alias = new AliasChecks({ state, catalog: {} as never, nodeName: "n1", log: silentLog });
+  await registrar.service(
+    service({ Name: "db", Check: { CheckID: "db", Name: "db up", TTL: "1m", Status: "passing" } }),
+    "api",
+  );
+  await registrar.service(service({ Name: "web", Check: { CheckID: "alias", Name: "a", AliasService: "db" } }), "api");
+  expect(state.checkState("alias")).toEqual({ status: "passing", output: "All checks passing." });
+  state.setCheckState("db", "critical", "gone");
+  expect(state.checkState("alias")).toEqual({ status: "critical", output: 'Aliased check "db up" failing: gone' });
+  await state.removeService("db");
+  expect(state.checkState("alias").status).toBe("critical");
+  alias.close();
+});
