@@ -90,6 +90,6 @@ function banner(config: AgentConfig): string {
     ["Cluster Addr", `${config.advertiseAddr} (${config.server ? `Internal API: ${internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`],
     ["Encrypt", `Gossip: none, TLS-Outgoing: ${isTls}, TLS-Incoming: ${isTls}, Mesh: mutual TLS`],
   ];
-  const lines = rows.map(([name, value]) => `${name.padStart(16)}: ${value}`);
+  const lines = rows.map(([name, value]) => `${name.padStart(18)}: ${value}`);
   return `==> Starting Heddle agent...\n${lines.join("\n")}\n\n==> Log data will now stream in as it occurs:\n\n`;
 }
