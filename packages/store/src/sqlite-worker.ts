@@ -46,11 +46,8 @@ function openDatabase(path: string) {
     db.exec("BEGIN IMMEDIATE");
     const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
     if (version > SCHEMA_VERSION) throw new NewerSchemaError(`schema ${version}, this heddle knows ${SCHEMA_VERSION}`);
-    db.exec(`CREATE TABLE IF NOT EXISTS records (
-      tbl TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, create_index INTEGER NOT NULL, modify_index INTEGER NOT NULL,
-      PRIMARY KEY (tbl, key)) WITHOUT ROWID`);
-    db.exec("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID");
-    db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    // Only where something is new: a start on a full disk must not need a byte of it.
+    if (version < SCHEMA_VERSION) createTables(db);
     db.exec("COMMIT");
   } catch (error) {
     db.close();
@@ -86,6 +83,14 @@ function openDatabase(path: string) {
     },
     close: () => db.close(),
   };
+}
+
+function createTables(db: DatabaseSync): void {
+  db.exec(`CREATE TABLE IF NOT EXISTS records (
+    tbl TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, create_index INTEGER NOT NULL, modify_index INTEGER NOT NULL,
+    PRIMARY KEY (tbl, key)) WITHOUT ROWID`);
+  db.exec("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID");
+  db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
 }
 
 class NewerSchemaError extends Error {}
