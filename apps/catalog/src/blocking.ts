@@ -2,7 +2,8 @@
  * Reads over HTTP: a handler names a question, and this writes its answer, at once or once its index has moved past the
  * caller's (`index`, `wait`; Consul's blocking queries).
  */
-import { type ApiHandler, type ApiRequest, readParams } from "@heddle/daemon";
+import { type ApiHandler, type ApiRequest, HeddleError, readParams, refusalHeaders } from "@heddle/daemon";
+import { loadRegexps, needsRegexps } from "@heddle/filter";
 import type { Answer, Question } from "./answers.ts";
 import type { CatalogState } from "./state.ts";
 
@@ -16,10 +17,10 @@ export interface ReadOptions {
 
 /** Turns a question into the handler of a GET row. */
 export function read(state: CatalogState, ask: Ask, { consistency = true }: ReadOptions = {}): ApiHandler {
-  return function answerRead(request) {
+  const answerRead = (request: ApiRequest) => {
     const { res, query } = request;
     const params = readParams(query);
-    const question = ask(request);
+    const question = askOrExplain(ask, request);
     const send = (answer: Answer) => {
       const headers: Record<string, string | number> = {
         "X-Consul-Index": answer.index,
@@ -46,6 +47,20 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     const waiting = state.answers.wait(question, params.index, waitMs, send);
     res.once("close", waiting.cancel);
   };
+  return function answerWhenReady(request) {
+    if (needsRegexps(request.query.get("filter") ?? "")) return loadRegexps().then(() => answerRead(request));
+    answerRead(request);
+  };
+}
+
+// A server's refusal says when it was given, as its answers do.
+function askOrExplain(ask: Ask, request: ApiRequest): Question {
+  try {
+    return ask(request);
+  } catch (error) {
+    if (error instanceof HeddleError && error.status >= 500) refusalHeaders(request);
+    throw error;
+  }
 }
 
 // JSON.parse would round flags past 2^53: they are kept as they stand.

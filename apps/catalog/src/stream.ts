@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { describeError, HeddleError, InvalidArgumentError, type Logger } from "@heddle/daemon";
+import { loadRegexps, needsRegexps } from "@heddle/filter";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Answer, Question } from "./answers.ts";
 import type { Ask } from "./blocking.ts";
@@ -94,7 +95,7 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
   };
   socket.on("pong", () => silent.delete(socket));
   socket.on("error", (error) => log.debug("a stream failed", { error: describeError(error) }));
-  socket.on("message", (data: Buffer) => {
+  const receive = (data: Buffer) => {
     let request: Request | undefined;
     try {
       request = parseRequest(data);
@@ -114,6 +115,14 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
     } catch (error) {
       fail(request?.id ?? null, error);
     }
+  };
+  socket.on("message", (data: Buffer) => {
+    if (needsRegexps(data.toString("latin1")))
+      loadRegexps().then(
+        () => receive(data),
+        (error) => fail(null, error),
+      );
+    else receive(data);
   });
   socket.on("close", () => {
     for (const { cancel } of subscriptions.values()) cancel();

@@ -89,7 +89,14 @@ export function createScheduler({ clock, limits, onStart }: SchedulerOptions): S
   };
   return {
     add(job) {
-      const entry: Entry = { job, addedAt: clock.now(), dueAt: 0, hasRun: false, timer: undefined, controller: new AbortController() };
+      const entry: Entry = {
+        job,
+        addedAt: clock.now(),
+        dueAt: 0,
+        hasRun: false,
+        timer: undefined,
+        controller: new AbortController(),
+      };
       entries.add(entry);
       arm(entry, clock.now() + firstDelayMs(job, entries.size));
       return () => remove(entry);

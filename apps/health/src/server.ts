@@ -2,15 +2,13 @@
 import { readFileSync } from "node:fs";
 import {
   createRegistry,
-  errorHandler,
   InvalidArgumentError,
   loadInternalIdentity,
   type Clock,
   type Logger,
-  opsRoutes,
   requireTlsOffLoopback,
   type Running,
-  startHttpServer,
+  startInternalServer,
   startOpsServer,
 } from "@heddle/daemon";
 import { createHealthChecker } from "./checker.ts";
@@ -45,22 +43,14 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
   });
   const health = () => ({ checker: checker.health() });
 
-  // Loaded late: a composition mounts the tables itself and needs no express.
-  const { default: express } = await import("express");
-  const app = express();
-  app.disable("x-powered-by");
-  app.use(opsRoutes({ registry, health }));
-  app.use(errorHandler(log));
-
-  const server = await startHttpServer({
+  const server = await startInternalServer({
     host: config.host,
     port: config.port,
-    handler: app,
+    identity,
+    // Its WebSocket asks for the agent's role itself.
+    parts: [{ upgrade: (...request) => checker.handleUpgrade(...request) }],
+    ops: { registry, health },
     log,
-    tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
-    upgrade(req, socket, head) {
-      if (!checker.handleUpgrade(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
-    },
   });
   stack.defer(() => server.close());
   stack.defer(() => checker.close());

@@ -88,6 +88,15 @@ export function apiRouter(
   };
 }
 
+/** Tells whether some row of the table has the path of a URL. */
+export function rowMatcher(table: ApiTable): (url: string) => boolean {
+  const rows = new Map(Object.entries(table));
+  return (url) => {
+    const path = decodePath(url.split("?")[0] as string);
+    return path !== undefined && findRow(rows, path) !== undefined;
+  };
+}
+
 /** The rest of a path after its row, split at slashes. */
 export function pathParts(rest: string, names: string[]): string[] {
   const parts = rest.split("/");
@@ -163,4 +172,12 @@ export function refusal(status: number, text: string, cause?: unknown): HeddleEr
     status,
     cause,
   });
+}
+
+/** Headers of a read that a server refused: what clients read before they look at the status. */
+export function refusalHeaders({ method, res }: Pick<ApiRequest, "method" | "res">): void {
+  if (method !== "GET") return;
+  res.setHeader("X-Consul-Index", 1);
+  res.setHeader("X-Consul-KnownLeader", "true");
+  res.setHeader("X-Consul-LastContact", 0);
 }

@@ -17,6 +17,7 @@ const KEEP_ALIVE_TIMEOUT_MS = 75_000; // above the common 60 s of load balancers
 const MAX_HEADER_BYTES = 64 * 1024; // the documented cap (431 past it): long filters fit, a memory attack does not
 const MAX_CONNECTIONS_PER_CLIENT = 200; // Consul's limits.http_max_conns_per_client
 const DRAIN_MS = 3_000; // in-flight answers get this long before their sockets are destroyed
+const MAX_DISCARDED_BYTES = 1024 * 1024; // read past a limit so that a refusal is not lost in a reset
 const DEFAULT_BODY_LIMIT = 512 * 1024; // Consul's limits.kv_max_value_size
 
 export interface HttpServerOptions {
@@ -131,22 +132,37 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
 }
 
-/** Reads a body, counting what arrives, not what Content-Length says. Throws TooLargeError past `limit` bytes. */
-export async function readBody(
+/**
+ * Reads a body, counting what arrives, not what Content-Length says. Throws TooLargeError past `limit` bytes; what still comes
+ * is then discarded for a while, since closing at once would reset the connection before the caller has read the refusal.
+ */
+export function readBody(
   req: IncomingMessage,
   limit: number = DEFAULT_BODY_LIMIT,
   tooLarge?: (limit: number) => Error,
 ): Promise<Buffer> {
-  const refuse = () => tooLarge?.(limit) ?? new TooLargeError(`request body too large: the limit is ${limit} bytes`);
-  if (Number(req.headers["content-length"] ?? 0) > limit) throw refuse();
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of req as AsyncIterable<Buffer>) {
+  const refuse = () =>
+    reject(tooLarge?.(limit) ?? new TooLargeError(`request body too large: the limit is ${limit} bytes`));
+  const isRefused = Number(req.headers["content-length"] ?? 0) > limit;
+  if (isRefused) refuse();
+  req.on("data", (chunk: Buffer) => {
     size += chunk.length;
-    if (size > limit) throw refuse();
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+    if (size > limit) {
+      chunks.length = 0;
+      refuse();
+      if (size > limit + MAX_DISCARDED_BYTES) req.socket.destroy();
+    } else if (!isRefused) chunks.push(chunk);
+  });
+  req.once("end", () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
+  const onGone = (cause?: Error) =>
+    reject(new InvalidArgumentError("the caller went away before its request was complete", { cause }));
+  req.once("error", onGone).once("close", onGone);
+  if (req.readableEnded) resolve(Buffer.alloc(0));
+  else if (req.destroyed) onGone();
+  return promise;
 }
 
 /** Reads a JSON body. Throws InvalidArgumentError with the parser's words, TooLargeError past `limit`. */
@@ -191,7 +207,6 @@ export function errorHandler(log: Logger): ErrorRequestHandler {
     if (status >= 500) log.error("request failed", known ? fields : { ...fields, stack: (error as Error).stack });
     else log.info("request refused", fields);
     if (res.headersSent) return void res.destroy();
-    if (status === 413) res.setHeader("Connection", "close"); // the rest of the body is not read
     if (req.path.startsWith("/internal/"))
       sendJson(res, status, { error: { code: known?.code ?? "internal", message } });
     else sendText(res, status, message);

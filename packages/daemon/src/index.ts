@@ -1,4 +1,4 @@
-export { apiRouter, encodeJson, pathParts, refusal, reply, replyEmpty } from "./api.ts";
+export { apiRouter, encodeJson, pathParts, refusal, refusalHeaders, reply, replyEmpty } from "./api.ts";
 export { backoffMs, sleep, systemClock } from "./clock.ts";
 export { ConfigError, formatOptions, loadOptions, option } from "./config.ts";
 export { decodeBody, decodeObject, parseBody } from "./decode.ts";
@@ -18,6 +18,7 @@ export {
 } from "./errors.ts";
 export { errorHandler, readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
 export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, toInternalError } from "./internal.ts";
+export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
 export { explainListenError, portHolder } from "./listen.ts";
 export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog } from "./log.ts";
@@ -32,6 +33,7 @@ export type { Decoded, Spec } from "./decode.ts";
 export type { ErrorCode } from "./errors.ts";
 export type { HttpServer, HttpServerOptions } from "./http.ts";
 export type { InternalFiles, InternalIdentity } from "./internal.ts";
+export type { InternalPart, InternalServerOptions, Roles } from "./internal-server.ts";
 export type { Health, MainOptions, Running } from "./lifecycle.ts";
 export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
 export type { OpsDeps } from "./metrics.ts";

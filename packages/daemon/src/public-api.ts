@@ -1,6 +1,6 @@
 /** The public tables on a listener: what is refused before any handler, and how an error is answered there. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type ApiRequest, type ApiTable, apiRouter, refusal } from "./api.ts";
+import { type ApiRequest, type ApiTable, apiRouter, refusal, refusalHeaders } from "./api.ts";
 import { describeError, HeddleError } from "./errors.ts";
 import { sendText } from "./http.ts";
 import type { Logger } from "./log.ts";
@@ -17,13 +17,16 @@ export function publicApi(
 }
 
 // Consul's open-source servers answer so to what only its Enterprise ones, or other datacenters, could.
-function refuseForeign({ req, query, path }: ApiRequest, datacenter: string): void {
+function refuseForeign(request: ApiRequest, datacenter: string): void {
+  const { req, query, path } = request;
   if (query.size > 0) {
     if (query.has("ns"))
       throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
     const dc = query.get("dc");
-    if (dc !== null && dc !== "" && dc !== datacenter && path !== "/v1/catalog/datacenters")
+    if (dc !== null && dc !== "" && dc !== datacenter && path !== "/v1/catalog/datacenters") {
+      refusalHeaders(request);
       throw refusal(500, "No path to datacenter");
+    }
   }
   if (req.headers["x-consul-namespace"])
     throw refusal(
@@ -41,6 +44,5 @@ function sendError(error: unknown, { req, res, path }: ApiRequest, log: Logger):
     log.error("request failed", { method: req.method, path, error: message });
   else log.debug("request refused", { method: req.method, path, status, error: message });
   if (res.headersSent || res.destroyed) return void res.destroy();
-  if (status === 413) res.setHeader("Connection", "close"); // the rest of the body is not read
   sendText(res, status, message);
 }

@@ -42,7 +42,6 @@ export function signRoute({
       const { status, body } = toInternalError(error);
       if (status >= 500) log.error("signing failed", { error: describeError(error) });
       if (res.headersSent || res.destroyed) return void res.destroy();
-      if (status === 413) res.setHeader("Connection", "close"); // the rest of the body is not read
       sendJson(res, status, body);
     });
     return true;

@@ -191,7 +191,7 @@ export function toService(given: Decoded): NodeService {
     Port: (given["Port"] as number | undefined) ?? 0,
     Weights: { Passing: weights?.Passing ?? 1, Warning: weights?.Warning ?? 1 },
     EnableTagOverride: given["EnableTagOverride"] === true,
-    Proxy: proxy as NonNullable<NodeService["Proxy"]>,
+    Proxy: proxy,
     Connect: (given["Connect"] as NodeService["Connect"]) ?? {},
   };
 }

@@ -1,12 +1,13 @@
 /** /v1/catalog: who is registered. */
 import { type ApiTable, decodeBody, readBody, refusal, reply } from "@heddle/daemon";
+import { catalogServiceFields, nodeFields, serviceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import { deregister, DEREGISTER_FIELDS } from "../commands/deregister.ts";
 import { register, REGISTER_FIELDS, toRegistration } from "../commands/register.ts";
 import type { NodeRecord } from "../records.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
-import { argument, nodeMetaFilter, questionKey, tagFilter } from "./reads.ts";
+import { argument, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
 
@@ -14,6 +15,7 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
   const rows = (kind: "connect" | "service"): Ask =>
     function askCatalogService({ query, rest }) {
       const name = argument(rest, "service name");
+      const isKept = rowFilter(query, catalogServiceFields);
       return {
         key: questionKey(`/v1/catalog/${kind}/${name.toLowerCase()}`, query),
         topics: [`${kind}/${name.toLowerCase()}`],
@@ -21,29 +23,34 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
           const hasTags = tagFilter(query);
           const isWanted = nodeMetaFilter(query);
           const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
-          return found.flatMap((record) => {
+          const rows = found.flatMap((record) => {
             const node = state.node(record.value.Node)?.value;
             return node && isWanted(node) && hasTags(record.value.Service.Tags)
               ? [showCatalogService(record, node)]
               : [];
           });
+          return rows.filter(isKept);
         },
       };
     };
   const nodeNamed = (nameOrId: string) =>
     state.node(nameOrId) ?? state.nodes().find((n) => n.value.ID !== "" && n.value.ID === nameOrId.toLowerCase());
   return {
-    "/v1/catalog/nodes": ({ query }) => ({
-      key: questionKey("/v1/catalog/nodes", query),
-      topics: ["nodes"],
-      compute: () => {
-        const isWanted = nodeMetaFilter(query);
-        return state
-          .nodes()
-          .filter((n) => isWanted(n.value))
-          .map(showNode);
-      },
-    }),
+    "/v1/catalog/nodes": ({ query }) => {
+      const isKept = rowFilter(query, nodeFields);
+      return {
+        key: questionKey("/v1/catalog/nodes", query),
+        topics: ["nodes"],
+        compute: () => {
+          const isWanted = nodeMetaFilter(query);
+          return state
+            .nodes()
+            .filter((n) => isWanted(n.value))
+            .map(showNode)
+            .filter(isKept);
+        },
+      };
+    },
     "/v1/catalog/services": ({ query }) => ({
       key: questionKey("/v1/catalog/services", query),
       topics: query.has("node-meta") ? ["services", "nodes"] : ["services"],
@@ -53,6 +60,7 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
     "/v1/catalog/connect/": rows("connect"),
     "/v1/catalog/node/": ({ query, rest }) => {
       const name = argument(rest, "node name");
+      const isKept = rowFilter(query, serviceFields);
       return {
         key: questionKey(`/v1/catalog/node/${name}`, query),
         topics: [`node/${(nodeNamed(name)?.value.Node ?? name).toLowerCase()}`],
@@ -62,7 +70,11 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
             ? {
                 Node: showNode(node),
                 Services: Object.fromEntries(
-                  state.servicesOf(node.value.Node).map((s) => [s.value.Service.ID, showService(s)]),
+                  state
+                    .servicesOf(node.value.Node)
+                    .map(showService)
+                    .filter(isKept)
+                    .map((s) => [s.ID, s]),
                 ),
               }
             : null;
@@ -71,13 +83,14 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
     },
     "/v1/catalog/node-services/": ({ query, rest }) => {
       const name = argument(rest, "node name");
+      const isKept = rowFilter(query, serviceFields);
       return {
         key: questionKey(`/v1/catalog/node-services/${name}`, query),
         topics: [`node/${(nodeNamed(name)?.value.Node ?? name).toLowerCase()}`],
         compute: () => {
           const node = nodeNamed(name);
           return node
-            ? { Node: showNode(node), Services: state.servicesOf(node.value.Node).map(showService) }
+            ? { Node: showNode(node), Services: state.servicesOf(node.value.Node).map(showService).filter(isKept) }
             : { Node: null, Services: null };
         },
       };

@@ -1,16 +1,18 @@
 /** /v1/health: who is fit to be called. */
 import type { ApiTable } from "@heddle/daemon";
 import { refusal } from "@heddle/daemon";
+import { checkFields, instanceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { showCheck, showInstance } from "../views.ts";
-import { argument, nodeMetaFilter, questionKey, tagFilter } from "./reads.ts";
+import { argument, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
   const instances = (kind: "connect" | "service"): Ask =>
     function askHealth({ query, rest }) {
       const name = argument(rest, "service name");
       const passing = passingOnly(query);
+      const isKept = rowFilter(query, instanceFields);
       return {
         key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
         topics: [`${kind === "service" ? "health" : "health-connect"}/${name.toLowerCase()}`],
@@ -22,7 +24,8 @@ export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
             .filter((record) => hasTags(record.value.Service.Tags))
             .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)))
             .map((record) => showInstance(state, record))
-            .filter((row) => !passing || row.Checks.every((check) => check.Status === "passing"));
+            .filter((row) => !passing || row.Checks.every((check) => check.Status === "passing"))
+            .filter(isKept);
         },
       };
     };
@@ -38,18 +41,21 @@ export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
     "/v1/health/connect/": instances("connect"),
     "/v1/health/ingress/": ({ query, rest }) => {
       const name = argument(rest, "service name");
+      rowFilter(query, instanceFields);
       return { key: questionKey(`/v1/health/ingress/${name}`, query), topics: ["config-entries"], compute: () => [] };
     },
     "/v1/health/node/": ({ query, rest }) => {
       const name = argument(rest, "node name");
+      const isKept = rowFilter(query, checkFields);
       return {
         key: questionKey(`/v1/health/node/${name.toLowerCase()}`, query),
         topics: [`checks/${name.toLowerCase()}`],
-        compute: () => state.checksOf(name).map(showCheck),
+        compute: () => state.checksOf(name).map(showCheck).filter(isKept),
       };
     },
     "/v1/health/checks/": ({ query, rest }) => {
       const name = argument(rest, "service name");
+      const isKept = rowFilter(query, checkFields);
       return {
         key: questionKey(`/v1/health/checks/${name.toLowerCase()}`, query),
         topics: [`checks-of/${name.toLowerCase()}`],
@@ -58,11 +64,13 @@ export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
             .checks()
             .filter((c) => c.value.ServiceID !== "" && c.value.ServiceName.toLowerCase() === name.toLowerCase())
             .filter(isOnNode(query))
-            .map(showCheck),
+            .map(showCheck)
+            .filter(isKept),
       };
     },
     "/v1/health/state/": ({ query, rest }) => {
       const wanted = argument(rest, "check state");
+      const isKept = rowFilter(query, checkFields);
       return {
         key: questionKey(`/v1/health/state/${wanted}`, query),
         topics: ["checks"],
@@ -71,7 +79,8 @@ export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
             .checks()
             .filter((c) => wanted === "any" || c.value.Status === wanted)
             .filter(isOnNode(query))
-            .map(showCheck),
+            .map(showCheck)
+            .filter(isKept),
       };
     },
   };

@@ -9,6 +9,7 @@ import {
   refusal,
   reply,
 } from "@heddle/daemon";
+import { intentionFields } from "@heddle/filter";
 import { decide, matchOrder } from "@heddle/intentions";
 import type { StoredRecord } from "@heddle/store";
 import { read, type Ask } from "../blocking.ts";
@@ -22,7 +23,7 @@ import {
 } from "../commands/intentions.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
-import { questionKey } from "./reads.ts";
+import { questionKey, rowFilter } from "./reads.ts";
 
 const MAX_BODY = 64 * 1024;
 const UUID_LENGTH = 36;
@@ -45,11 +46,14 @@ export function intentionQuestions({ state }: CatalogDeps): Record<string, Ask> 
       .map(showIntention)
       .sort((a, b) => matchOrder(a, b));
   return {
-    "/v1/connect/intentions": ({ query }) => ({
-      key: questionKey("/v1/connect/intentions", query),
-      topics: [INTENTIONS],
-      compute: rules,
-    }),
+    "/v1/connect/intentions": ({ query }) => {
+      const isKept = rowFilter(query, intentionFields);
+      return {
+        key: questionKey("/v1/connect/intentions", query),
+        topics: [INTENTIONS],
+        compute: () => rules().filter(isKept),
+      };
+    },
     "/v1/connect/intentions/match": ({ query }) => {
       const by = required(query, "by");
       if (by !== "source" && by !== "destination")

@@ -1,5 +1,6 @@
 /** What the reads of the catalog share: the parameters that narrow a list, and the key of a question. */
 import { refusal } from "@heddle/daemon";
+import { compileFilter, type Fields, type Filter } from "@heddle/filter";
 import type { NodeRecord } from "../records.ts";
 
 // Parameters that do not change what is answered, only when and how it is sent.
@@ -39,6 +40,11 @@ export function tagFilter(query: URLSearchParams): (tags: readonly string[]) => 
   const wanted = query.getAll("tag").map((t) => t.toLowerCase());
   if (wanted.length === 0) return () => true;
   return (tags) => wanted.every((tag) => tags.some((t) => t.toLowerCase() === tag));
+}
+
+/** True for the rows that `filter` describes; made once a question. Throws FilterError. */
+export function rowFilter(query: URLSearchParams, fields: Fields): Filter {
+  return compileFilter(query.get("filter") ?? "", fields);
 }
 
 /** The one argument of a path; refused where it is missing. */

@@ -4,22 +4,23 @@
  */
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
-import { type Catalog, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
+import { type Catalog, CATALOG_ROLES, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
 import {
   type ApiTable,
   createRegistry,
+  guardedTable,
+  guardedUpgrade,
   type Health,
   type InternalIdentity,
   isLoopback,
   loadInternalIdentity,
   type LogHub,
-  publicApi,
+  startInternalServer,
 } from "@heddle/daemon";
 import { createDns, type Dns, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
 import { createHealthChecker } from "@heddle/health";
 import { openStore } from "@heddle/store";
 import type { Registry } from "prom-client";
-import { startInternalListener } from "./internal.ts";
 
 export interface ComposeOptions {
   hub: LogHub;
@@ -121,7 +122,7 @@ async function startServers(
 ): Promise<Servers> {
   const log = hub.log.child("agent.server");
   const dataDir = config.devMode ? "" : config.dataDir;
-  const { createCa } = await import("@heddle/ca");
+  const { CA_ROLES, createCa } = await import("@heddle/ca");
   const [catalogStore, caStore] = await Promise.all([
     openStore({ dataDir, name: "catalog", log }),
     openStore({ dataDir, name: "ca", log }),
@@ -149,7 +150,6 @@ async function startServers(
     }),
   );
   const table: ApiTable = { ...catalog.table, ...ca.table };
-  const api = publicApi(table, { datacenter: config.datacenter, log });
   // Without certificates the internal API stays on this machine: plain text never leaves it.
   const host = identity || isLoopback(config.bindAddr) ? config.bindAddr : LOOPBACK;
   if (host !== config.bindAddr) {
@@ -158,14 +158,18 @@ async function startServers(
       { bind_addr: config.bindAddr },
     );
   }
-  const listener = await startInternalListener({
+  const context = { datacenter: config.datacenter, log };
+  const listener = await startInternalServer({
     host,
     port: config.ports.server,
     identity,
-    handler: (req, res) => {
-      if (!api(req, res) && !ca.internal(req, res)) res.writeHead(404, { "Content-Length": 0 }).end();
-    },
-    upgrades: [(...args) => catalog.stream.upgrade(...args), (...args) => checker.handleUpgrade(...args)],
+    parts: [
+      { handle: ca.internal },
+      guardedTable(ca.table, CA_ROLES, context),
+      guardedTable(catalog.table, CATALOG_ROLES, context),
+      { upgrade: (...request) => checker.handleUpgrade(...request) },
+      guardedUpgrade((...request) => catalog.stream.upgrade(...request), CATALOG_ROLES),
+    ],
     log: log.child("internal"),
   });
   stack.defer(() => listener.close());
@@ -182,12 +186,11 @@ async function startNodeListener({
   checker: Checker;
   hub: LogHub;
 }): Promise<string> {
-  const listener = await startInternalListener({
+  const listener = await startInternalServer({
     host: LOOPBACK,
     port: 0,
     identity: undefined,
-    handler: (_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end(),
-    upgrades: [(...args) => checker.handleUpgrade(...args)],
+    parts: [{ upgrade: (...request) => checker.handleUpgrade(...request) }],
     log: hub.log.child("agent.internal"),
   });
   stack.defer(() => listener.close());

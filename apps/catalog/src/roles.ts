@@ -1,0 +1,8 @@
+/** Who may use the catalog on the internal API. */
+import type { Roles } from "@heddle/daemon";
+
+/** An agent writes for its node and forwards what its users ask; an operator for all. */
+export const CATALOG_ROLES: Roles = {
+  readers: ["agent", "ca", "catalog", "dns", "operator"],
+  writers: ["agent", "operator"],
+};

@@ -1,0 +1,122 @@
+/**
+ * The internal listener: parts side by side (a daemon's public rows, its internal routes, its WebSockets), each behind the
+ * roles that may use it. A daemon alone has one, with its operator's routes; a composition shares one among all its daemons.
+ */
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { type ApiTable, rowMatcher } from "./api.ts";
+import { describeError, HeddleError } from "./errors.ts";
+import { type HttpServer, sendText, startHttpServer } from "./http.ts";
+import { type InternalIdentity, requireRole } from "./internal.ts";
+import type { Logger } from "./log.ts";
+import { type OpsDeps, opsRoutes } from "./metrics.ts";
+import { publicApi } from "./public-api.ts";
+
+/** Who may read, and who may write, by the role in their certificate. */
+export interface Roles {
+  readers: readonly string[];
+  writers: readonly string[];
+}
+
+export interface InternalPart {
+  /** True when it answers the request. */
+  handle?: (req: IncomingMessage, res: ServerResponse) => boolean | Promise<boolean>;
+  /** True when it takes the WebSocket over. */
+  upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean | Promise<boolean>;
+}
+
+/** The rows of a public table as a part: a caller whose role may not is refused with 403 before any row sees the request. */
+export function guardedTable(
+  table: ApiTable,
+  roles: Roles,
+  options: { datacenter: string; log: Logger },
+): InternalPart {
+  const api = publicApi(table, options);
+  const hasRow = rowMatcher(table);
+  return {
+    async handle(req, res) {
+      if (!hasRow(req.url ?? "/")) return false;
+      await requireRole(req, req.method === "GET" || req.method === "HEAD" ? roles.readers : roles.writers);
+      return api(req, res);
+    },
+  };
+}
+
+/** A WebSocket as a part, for readers. */
+export function guardedUpgrade(
+  upgrade: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean,
+  roles: Roles,
+): InternalPart {
+  return {
+    async upgrade(req, socket, head) {
+      await requireRole(req, roles.readers);
+      return upgrade(req, socket, head);
+    },
+  };
+}
+
+export interface InternalServerOptions {
+  host: string;
+  port: number;
+  /** Mutual TLS where it is given; the caller has seen to it that it is, off loopback. */
+  identity: InternalIdentity | undefined;
+  /** Tried in order. */
+  parts: readonly InternalPart[];
+  /** A daemon alone answers /metrics, /healthz and /readyz here too. */
+  ops?: OpsDeps;
+  log: Logger;
+}
+
+/** Throws UnavailableError for a port that it cannot have. */
+export async function startInternalServer(options: InternalServerOptions): Promise<HttpServer> {
+  const { identity, parts, ops, log } = options;
+  const route: RequestListener = (req, res) => {
+    answer(req, res, parts).catch((error: unknown) => refuse(error, req, res, log));
+  };
+  return startHttpServer({
+    host: options.host,
+    port: options.port,
+    handler: ops ? await withOps(ops, route) : route,
+    log,
+    // A node's agent, DNS server and proxies share an address; who may connect, certificates decide.
+    maxConnectionsPerClient: 0,
+    tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
+    upgrade: (req, socket, head) => void takeOver(req, socket, head, parts),
+  });
+}
+
+async function answer(req: IncomingMessage, res: ServerResponse, parts: readonly InternalPart[]): Promise<void> {
+  for (const { handle } of parts) if (handle && (await handle(req, res))) return;
+  res.writeHead(404, { "Content-Length": 0 }).end();
+}
+
+async function takeOver(
+  req: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  parts: readonly InternalPart[],
+): Promise<void> {
+  try {
+    for (const { upgrade } of parts) if (upgrade && (await upgrade(req, socket, head))) return;
+    socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  } catch (error) {
+    const text = describeError(error);
+    socket.end(
+      `HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
+    );
+  }
+}
+
+function refuse(error: unknown, req: IncomingMessage, res: ServerResponse, log: Logger): void {
+  const status = error instanceof HeddleError ? error.status : 500;
+  const path = req.url?.split("?")[0];
+  log.warn("refused an internal request", { method: req.method, path, status, error: describeError(error) });
+  if (res.headersSent || res.destroyed) return void res.destroy();
+  sendText(res, status, describeError(error));
+}
+
+/** Loaded late: a composition has no operator's routes here, and express costs its start 20 ms. */
+async function withOps(ops: OpsDeps, route: RequestListener): Promise<RequestListener> {
+  const { default: express } = await import("express");
+  return express().disable("x-powered-by").use(opsRoutes(ops)).use(route);
+}
