@@ -10,7 +10,8 @@ import {
   replyEmpty,
   sendText,
 } from "@heddle/daemon";
-import { type CheckStatus, parseCheckDefinition, toAgentService } from "@heddle/service-definition";
+import { checkFields, compileFilter, type Filter, FilterError, loadRegexps, needsRegexps } from "@heddle/filter";
+import { type CheckStatus, type HealthCheck, parseCheckDefinition, toAgentService } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
 
 const MAX_BODY = 512 * 1024;
@@ -19,14 +20,19 @@ const HEALTH_STATUS: Record<CheckStatus, number> = { passing: 200, warning: 429,
 
 export function checkTable(deps: AgentDeps): ApiTable {
   const { state, registrar, sync } = deps;
-  const show = (id: string) => ({ ...state.healthCheck(id), Definition: {}, CreateIndex: 0, ModifyIndex: 0 });
+  const show = (id: string) => ({
+    ...(state.healthCheck(id) as HealthCheck),
+    Definition: {},
+    CreateIndex: 0,
+    ModifyIndex: 0,
+  });
   return {
     "/v1/agent/checks": {
-      GET: (request) =>
-        reply(
-          request,
-          Object.fromEntries(state.checks().map(({ definition }) => [definition.CheckID, show(definition.CheckID)])),
-        ),
+      GET: async (request) => {
+        const isKept = await checkFilter(request.query);
+        const rows = state.checks().map(({ definition }) => show(definition.CheckID));
+        reply(request, Object.fromEntries(rows.filter(isKept).map((check) => [check.CheckID, check])));
+      },
     },
     "/v1/agent/check/register": {
       PUT: async (request) => {
@@ -37,6 +43,7 @@ export function checkTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/check/deregister/": {
       PUT: async (request) => {
+        if (request.rest === "") throw refusal(500, "CheckID missing");
         await state.removeCheck(request.rest);
         await sync.flush();
         replyEmpty(request);
@@ -81,6 +88,18 @@ export function checkTable(deps: AgentDeps): ApiTable {
       },
     },
   };
+}
+
+// Consul looks at the fields only once it has checks to look at, and says so without its usual first words.
+async function checkFilter(query: URLSearchParams): Promise<Filter> {
+  const expression = query.get("filter") ?? "";
+  if (needsRegexps(expression)) await loadRegexps();
+  try {
+    return compileFilter(expression, checkFields);
+  } catch (error) {
+    if (!(error instanceof FilterError && error.isAboutFields)) throw error;
+    throw refusal(500, (error.cause as Error).message);
+  }
 }
 
 async function heartbeat(

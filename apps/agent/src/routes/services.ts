@@ -9,6 +9,7 @@ import {
   reply,
   replyEmpty,
 } from "@heddle/daemon";
+import { compileFilter, loadRegexps, needsRegexps, serviceFields } from "@heddle/filter";
 import { contentHash, parseServiceDefinition, toAgentService } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
 
@@ -20,11 +21,13 @@ export function serviceTable(deps: AgentDeps): ApiTable {
   const { state, registrar, sync } = deps;
   return {
     "/v1/agent/services": {
-      GET: (request) =>
-        reply(
-          request,
-          Object.fromEntries(state.services().map(({ definition }) => [definition.ID, toAgentService(definition)])),
-        ),
+      GET: async (request) => {
+        const expression = request.query.get("filter") ?? "";
+        if (needsRegexps(expression)) await loadRegexps();
+        const isKept = compileFilter(expression, serviceFields);
+        const rows = state.services().map(({ definition }) => toAgentService(definition));
+        reply(request, Object.fromEntries(rows.filter(isKept).map((service) => [service.ID, service])));
+      },
     },
     "/v1/agent/service/": { GET: (request) => showService(deps, request) },
     "/v1/agent/service/register": {
