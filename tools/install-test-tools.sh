@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests use: Debian's packages, and Debian's consul (from bullseye, the last suite to carry it), unpacked
-# into a cache folder. Tests that miss a tool skip with its name; the system's own apt sources stay as they are.
+# Installs what the tests use: Debian's packages, and of bullseye, the last suite to carry them in full, consul and
+# prometheus, unpacked into a cache folder. Tests that miss a tool skip with its name; the system's own apt sources stay as they are.
 set -euo pipefail
 
-PACKAGES=(socat netcat-openbsd dnsutils curl openssl tcpdump iproute2 prometheus procps psmisc strace)
+PACKAGES=(socat netcat-openbsd dnsutils curl openssl tcpdump iproute2 procps psmisc strace)
 PEERS_DIR=${PEERS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/heddle-peers}
 SUITE=bullseye
 root=
@@ -33,23 +33,31 @@ if [ ${#missing[@]} -gt 0 ]; then
   $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-if [ ! -x "$PEERS_DIR/consul/usr/bin/consul" ]; then
+# Debian's later prometheus was built without consul_sd_configs, which is what the compose test is about.
+absent=()
+for package in consul prometheus; do
+  [ -x "$PEERS_DIR/$package/usr/bin/$package" ] || absent+=("$package")
+done
+if [ ${#absent[@]} -gt 0 ]; then
   codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | awk -v r="$codename" '$2 == r { print $1; exit }')
   if [ -n "$mirror" ]; then
     mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial" "$tmp/deb"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $SUITE main" >"$tmp/sources.list"
     chmod -R a+rX "$tmp"
+    # Without a status file: one that is installed in another version would hide the suite's.
     options=(
       -o "Dir::Etc::sourcelist=$tmp/sources.list" -o "Dir::Etc::sourceparts=-" -o "Dir::State::Lists=$tmp/lists"
-      -o "Dir::Cache=$tmp/cache" -o "Acquire::Check-Valid-Until=false" -o "Acquire::Languages=none"
-      -o "APT::Sandbox::User=" -o "Debug::NoLocking=1"
+      -o "Dir::State::status=/dev/null" -o "Dir::Cache=$tmp/cache" -o "Acquire::Check-Valid-Until=false"
+      -o "Acquire::Languages=none" -o "APT::Sandbox::User=" -o "Debug::NoLocking=1"
     )
-    if apt-get "${options[@]}" -qq update && (cd "$tmp/deb" && apt-get "${options[@]}" -qq download consul); then
-      mkdir -p "$PEERS_DIR/consul"
-      dpkg -x "$tmp"/deb/consul_*.deb "$PEERS_DIR/consul"
+    if apt-get "${options[@]}" -qq update && (cd "$tmp/deb" && apt-get "${options[@]}" -qq download "${absent[@]}"); then
+      for package in "${absent[@]}"; do
+        mkdir -p "$PEERS_DIR/$package"
+        dpkg -x "$tmp/deb/${package}"_*.deb "$PEERS_DIR/$package"
+      done
     else
-      echo "consul cannot be had from $SUITE: the tests beside it are skipped"
+      echo "${absent[*]} cannot be had from $SUITE: the tests beside them are skipped"
     fi
   fi
 fi

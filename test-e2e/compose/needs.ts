@@ -14,8 +14,8 @@ const COMMANDS: Record<string, string> = {
 
 /** The Prometheus to run: one that was built with consul_sd_configs, which Debian's own is not since bookworm. */
 export function findPrometheus(): string | undefined {
-  const { HEDDLE_PROMETHEUS, HEDDLE_PEERS, XDG_CACHE_HOME = join(homedir(), ".cache") } = process.env;
-  const peers = HEDDLE_PEERS ?? join(XDG_CACHE_HOME, "heddle-peers");
+  const { HEDDLE_PROMETHEUS, PEERS_DIR, XDG_CACHE_HOME = join(homedir(), ".cache") } = process.env;
+  const peers = PEERS_DIR ?? join(XDG_CACHE_HOME, "heddle-peers");
   const candidates = [HEDDLE_PROMETHEUS ?? "", join(peers, "prometheus/usr/bin/prometheus"), "/usr/bin/prometheus"];
   return candidates.find((path) => existsSync(path) && readFileSync(path).includes("discovery/consul"));
 }
@@ -34,6 +34,6 @@ export function missing(): string | undefined {
     return `needs to make network and mount namespaces: ${(error as { stderr?: Buffer }).stderr?.toString().trim() ?? ""}`;
   }
   if (!findPrometheus())
-    return "needs prometheus with consul_sd_configs (package prometheus of Debian bullseye): run test-e2e/compose/install-prometheus.sh";
+    return "needs prometheus with consul_sd_configs (package prometheus of Debian bullseye): run tools/install-test-tools.sh";
   return undefined;
 }

@@ -123,6 +123,29 @@ describe("requests", () => {
     expect(connections).toBe(2);
   });
 
+  test("an agent that was restarted leaves several kept connections: all are replaced, and a write is told", async () => {
+    const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let isFirst = true;
+    const waiting: (() => void)[] = [];
+    const server = createTcpServer((socket) => {
+      let answered = 0;
+      socket.on("error", () => {});
+      socket.on("data", () => {
+        if (answered++ > 0) return void socket.resetAndDestroy();
+        if (isFirst) waiting.push(() => socket.write(answer));
+        else socket.write(answer);
+        if (waiting.length < 3 || !isFirst) return;
+        isFirst = false; // three at once: three connections are kept
+        for (const go of waiting) go();
+      });
+    });
+    const client = createApiClient({ address: await listen(server) });
+    onTestFinished(() => client.close());
+    await Promise.all(["/a", "/b", "/c"].map((path) => client.get(path)));
+    expect((await client.get("/d")).body).toBe("ok");
+    await expect(client.put("/e")).rejects.toThrow("the connection was reset");
+  });
+
   test.each(["ftp://x", "http://", "http://a:b@c", "unix://", "host:port"])(
     "the address '%s' is refused",
     (address) => {

@@ -106,12 +106,15 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
   return {
     address,
     async open(exchange) {
-      try {
-        return await send(exchange);
-      } catch (error) {
-        if (!(error instanceof StaleConnectionError)) throw error;
-        if (exchange.method === "GET") return send(exchange);
-        throw explainTransportError(Object.assign(new Error("connection reset"), { code: "ECONNRESET" }), address);
+      // An agent that went away leaves every kept connection stale: the last attempt is on a new one.
+      for (let attempt = 0; ; attempt++) {
+        try {
+          return await send(exchange);
+        } catch (error) {
+          if (!(error instanceof StaleConnectionError)) throw error;
+          if (exchange.method === "GET" && attempt <= MAX_IDLE_CONNECTIONS) continue;
+          throw explainTransportError(Object.assign(new Error("connection reset"), { code: "ECONNRESET" }), address);
+        }
       }
     },
     close: () => agent.destroy(),
