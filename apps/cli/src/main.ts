@@ -48,7 +48,25 @@ export async function main(argv: readonly string[], given?: Terminal): Promise<n
   return path.length === 0 ? UNKNOWN_COMMAND : 1;
 }
 
+// Older ones lack fixes that a server on a network needs, of July 2026.
+const MIN_NODE = [24, 18, 1];
+
+/** Why this runtime will not do; undefined where it will. */
+export function refuseOldNode(version: string): string | undefined {
+  const have = version.split(".").map(Number);
+  const differs = MIN_NODE.findIndex((part, i) => part !== have[i]);
+  const isOlder = differs >= 0 && (have[differs] ?? 0) < (MIN_NODE[differs] as number);
+  return isOlder
+    ? `heddle needs Node ${MIN_NODE.join(".")} or newer: this is ${version} (the repository's ./heddle brings its own)`
+    : undefined;
+}
+
 if (import.meta.main) {
+  const tooOld = refuseOldNode(process.versions.node);
+  if (tooOld) {
+    process.stderr.write(`${tooOld}\n`);
+    process.exit(1);
+  }
   // In the user's own cache, not in /tmp: code that others could have put there must not run.
   const { HOME, XDG_CACHE_HOME = HOME && `${HOME}/.cache` } = process.env;
   if (XDG_CACHE_HOME) enableCompileCache(`${XDG_CACHE_HOME}/heddle`);
