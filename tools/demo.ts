@@ -137,7 +137,8 @@ function showConnection(line: string): void {
   }
   if (entry.component !== "proxy.access") return;
   const side = entry.direction === "inbound" ? "sidecar" : "web    ";
-  const verdict = entry.msg === "connection closed" ? "allowed" : "refused";
+  // A connection that a new rule ended was open until then: neither word alone would be true.
+  const verdict = entry.msg !== "connection closed" ? "refused" : entry.decision === "refused" ? "cut" : "allowed";
   const bytes = `${entry.bytes_in ?? 0} bytes in, ${entry.bytes_out ?? 0} out`;
   say(
     `${side}  ${entry.source ?? "?"} -> ${entry.destination ?? "?"}  ${verdict}: ${entry.reason ?? ""}  ${bytes}, ${((entry.duration_ms ?? 0) / 1000).toFixed(1)} s`,

@@ -24,6 +24,20 @@ async function piped(options: Partial<PipeOptions> = {}) {
   return { app, a, b, service, joined, ended };
 }
 
+test("an end that came before the pipe is passed on all the same", async () => {
+  const [app, a] = await socketPair();
+  const [b, service] = await socketPair();
+  app.end();
+  await once(a, "end");
+  const { promise: ended, resolve } = Promise.withResolvers<PipeEnd>();
+  pipe(tcpLeg(a), tcpLeg(b), { onEnd: resolve });
+  service.resume();
+  await once(service, "end");
+  service.end("late answer");
+  expect((await once(app, "data")).toString()).toBe("late answer");
+  expect((await ended).how).toBe("closed");
+});
+
 test("one direction closed and nothing moving in the other ends after the idle time, not before", async () => {
   const { app, service, ended, joined } = await piped({ halfOpenIdleMs: 100 });
   let closed = false;

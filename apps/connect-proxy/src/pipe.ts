@@ -45,7 +45,7 @@ export interface Pipe {
 
 /** Joins two open legs. From here on the pipe owns both: it handles their errors and closes them. */
 export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
-  const { filter, onEnd, halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
+  const { filter, halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
   const from = { a: 0, b: 0 };
   let open = 2;
   let end: PipeEnd | undefined;
@@ -92,19 +92,22 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
       isHeld = true;
       source.pause();
     });
-    source.once("end", () => {
+    const onEnd = () => {
       if (end) return;
       if (side === "b" && options.mayEnd?.() === false) return finish({ how: "reset", by: side });
       target.end();
       watchHalfOpen();
-    });
+    };
+    // A peer that closes while the other side is dialled has ended already: Node tells that once, also to nobody.
+    if (source.readableEnded) onEnd();
+    else source.once("end", onEnd);
     source.on("error", (error) => finish({ how: "reset", by: side, error }));
     source.once("close", () => {
       // Closed without an end in either direction: the other side must not take it for one.
       if (!end && !(source.readableEnded && source.writableFinished)) finish({ how: "reset", by: side });
       if (--open > 0) return;
       clearTimeout(idleTimer);
-      onEnd(end ?? { how: "closed" });
+      options.onEnd(end ?? { how: "closed" });
     });
   };
   connect("a", a.stream, b.stream);
