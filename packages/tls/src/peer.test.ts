@@ -47,7 +47,7 @@ describe("a peer's certificate", () => {
     expect(all.length).toBeGreaterThan(45);
     for (const { name, identity, refusedBy } of all) {
       const [leaf, ...intermediates] = ders(identity.certPem) as [Buffer];
-      if (refusedBy === "rules" && name !== "at the end of a chain of seven")
+      if (refusedBy === "rules" && !name.includes("chain of"))
         expect([name, checkPeerCertificate(leaf, caller())]).toMatchObject([name, { ok: false }]);
       const withChain = { ...caller(), roots: createTrustBundle([mesh.root.certPem]), intermediates };
       expect([name, checkPeerCertificate(leaf, withChain)]).toMatchObject([name, { ok: false }]);

@@ -104,6 +104,8 @@ export async function badClientCertificates(mesh: TestMesh): Promise<BadCertific
   const chain = [intermediate];
   while (chain.length < 6) chain.push(forgeSigner(chain.at(-1) as Signer));
   const deepest = chain.at(-1) as Signer;
+  const longChain = chain.toReversed().map((s) => s.certPem);
+  const deep = forgeLeaf(mesh, { signer: deepest });
   const web = mesh.spiffeId("web");
   const td = mesh.trustDomain;
   const now = Date.now();
@@ -122,10 +124,8 @@ export async function badClientCertificates(mesh: TestMesh): Promise<BadCertific
     "with an unknown critical extension": leaf({ extensions: [{ oid: "1.2.3.4", critical: true, value: sequence() }] }),
   };
   const byRules: Record<string, TlsIdentity> = {
-    "at the end of a chain of seven": leaf({
-      signer: deepest,
-      intermediates: chain.toReversed().map((s) => s.certPem),
-    }),
+    "at the end of a chain of seven": { ...deep, certPem: [deep.certPem, ...longChain].join("") },
+    "twice before a chain of six": { ...deep, certPem: [deep.certPem, deep.certPem, ...longChain].join("") },
     "with CA:TRUE": leaf({ extensions: [basicConstraints(true)] }),
     "that may sign certificates": leaf({ extensions: [keyUsage(KEY_USAGE.digitalSignature | KEY_USAGE.keyCertSign)] }),
     "that may sign CRLs": leaf({ extensions: [keyUsage(KEY_USAGE.digitalSignature | KEY_USAGE.cRLSign)] }),

@@ -15,17 +15,22 @@ export interface TestMesh {
   identity: (service: string) => TlsIdentity;
 }
 
-export async function createTestMesh(
-  options: { trustDomain?: string; datacenter?: string; commonName?: string } = {},
-): Promise<TestMesh> {
-  const { trustDomain = "11111111-2222-3333-4444-555555555555.consul", datacenter = "dc1" } = options;
-  const now = Date.now();
-  const root = await createRootCertificate({
-    trustDomain,
-    now: now - 60_000,
-    ...(options.commonName && { commonName: options.commonName }),
-  });
+export interface TestMeshOptions {
+  trustDomain?: string;
+  datacenter?: string;
+  commonName?: string;
+  /** A root that exists already, with its key; its trust domain is then the mesh's. A new one by default. */
+  root?: KeyAndCertificate;
+}
+
+export async function createTestMesh(options: TestMeshOptions = {}): Promise<TestMesh> {
+  const { datacenter = "dc1", commonName } = options;
+  const given = options.trustDomain ?? "11111111-2222-3333-4444-555555555555.consul";
+  const now = Date.now() - 60_000;
+  const root =
+    options.root ?? (await createRootCertificate({ trustDomain: given, now, ...(commonName && { commonName }) }));
   const signer = createSigner(root);
+  const { trustDomain } = signer;
   const spiffeId = (service: string) => serviceSpiffeId({ trustDomain, datacenter, service });
   return {
     trustDomain,
