@@ -18,6 +18,7 @@ const MAX_HEADER_BYTES = 64 * 1024; // the documented cap (431 past it): long fi
 const MAX_CONNECTIONS_PER_CLIENT = 200; // Consul's limits.http_max_conns_per_client
 const DRAIN_MS = 3_000; // in-flight answers get this long before their sockets are destroyed
 const MAX_DISCARDED_BYTES = 1024 * 1024; // read past a limit so that a refusal is not lost in a reset
+const MAX_DISCARD_MS = 1_000;
 const DEFAULT_BODY_LIMIT = 512 * 1024; // Consul's limits.kv_max_value_size
 
 export interface HttpServerOptions {
@@ -144,22 +145,26 @@ export function readBody(
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let size = 0;
-  const refuse = () =>
+  let linger: NodeJS.Timeout | undefined;
+  const refuse = () => {
+    chunks.length = 0;
     reject(tooLarge?.(limit) ?? new TooLargeError(`request body too large: the limit is ${limit} bytes`));
-  const isRefused = Number(req.headers["content-length"] ?? 0) > limit;
-  if (isRefused) refuse();
+    linger ??= setTimeout(() => req.complete || req.socket.destroy(), MAX_DISCARD_MS);
+  };
+  if (Number(req.headers["content-length"] ?? 0) > limit) refuse();
   req.on("data", (chunk: Buffer) => {
     size += chunk.length;
-    if (size > limit) {
-      chunks.length = 0;
-      refuse();
-      if (size > limit + MAX_DISCARDED_BYTES) req.socket.destroy();
-    } else if (!isRefused) chunks.push(chunk);
+    if (size > limit) refuse();
+    else if (!linger) chunks.push(chunk);
+    if (size > limit + MAX_DISCARDED_BYTES) req.socket.destroy();
   });
   req.once("end", () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
   const onGone = (cause?: Error) =>
     reject(new InvalidArgumentError("the caller went away before its request was complete", { cause }));
-  req.once("error", onGone).once("close", onGone);
+  req.once("error", onGone).once("close", () => {
+    clearTimeout(linger);
+    onGone();
+  });
   if (req.readableEnded) resolve(Buffer.alloc(0));
   else if (req.destroyed) onGone();
   return promise;
