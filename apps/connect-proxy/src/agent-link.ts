@@ -32,8 +32,12 @@ export function createAgentLink(log: Logger): AgentLink {
       const text = describeError(error);
       if (error instanceof ApiError) {
         back(watch);
-        if (refusals.get(watch) !== text) log.error("the agent refuses what the proxy needs", { watch, error: text });
+        if (refusals.get(watch) === text) return;
         refusals.set(watch, text);
+        // A 5xx is mostly an agent whose own servers are away.
+        if (error.status >= 500)
+          log.warn("the agent cannot give what the proxy needs, going on with what is known", { watch, error: text });
+        else log.error("the agent refuses what the proxy needs", { watch, error: text });
         return;
       }
       if (away.size === 0) log.warn("the agent is away, going on with what is known", { error: text });
