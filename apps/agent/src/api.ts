@@ -3,8 +3,11 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import { type ApiTable, type Logger, publicApi } from "@heddle/daemon";
 import type { RequestHandler } from "express";
 import type { AgentDeps } from "./deps.ts";
+import { prepareSettings } from "./http-settings.ts";
+import { measureRequest } from "./request-metrics.ts";
 import { checkTable } from "./routes/checks.ts";
 import { connectTable } from "./routes/connect.ts";
+import { healthTable } from "./routes/health.ts";
 import { nodeTable } from "./routes/node.ts";
 import { serviceTable } from "./routes/services.ts";
 
@@ -26,13 +29,20 @@ export function createAgentApi(
     ...mounted,
     ...serviceTable(deps),
     ...checkTable(deps),
+    ...healthTable(deps),
     ...connectTable(deps),
     ...nodeTable(deps),
   };
-  const route = publicApi(table, { datacenter: deps.config.datacenter, log: deps.log.child("http") });
+  const route = publicApi(table, {
+    datacenter: deps.config.datacenter,
+    log: deps.log.child("http"),
+    onRequest: (request) => measureRequest(deps.telemetry, request),
+  });
+  const applySettings = prepareSettings(() => deps.settings());
   let rest: Promise<RequestListener> | undefined;
   return (req, res) => {
     logWhenDone(req, res, deps.log.child("http"));
+    if (!applySettings(req, res)) return;
     // Rows are matched before express: a read of hot data is answered in a few microseconds.
     if (route(req, res)) return;
     if (isForwarding && req.url?.startsWith("/v1/")) return forward(req, res);
@@ -46,7 +56,7 @@ async function createRest(ops: RequestHandler): Promise<RequestListener> {
   const { default: express } = await import("express");
   const app = express().disable("x-powered-by");
   app.use(ops);
-  app.get("/", (_req, res) => void res.redirect(301, "/ui/"));
+  app.get("/", (_req, res) => void res.type("html").redirect(301, "/ui/"));
   app.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
   return app;
 }

@@ -197,10 +197,12 @@ export class CatalogSync {
       log.info("Deregistered service", { service: id });
       return;
     }
+    // A service without metadata has null there in the catalog, and {} at its agent.
+    const Service = Object.keys(service.Meta).length > 0 ? service : { ...service, Meta: null };
     const mine = checks.filter((check) => state.check(check)?.definition.ServiceID === id);
     const Checks = mine.flatMap((check) => toCatalogCheck(state.healthCheck(check)));
     await catalog.put("/v1/catalog/register", {
-      body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Service: service, Checks },
+      body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Service, Checks },
     });
     this.#owned.services.add(id);
     log.info("Synced service", { service: id });

@@ -8,13 +8,17 @@ import type { Followed } from "./followed.ts";
 import type { Leaves } from "./leaves.ts";
 import type { LocalState } from "./local-state.ts";
 import type { Registrar } from "./registrar.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 export interface AgentDeps {
   config: AgentConfig;
+  /** The configuration after the last reload. */
+  settings: () => AgentConfig;
   version: string;
   state: LocalState;
   registrar: Registrar;
   sync: CatalogSync;
+  telemetry: Telemetry;
   ttl: TtlChecks;
   followed: Followed;
   leaves: Leaves;

@@ -217,8 +217,7 @@ export class LocalState {
       if (status === "passing") this.#options.log.info("Check is now passing", { check: id });
       else this.#options.log.warn(status === "critical" ? "Check is now critical" : "Check is now warning", fields);
     }
-    // A check's first word on why it fails is worth telling at once; later ones may wait for the next sync.
-    this.#emit([{ kind: "check", id, what: before.status === status && before.output !== "" ? "output" : "status" }]);
+    this.#emit([{ kind: "check", id, what: before.status === status ? "output" : "status" }]);
   }
 
   /** A TTL check's heartbeat: kept, so that a restart does not make it critical before its time. */

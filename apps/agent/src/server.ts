@@ -37,6 +37,7 @@ import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
 import { Registrar } from "./registrar.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
+import { Telemetry } from "./telemetry.ts";
 
 export interface AgentStartDeps {
   hub: LogHub;
@@ -123,10 +124,12 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   };
   const agentDeps: AgentDeps = {
     config,
+    settings: () => current,
     version,
     state,
     registrar,
     sync,
+    telemetry: new Telemetry(config, clock),
     ttl,
     followed,
     leaves,

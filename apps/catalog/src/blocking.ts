@@ -15,8 +15,18 @@ export interface ReadOptions {
   consistency?: boolean;
 }
 
+const MAX_ASKED = 1_024; // remembered questions with `cached`, a row
+
 /** Turns a question into the handler of a GET row. */
 export function read(state: CatalogState, ask: Ask, { consistency = true }: ReadOptions = {}): ApiHandler {
+  // Every answer here is as fresh as can be, so its age is 0; a question's first caller is told what an agent's cache would.
+  const asked = new Set<string>();
+  const hasAsked = (key: string): boolean => {
+    if (asked.has(key)) return true;
+    if (asked.size >= MAX_ASKED) asked.clear();
+    asked.add(key);
+    return false;
+  };
   const answerRead = (request: ApiRequest) => {
     const { res, query } = request;
     const params = readParams(query);
@@ -32,7 +42,7 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
       if (consistency) headers["X-Consul-Effective-Consistency"] = params.mode;
       if (answer.body.length > 0 && answer.status === 200) headers["Content-Type"] = "application/json";
       if (params.cached) {
-        headers["X-Cache"] = "HIT";
+        headers["X-Cache"] = hasAsked(question.key) ? "HIT" : "MISS";
         headers["Age"] = 0;
       }
       if (answer.headers) Object.assign(headers, answer.headers);

@@ -36,6 +36,8 @@ export interface SessionRecord {
   TTL: string;
   NodeChecks: string[];
   ServiceChecks: { ID: string; Namespace: string }[] | null;
+  /** What `NodeChecks` was called up to Consul 1.6; counted beside it. */
+  Checks?: string[];
 }
 
 export type NodeRecord = Node;

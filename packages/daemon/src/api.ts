@@ -41,6 +41,10 @@ export function apiRouter(
     const raw = mark < 0 ? url : url.slice(0, mark);
     if (!raw.startsWith("/v1/") && !raw.startsWith("/v1//")) return false;
     let path = raw;
+    if (mark >= 0 && /%(?![0-9a-fA-F]{2})/.test(url.slice(mark))) {
+      res.writeHead(500, { "Content-Length": 0 }).end(); // as Consul answers a query that cannot be decoded
+      return true;
+    }
     if (raw.includes("%")) {
       const decoded = decodePath(raw);
       if (decoded === undefined) {

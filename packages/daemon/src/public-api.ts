@@ -5,13 +5,23 @@ import { describeError, HeddleError } from "./errors.ts";
 import { sendText } from "./http.ts";
 import type { Logger } from "./log.ts";
 
+export interface PublicApiOptions {
+  datacenter: string;
+  log: Logger;
+  /** Sees each request to a row before its handler does. */
+  onRequest?: (request: ApiRequest) => void;
+}
+
 /** Answers the rows of public tables on a listener; false where no row has the path. */
 export function publicApi(
   table: ApiTable,
-  { datacenter, log }: { datacenter: string; log: Logger },
+  { datacenter, log, onRequest }: PublicApiOptions,
 ): (req: IncomingMessage, res: ServerResponse) => boolean {
   return apiRouter(table, {
-    before: (request) => refuseForeign(request, datacenter),
+    before: (request) => {
+      onRequest?.(request);
+      refuseForeign(request, datacenter);
+    },
     onError: (error, request) => sendError(error, request, log),
   });
 }

@@ -4,7 +4,6 @@ import {
   type ApiRequest,
   type ApiTable,
   decodeBody,
-  HeddleError,
   readBody,
   readParams,
   refusal,
@@ -47,7 +46,13 @@ async function answerWatched<T>(request: ApiRequest, watched: Watched<T>, missin
   if (index > 0) await watched.changed(index, waitMs + (Math.random() * waitMs) / 16, closed(request.res));
   if (watched.value === undefined) throw new UnavailableError(missing);
   const body = request.query.has("pem") ? undefined : watched.value;
-  reply(request, body, { "X-Consul-Index": watched.index, "X-Cache": "HIT", Age: 0 });
+  reply(request, body, {
+    "X-Consul-Index": watched.index,
+    "X-Consul-KnownLeader": "true",
+    "X-Consul-LastContact": 0,
+    "X-Cache": "HIT",
+    Age: 0,
+  });
 }
 
 const signals = new WeakMap<ServerResponse, AbortSignal>();
@@ -89,6 +94,7 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
   const { allowed, reason } = decide({
     intentions: rules.intentions,
     source: caller.service,
+    sourceNS: caller.namespace,
     destination: target,
     defaultAllow: rules.defaultAllow,
   });
@@ -96,15 +102,13 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
 }
 
 function parseCaller(uri: string) {
-  try {
-    const id = parseSpiffeId(uri);
-    if (id.kind === "service") return id;
-  } catch (cause) {
-    throw refusal(
-      400,
-      `Bad request: ClientCertURI is not a valid identity: ${cause instanceof HeddleError ? cause.message : String(cause)}`,
-      cause,
-    );
-  }
-  throw refusal(400, `Bad request: ClientCertURI '${uri.slice(0, 200)}' is not a service's identity`);
+  const id = (() => {
+    try {
+      return parseSpiffeId(uri);
+    } catch (cause) {
+      throw refusal(400, "Bad request: ClientCertURI not a valid Connect identifier", cause);
+    }
+  })();
+  if (id.kind !== "service") throw refusal(400, "Bad request: ClientCertURI not a valid Service identifier");
+  return id;
 }

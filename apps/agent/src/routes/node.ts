@@ -1,7 +1,16 @@
 /** /v1/agent about the node itself: who it is, whom it sees, its logs, and its end. */
 import { readFileSync } from "node:fs";
 import { arch, cpus, freemem, hostname, platform, release, totalmem, uptime } from "node:os";
-import { type ApiRequest, type ApiTable, formatEntry, parseLogLevel, refusal, reply, replyEmpty } from "@heddle/daemon";
+import {
+  type ApiRequest,
+  type ApiTable,
+  describeError,
+  formatEntry,
+  parseLogLevel,
+  refusal,
+  reply,
+  replyEmpty,
+} from "@heddle/daemon";
 import type { HealthCheck, Node } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
 import { SERF_HEALTH } from "../catalog-sync.ts";
@@ -20,7 +29,11 @@ export function nodeTable(deps: AgentDeps): ApiTable {
     "/v1/agent/monitor": { GET: (request) => monitor(deps, request) },
     "/v1/agent/reload": {
       PUT: async (request) => {
-        await deps.reload();
+        try {
+          await deps.reload();
+        } catch (cause) {
+          throw refusal(500, describeError(cause), cause);
+        }
         replyEmpty(request);
       },
     },
@@ -57,10 +70,7 @@ export function nodeTable(deps: AgentDeps): ApiTable {
       GET: (request) =>
         reply(request, { HumanVersion: deps.version, SHA: "", BuildDate: "", FIPS: "", Product: "heddle" }),
     },
-    "/v1/agent/metrics": {
-      GET: (request) =>
-        reply(request, { Timestamp: new Date().toISOString(), Gauges: [], Points: [], Counters: [], Samples: [] }),
-    },
+    "/v1/agent/metrics": { GET: (request) => metrics(deps, request) },
   };
 
   function self({ state, version, followed }: AgentDeps) {
@@ -114,7 +124,7 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         leader_addr: `${config.advertiseAddr}:${config.ports.server}`,
         server: String(config.server),
       },
-      raft: { state: config.server ? "Leader" : "Client", num_peers: "0" },
+      raft: raftStats(config.server),
       runtime: {
         arch: arch(),
         cpu_count: String(cpus().length),
@@ -123,10 +133,49 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         os: platform(),
         version: process.version,
       },
-      serf_lan: { members: "1", failed: "0", left: "0", health_score: "0", encrypted: "false" },
-      serf_wan: { members: "1", failed: "0", left: "0", health_score: "0", encrypted: "false" },
+      serf_lan: SERF_STATS,
+      ...(config.server && { serf_wan: SERF_STATS }),
     };
   }
+}
+
+// There is neither Raft nor Serf here; who reads their figures finds those of a healthy server of its own.
+const SERF_STATS = {
+  coordinate_resets: "0",
+  encrypted: "false",
+  event_queue: "0",
+  event_time: "1",
+  failed: "0",
+  health_score: "0",
+  intent_queue: "0",
+  left: "0",
+  member_time: "1",
+  members: "1",
+  query_queue: "0",
+  query_time: "1",
+};
+
+function raftStats(isServer: boolean) {
+  return {
+    applied_index: "0",
+    commit_index: "0",
+    fsm_pending: "0",
+    last_contact: "0",
+    last_log_index: "0",
+    last_log_term: "0",
+    last_snapshot_index: "0",
+    last_snapshot_term: "0",
+    latest_configuration: "[]",
+    latest_configuration_index: "0",
+    num_peers: "0",
+    protocol_version: "3",
+    protocol_version_max: "3",
+    protocol_version_min: "0",
+    snapshot_version_max: "1",
+    snapshot_version_min: "0",
+    state: isServer ? "Leader" : "Client",
+    term: "0",
+  };
 }
 
 async function members(deps: AgentDeps, request: ApiRequest): Promise<void> {
@@ -212,6 +261,21 @@ function host() {
     CollectionTime: Date.now() * 1e6,
     Errors: null,
   };
+}
+
+async function metrics({ config, telemetry }: AgentDeps, request: ApiRequest): Promise<void> {
+  const { query, req, res } = request;
+  const accepts = req.headers.accept ?? "";
+  const wantsText =
+    query.get("format") === "prometheus" ||
+    /application\/openmetrics-text|text\/plain;\s*version=0\.0\.4/.test(accepts);
+  if (!wantsText) return reply(request, telemetry.display());
+  const retentionMs = config.telemetry.prometheusRetentionTimeMs;
+  if (retentionMs <= 0) throw refusal(415, "Prometheus is not enabled since its retention time is not positive");
+  const { CONTENT_TYPE, formatPrometheus } = await import("../telemetry-prometheus.ts");
+  const bytes = Buffer.from(formatPrometheus(telemetry, { now: Date.now(), retentionMs }));
+  res.writeHead(200, { "Content-Type": CONTENT_TYPE, "Content-Length": bytes.length });
+  res.end(bytes);
 }
 
 /** Streams log lines at a level until the caller goes away. */

@@ -15,8 +15,9 @@ export interface KvPut {
   release?: string;
 }
 
+// A plain write keeps the session of a locked key, and starts its lock index again, as in Consul.
 const kvRecord = (put: KvPut, before: KvRecord | undefined): KvRecord => ({
-  LockIndex: before?.LockIndex ?? 0,
+  LockIndex: put.acquire === undefined && put.release === undefined ? 0 : (before?.LockIndex ?? 0),
   Key: put.key,
   Flags: put.flags,
   Value: put.value.length === 0 ? null : put.value.toString("base64"),

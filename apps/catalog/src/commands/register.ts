@@ -205,10 +205,8 @@ function toCheck(given: Decoded, node: string): CheckRecord {
   const ofNode = text(given["Node"]);
   if (ofNode !== "" && ofNode.toLowerCase() !== node.toLowerCase())
     throw refusal(500, `check node "${ofNode}" does not match node "${node}"`);
-  const status = text(given["Status"]) || "critical";
-  if (status !== "passing" && status !== "warning" && status !== "critical") {
-    throw refusal(500, `Invalid check status '${status}': want passing, warning or critical`);
-  }
+  // Consul's catalog takes any status: what is not passing, warning or critical is simply none of them.
+  const status = (text(given["Status"]) || "critical") as CheckRecord["Status"];
   const definition = cleanDefinition(given["Definition"] as Decoded | undefined);
   return {
     Node: node,

@@ -1,6 +1,6 @@
 /** Sessions as commands: created on a node, ended by their owner, their TTL, or a check that fails. */
 import { randomUUID } from "node:crypto";
-import { type Decoded, parseDuration, refusal, type Spec } from "@heddle/daemon";
+import { type Decoded, formatDuration, parseDuration, refusal, type Spec } from "@heddle/daemon";
 import type { Command, View, Write } from "@heddle/store";
 import {
   checkKey,
@@ -33,7 +33,6 @@ export const SESSION_FIELDS: Record<string, Spec> = {
 };
 
 const DEFAULT_LOCK_DELAY_NS = 15e9; // Consul's default
-const MAX_LOCK_DELAY_NS = 60e9;
 const MIN_TTL_MS = 10_000; // Consul's session_ttl_min
 const MAX_TTL_MS = 86_400_000;
 
@@ -45,18 +44,19 @@ export interface SessionDefaults {
 /** The session that a body asks for. Throws the refusals of Consul's Session.Apply. */
 export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: SessionDefaults): SessionRecord {
   const behavior = (body["Behavior"] as string | undefined) || "release";
-  if (behavior !== "release" && behavior !== "delete")
-    throw refusal(500, `Invalid Behavior setting '${behavior}': want release or delete`);
+  if (behavior !== "release" && behavior !== "delete") throw refusal(500, `Invalid Behavior setting '${behavior}'`);
   const ttl = (body["TTL"] as string | undefined) ?? "";
   if (ttl !== "" && ttl !== "0") {
     const ms = ttlMs(ttl);
     if (ms !== 0 && (ms < minTtlMs || ms > MAX_TTL_MS)) {
       throw refusal(
         500,
-        `Invalid Session TTL '${Math.round(ms * 1e6)}', must be between [${minTtlMs / 1000}s=${minTtlMs / 1000}s, 24h0m0s]`,
+        `Invalid Session TTL '${Math.round(ms * 1e6)}', must be between [${formatDuration(minTtlMs)}=${formatDuration(MAX_TTL_MS)}]`,
       );
     }
   }
+  const checks = body["Checks"] as string[] | undefined;
+  const serviceChecks = body["ServiceChecks"] as { ID?: string; Namespace?: string }[] | undefined;
   return {
     ID: randomUUID(),
     Name: (body["Name"] as string | undefined) ?? "",
@@ -64,9 +64,9 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
     LockDelay: lockDelayNs(body["LockDelay"] as number | string | undefined),
     Behavior: behavior,
     TTL: ttl,
-    NodeChecks: (body["NodeChecks"] as string[] | undefined) ??
-      (body["Checks"] as string[] | undefined) ?? ["serfHealth"],
-    ServiceChecks: (body["ServiceChecks"] as SessionRecord["ServiceChecks"] | undefined) ?? null,
+    NodeChecks: (body["NodeChecks"] as string[] | undefined) ?? ["serfHealth"],
+    ServiceChecks: serviceChecks?.map(({ ID, Namespace }) => ({ ID: ID ?? "", Namespace: Namespace ?? "" })) ?? null,
+    ...(checks && checks.length > 0 && { Checks: checks }),
   };
 }
 
@@ -76,7 +76,7 @@ export function ttlMs(ttl: string): number {
   try {
     return parseDuration(ttl);
   } catch (cause) {
-    throw refusal(400, `Request decode failed: time: invalid duration ${ttl}`, cause);
+    throw refusal(500, `Session TTL '${ttl}' invalid: time: invalid duration ${JSON.stringify(ttl)}`, cause);
   }
 }
 
@@ -84,14 +84,14 @@ export function ttlMs(ttl: string): number {
 function lockDelayNs(given: number | string | undefined): number {
   if (given === undefined) return DEFAULT_LOCK_DELAY_NS;
   const ns = typeof given === "number" ? (given < 1000 ? given * 1e9 : given) : parseDuration(given) * 1e6;
-  return Math.min(Math.max(0, ns), MAX_LOCK_DELAY_NS);
+  return Math.max(0, ns);
 }
 
 /** Stores a session once its node and its checks are there and none is critical. */
 export function createSession(session: SessionRecord): Command<string> {
   return (view) => {
     if (!view.get(NODES, nodeKey(session.Node))) throw refusal(500, `Missing node registration`);
-    for (const id of [...session.NodeChecks, ...(session.ServiceChecks ?? []).map((c) => c.ID)]) {
+    for (const id of checkIds(session)) {
       const check = view.get<CheckRecord>(CHECKS, checkKey(session.Node, id));
       if (!check) throw refusal(500, `Missing check '${id}' registration`);
       if (check.value.Status === "critical") throw refusal(500, `Check '${id}' is in critical state`);
@@ -116,10 +116,13 @@ export function invalidateSessions(view: View, { node, checkId }: { node: string
     .list<SessionRecord>(SESSIONS)
     .map((s) => s.value)
     .filter((s) => s.Node.toLowerCase() === node.toLowerCase())
-    .filter(
-      (s) => checkId === undefined || s.NodeChecks.includes(checkId) || s.ServiceChecks?.some((c) => c.ID === checkId),
-    )
+    .filter((s) => checkId === undefined || checkIds(s).includes(checkId))
     .flatMap((s) => sessionRemoval(view, s));
+}
+
+/** The checks that a session lives by. */
+function checkIds({ NodeChecks, ServiceChecks, Checks }: SessionRecord): string[] {
+  return [...(Checks ?? []), ...NodeChecks, ...(ServiceChecks ?? []).map((c) => c.ID)];
 }
 
 function sessionRemoval(view: View, session: SessionRecord): Write[] {

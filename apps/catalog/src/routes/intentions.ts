@@ -113,6 +113,8 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
       GET: (request) => {
         const source = required(request.query, "source");
         const destination = required(request.query, "destination");
+        const type = request.query.get("source-type") ?? "";
+        if (type !== "" && type !== "consul") throw refusal(500, `unsupported SourceType: ${JSON.stringify(type)}`);
         reply(request, { Allowed: check(deps, source, destination).allowed });
       },
     },

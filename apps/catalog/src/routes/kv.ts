@@ -22,14 +22,11 @@ export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
         return {
           key: `kv-keys ${separator} ${key}`,
           topics: [prefixTopic(key)],
-          compute: () =>
-            notEmpty(
-              listKeys(
-                underPrefix(key).map((r) => r.key),
-                key,
-                separator,
-              ),
-            ),
+          compute: () => {
+            const keys = underPrefix(key).map((r) => r.key);
+            // The root is always there, if only as an empty list.
+            return keys.length === 0 && key !== "" ? undefined : listKeys(keys, key, separator);
+          },
         };
       }
       if (query.has("recurse")) {
@@ -74,8 +71,6 @@ function encodeRaw(record: { value: KvRecord } | undefined) {
   if (!record) return { status: 404, body: Buffer.alloc(0) };
   return { status: 200, body: Buffer.from(record.value.Value ?? "", "base64"), headers: RAW_HEADERS };
 }
-
-const notEmpty = <T>(list: T[]): T[] | undefined => (list.length === 0 ? undefined : list);
 
 /** Keys under a prefix; with a separator, folded at its first appearance after the prefix, as a folder listing. */
 export function listKeys(keys: string[], prefix: string, separator: string): string[] {
