@@ -7,12 +7,15 @@ import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, onTestFinished } from "vitest";
+import { afterAll, expect } from "vitest";
 
 export const ROOT = new URL("../..", import.meta.url).pathname;
 export const NODE = join(ROOT, "node_modules/node/bin/node");
 const HEDDLE = join(ROOT, "apps/cli/src/main.ts");
 const START_TIMEOUT_MS = 15_000; // a machine that runs other tests beside this one
+
+const atEnd: (() => void)[] = [];
+afterAll(() => atEnd.splice(0).forEach((end) => end()));
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
@@ -23,10 +26,10 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** A directory that goes when the test has ended. */
+/** A directory that goes when the tests of the file have ended. */
 export function tempDir(): string {
   const dir = mkdtempSync(join(tmpdir(), "heddle-faults-"));
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  atEnd.push(() => rmSync(dir, { recursive: true, force: true }));
   return dir;
 }
 
@@ -46,11 +49,11 @@ export interface RunOptions {
   env?: Record<string, string>;
 }
 
-/** Starts a program; it is killed at the end of the test where it still runs. */
+/** Starts a program; it is killed at the end of the file where it still runs. */
 export function run(program: string, argv: string[], { cwd = ROOT, env = {} }: RunOptions = {}): Process {
   const { PATH = "", HOME = "/root" } = process.env;
   const child = spawn(program, argv, { cwd, env: { PATH, HOME, ...env }, stdio: ["ignore", "pipe", "pipe"] });
-  onTestFinished(() => void child.kill("SIGKILL"));
+  atEnd.push(() => void child.kill("SIGKILL"));
   let output = "";
   child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
@@ -60,9 +63,11 @@ export function run(program: string, argv: string[], { cwd = ROOT, env = {} }: R
     output: () => output,
     exited,
     saw: (text) =>
-      typeof text === "string"
-        ? expect.poll(() => output, { timeout: START_TIMEOUT_MS, interval: 10 }).toContain(text)
-        : expect.poll(() => output, { timeout: START_TIMEOUT_MS, interval: 10 }).toMatch(text),
+      until(
+        async () => output,
+        (said) => (typeof text === "string" ? said.includes(text) : text.test(said)),
+        START_TIMEOUT_MS,
+      ).then(() => {}),
     async end(signal = "SIGTERM") {
       child.kill(signal);
       return exited;
@@ -146,7 +151,9 @@ export async function until<T>(what: () => Promise<T>, check: (value: T) => bool
     const value = await what().catch((error: unknown) => error as Error);
     if (!(value instanceof Error) && check(value)) return value;
     if (performance.now() > deadline)
-      throw new Error(`not in ${timeoutMs} ms; the last answer was ${value instanceof Error ? value.message : JSON.stringify(value)}`);
+      throw new Error(
+        `not in ${timeoutMs} ms; the last answer was ${value instanceof Error ? value.message : JSON.stringify(value)}`,
+      );
     await sleep(20);
   }
 }

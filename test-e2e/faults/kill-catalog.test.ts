@@ -27,14 +27,22 @@ test(`${KILLS} kills under writes, deletes, compare-and-sets and registrations`,
     known.set(key, entry);
     const value = n % 5 === 4 ? null : `${round}-${n}`;
     entry.unsure.push(value);
-    const answer = await ask(`${url}/v1/kv/${key}`, value === null ? { method: "DELETE" } : { method: "PUT", body: value });
+    const answer = await ask(
+      `${url}/v1/kv/${key}`,
+      value === null ? { method: "DELETE" } : { method: "PUT", body: value },
+    );
     expect([answer.status, answer.text.trim()]).toEqual([200, "true"]);
     known.set(key, { acked: value, unsure: [] });
   };
   const register = async (round: number, n: number) => {
     const ID = `s${round}-${n}`;
     services.sent.add(ID);
-    const body = { Node: `n${n % 3}`, Address: "10.0.0.1", Service: { ID, Service: "web" }, Check: { Name: ID, CheckID: ID, ServiceID: ID } };
+    const body = {
+      Node: `n${n % 3}`,
+      Address: "10.0.0.1",
+      Service: { ID, Service: "web" },
+      Check: { Name: ID, CheckID: ID, ServiceID: ID },
+    };
     expect((await put(`${url}/v1/catalog/register`, body)).status).toBe(200);
     services.acked.add(ID);
   };
@@ -80,7 +88,9 @@ test(`${KILLS} kills under writes, deletes, compare-and-sets and registrations`,
     const listed = await get(`${url}/v1/kv/?recurse`);
     const index = Number(listed.headers["x-consul-index"]);
     const held = new Map(
-      listed.json<{ Key: string; Value: string | null }[]>().map((r) => [r.Key, Buffer.from(r.Value ?? "", "base64").toString()]),
+      listed
+        .json<{ Key: string; Value: string | null }[]>()
+        .map((r) => [r.Key, Buffer.from(r.Value ?? "", "base64").toString()]),
     );
     expect(index).toBeGreaterThanOrEqual(highestIndex);
     highestIndex = index;
@@ -94,10 +104,14 @@ test(`${KILLS} kills under writes, deletes, compare-and-sets and registrations`,
     expect(count).toBeLessThanOrEqual(counter.acked + counter.unsure);
     Object.assign(counter, { acked: count, unsure: 0 });
     // A registration is a service and its check in one step: both or neither.
-    const registered = new Set((await get(`${url}/v1/health/service/web`)).json<{ Service: { ID: string }; Checks: { CheckID: string }[] }[]>().map(({ Service, Checks }) => {
-      expect(Checks.map((c) => c.CheckID)).toContain(Service.ID);
-      return Service.ID;
-    }));
+    const registered = new Set(
+      (await get(`${url}/v1/health/service/web`))
+        .json<{ Service: { ID: string }; Checks: { CheckID: string }[] }[]>()
+        .map(({ Service, Checks }) => {
+          expect(Checks.map((c) => c.CheckID)).toContain(Service.ID);
+          return Service.ID;
+        }),
+    );
     expect([...services.acked].filter((id) => !registered.has(id))).toEqual([]);
     expect([...registered].filter((id) => !services.sent.has(id))).toEqual([]);
   }

@@ -12,7 +12,15 @@ const NOBODY = 65_534;
 async function refused(argv: string[], asUser = 0): Promise<string> {
   const start = performance.now();
   const [program, ...rest] = asUser
-    ? ["setpriv", `--reuid=${asUser}`, `--regid=${asUser}`, "--clear-groups", NODE, join(ROOT, "apps/cli/src/main.ts"), ...argv]
+    ? [
+        "setpriv",
+        `--reuid=${asUser}`,
+        `--regid=${asUser}`,
+        "--clear-groups",
+        NODE,
+        join(ROOT, "apps/cli/src/main.ts"),
+        ...argv,
+      ]
     : [NODE, join(ROOT, "apps/cli/src/main.ts"), ...argv];
   const ended = run(program as string, rest);
   expect(await ended.exited).toEqual([1, null]);
@@ -70,7 +78,9 @@ test("a directory that this user may not write, or only read, is named", async (
   await first.end();
   for (const file of readdirSync(dataDir)) chmodSync(join(dataDir, file), 0o644);
   const said = await refused(["serve", "catalog", "-port=0", `-data-dir=${dataDir}`], NOBODY);
-  expect(said).toContain(`cannot write the data directory ${dataDir}: check that it exists and that this user may write`);
+  expect(said).toContain(
+    `cannot write the data directory ${dataDir}: check that it exists and that this user may write`,
+  );
   expect(said).not.toMatch(/^\s+at /m); // a reason, not a stack
   writeFileSync(join(dataDir, "file"), "");
   expect(await refused(["serve", "ca", "-port=0", `-data-dir=${join(dataDir, "file")}`])).toContain("cannot write");
@@ -116,21 +126,32 @@ test("a full disk: writes are refused with a reason, reads and the rest go on, a
   expect(acked).toBeGreaterThan(3);
 
   const holdsAll = async () => {
-    for (let n = 0; n < acked; n++) expect((await get(`${catalog.url}/v1/kv/fill/${n}?raw`)).text === valueOf(n)).toBe(true);
+    for (let n = 0; n < acked; n++)
+      expect((await get(`${catalog.url}/v1/kv/fill/${n}?raw`)).text === valueOf(n)).toBe(true);
     expect((await get(`${catalog.url}/v1/kv/fill/${acked}`)).status).toBe(404);
   };
   await holdsAll();
   // Everything that writes is refused alike, several at once too, and none of it hangs or ends the daemon.
   const refusals = await Promise.all([
     ...Array.from({ length: 20 }, (_, n) => put(`${catalog.url}/v1/kv/more/${n}`, valueOf(n))),
-    put(`${catalog.url}/v1/catalog/register`, { Node: "n".padEnd(60, "x"), Address: "10.0.0.1", NodeMeta: { a: valueOf(0).slice(0, 500) }, Service: { Service: "web", Meta: { b: "x".repeat(500) } } }),
+    put(`${catalog.url}/v1/catalog/register`, {
+      Node: "n".padEnd(60, "x"),
+      Address: "10.0.0.1",
+      NodeMeta: { a: valueOf(0).slice(0, 500) },
+      Service: { Service: "web", Meta: { b: "x".repeat(500) } },
+    }),
   ]);
-  for (const { status, text } of refusals.slice(0, 20)) expect([status, text]).toEqual([503, expect.stringContaining("no room left")]);
+  for (const { status, text } of refusals.slice(0, 20))
+    expect([status, text]).toEqual([503, expect.stringContaining("no room left")]);
   expect((await get(`${catalog.url}/healthz`)).status).toBe(200);
   await holdsAll();
 
   rmSync(ballast);
-  await until(() => put(`${catalog.url}/v1/kv/after`, valueOf(0)), ({ status }) => status === 200, 5_000);
+  await until(
+    () => put(`${catalog.url}/v1/kv/after`, valueOf(0)),
+    ({ status }) => status === 200,
+    5_000,
+  );
   await holdsAll();
   // What was refused must not come back from the disk, nor what was acknowledged be missing there.
   await catalog.end("SIGKILL");
@@ -144,7 +165,9 @@ test("a CA and an agent that start on a full disk say so and end", async (ctx) =
   const disk = smallDisk(256);
   if (!disk) return ctx.skip("mount is not permitted");
   writeFileSync(join(disk, "ballast"), Buffer.alloc(252 * 1_024));
-  expect(await refused(["serve", "ca", "-port=0", `-data-dir=${disk}`])).toMatch(/no room left on the disk of|cannot write the data directory/);
+  expect(await refused(["serve", "ca", "-port=0", `-data-dir=${disk}`])).toMatch(
+    /no room left on the disk of|cannot write the data directory/,
+  );
 });
 
 test("an agent whose disk fills up refuses registrations and goes on with the old ones", async (ctx) => {
@@ -154,7 +177,10 @@ test("an agent whose disk fills up refuses registrations and goes on with the ol
   writeFileSync(ballast, Buffer.alloc(1_024 * 1_024));
   const httpPort = await freePort();
   const argv = ["agent", "-server", "-bootstrap-expect=1", "-bind=127.0.0.1", `-data-dir=${join(disk, "data")}`];
-  const agent = await daemon([...argv, `-http-port=${httpPort}`, "-dns-port=-1", `-server-port=${await freePort()}`], httpPort);
+  const agent = await daemon(
+    [...argv, `-http-port=${httpPort}`, "-dns-port=-1", `-server-port=${await freePort()}`],
+    httpPort,
+  );
   expect((await put(`${agent.url}/v1/agent/service/register`, { Name: "first" })).status).toBe(200);
   await fill(agent.url, (n) => `${n}:`.padEnd(100_000, "x"));
   expect(() => writeFileSync(ballast, Buffer.alloc(8 * 1024 * 1024))).toThrow("ENOSPC");
@@ -172,7 +198,11 @@ test("an agent whose disk fills up refuses registrations and goes on with the ol
   expect(Object.keys(services)).toContain("first");
   expect(Object.keys(services)).not.toContain(`more-${refusedAt}`);
   rmSync(ballast);
-  await until(() => put(`${agent.url}/v1/agent/service/register`, { Name: "after" }), ({ status }) => status === 200, 5_000);
+  await until(
+    () => put(`${agent.url}/v1/agent/service/register`, { Name: "after" }),
+    ({ status }) => status === 200,
+    5_000,
+  );
   await until(
     () => get(`${agent.url}/v1/catalog/service/after`),
     ({ text }) => text !== "[]",

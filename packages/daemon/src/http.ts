@@ -14,6 +14,7 @@ import { explainListenError } from "./listen.ts";
 const HEADERS_TIMEOUT_MS = 10_000; // a slow client may not hold a connection while it dribbles headers
 const REQUEST_TIMEOUT_MS = 60_000; // the whole request with its body; blocking answers are not counted
 const KEEP_ALIVE_TIMEOUT_MS = 75_000; // above the common 60 s of load balancers, so that they close first
+const TIMEOUTS_CHECK_MS = 2_000; // Node looks for slow clients only every 30 s by itself
 const MAX_HEADER_BYTES = 64 * 1024; // the documented cap (431 past it): long filters fit, a memory attack does not
 const MAX_CONNECTIONS_PER_CLIENT = 200; // Consul's limits.http_max_conns_per_client
 const DRAIN_MS = 3_000; // in-flight answers get this long before their sockets are destroyed
@@ -28,7 +29,10 @@ export interface HttpServerOptions {
   log: Logger;
   /** Mutual TLS or HTTPS options; plain HTTP without. */
   tls?: TlsOptions | undefined;
+  /** 0 or less: no limit. */
   maxConnectionsPerClient?: number;
+  /** What the limit is called, for whoever meets it. */
+  connectionsLimitName?: string;
   /** Takes over a WebSocket upgrade; connections asking for anything else are closed. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => void;
 }
@@ -45,6 +49,7 @@ export interface HttpServer {
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { handler, log } = options;
   const limit = options.maxConnectionsPerClient ?? MAX_CONNECTIONS_PER_CLIENT;
+  const setting = options.connectionsLimitName ?? "limits.http_max_conns_per_client";
   const sockets = new Map<Socket, string>();
   const perClient = new Map<string, number>();
   let closing = false;
@@ -55,6 +60,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const http = {
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUTS_CHECK_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
     noDelay: true,
@@ -72,12 +78,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       else perClient.delete(client);
     });
     if (count > limit && limit > 0) {
-      log.warn("too many connections from one client, closing the newest", {
-        client,
-        limit,
-        setting: "limits.http_max_conns_per_client",
-      });
-      const body = `too many connections from ${client}: the limit is ${limit} (limits.http_max_conns_per_client)\n`;
+      log.warn("too many connections from one client, closing the newest", { client, limit, setting });
+      if (options.tls) return void socket.destroy(); // nothing can be said before the handshake
+      const body = `too many connections from ${client}: the limit is ${limit} (${setting})\n`;
       socket.on("error", () => {});
       socket.end(
         `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,

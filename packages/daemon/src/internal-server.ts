@@ -12,6 +12,9 @@ import type { Logger } from "./log.ts";
 import { type OpsDeps, opsRoutes } from "./metrics.ts";
 import { publicApi } from "./public-api.ts";
 
+// A node's agent (with one connection for each blocking read of its clients), DNS server and CLI share an address.
+const MAX_CONNECTIONS_PER_CLIENT = 2_000;
+
 /** Who may read, and who may write, by the role in their certificate. */
 export interface Roles {
   readers: readonly string[];
@@ -78,8 +81,8 @@ export async function startInternalServer(options: InternalServerOptions): Promi
     port: options.port,
     handler: ops ? await withOps(ops, route) : route,
     log,
-    // A node's agent, DNS server and proxies share an address; who may connect, certificates decide.
-    maxConnectionsPerClient: 0,
+    maxConnectionsPerClient: MAX_CONNECTIONS_PER_CLIENT,
+    connectionsLimitName: "fixed, of the internal API",
     tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
     upgrade: (req, socket, head) => void takeOver(req, socket, head, parts),
   });

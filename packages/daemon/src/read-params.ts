@@ -4,6 +4,7 @@ import { parseDuration } from "./duration.ts";
 
 const DEFAULT_WAIT_MS = 5 * 60_000;
 const MAX_WAIT_MS = 10 * 60_000;
+const MAX_UINT64 = 2n ** 64n - 1n;
 
 export interface ReadParams {
   /** 0 asks for an answer at once. */
@@ -27,7 +28,7 @@ export function readParams(query: URLSearchParams): ReadParams {
   const rawIndex = query.get("index");
   const rawWait = query.get("wait");
   if (rawWait !== null && rawWait !== "" && !isDuration(rawWait)) throw refusal(400, "Invalid wait time");
-  if (rawIndex !== null && rawIndex !== "" && !/^\d{1,20}$/.test(rawIndex)) throw refusal(400, "Invalid index");
+  if (rawIndex && (!/^\d{1,20}$/.test(rawIndex) || BigInt(rawIndex) > MAX_UINT64)) throw refusal(400, "Invalid index");
   const wait = rawWait ? parseDuration(rawWait) : 0;
   return {
     index: Number(rawIndex ?? 0),
