@@ -7,7 +7,7 @@ export const ROOT = join(import.meta.dirname, "../..");
 /** `./heddle` of the repository, or what HEDDLE_COMMAND names: an installed one, say. */
 export const HEDDLE = process.env.HEDDLE_COMMAND || join(ROOT, "heddle");
 
-const RUN_TIMEOUT_MS = 20_000;
+const DEFAULT_RUN_TIMEOUT_MS = 20_000;
 const PRINT_TIMEOUT_MS = 15_000;
 
 export interface Result {
@@ -22,18 +22,17 @@ export interface ProcessOptions {
   env?: Record<string, string>;
 }
 
-/** Runs a program to its end, with `stdin` if it is given. Ends it with SIGKILL after 20 s. */
+/** Runs a program to its end, with `stdin` if it is given. Ends it with SIGKILL after `timeoutMs`, 20 s by default. */
 export async function run(
   program: string,
   args: readonly string[],
-  options: ProcessOptions & { stdin?: string } = {},
+  options: ProcessOptions & { stdin?: string; timeoutMs?: number } = {},
 ): Promise<Result> {
-  const program_ = start(program, args, options);
-  program_.end(options.stdin ?? "");
-  const timer = setTimeout(() => program_.child.kill("SIGKILL"), RUN_TIMEOUT_MS);
-  const status = await program_.exited;
-  clearTimeout(timer);
-  return { status, out: program_.out, err: program_.err };
+  const started = start(program, args, options);
+  started.end(options.stdin ?? "");
+  const timer = setTimeout(() => started.child.kill("SIGKILL"), options.timeoutMs ?? DEFAULT_RUN_TIMEOUT_MS);
+  const status = await started.exited.finally(() => clearTimeout(timer));
+  return { status, out: started.out, err: started.err };
 }
 
 export interface Program {

@@ -1,4 +1,6 @@
 /** Step 2 of the walk: `heddle agent -dev -enable-script-checks -config-dir=.`, what it says, and which files it takes. */
+import { existsSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { makePlace, startAgent } from "../support/mesh.ts";
 import { HEDDLE, start } from "../support/process.ts";
@@ -42,9 +44,10 @@ test("the banner, then the node, the CA, the services and the checks in the log;
   expect(agent.err).toBe("");
 });
 
-test.each(["SIGINT", "SIGTERM"] as const)(
+test.for(["SIGINT", "SIGTERM"] as const)(
   "%s ends the agent with 0 also while a client waits for a change",
-  async (signal) => {
+  async (signal, ctx) => {
+    needs(ctx, "curl");
     const { agent, ports } = await startAgent(await makePlace());
     const waiting = start("curl", ["-sS", `http://127.0.0.1:${ports.http}/v1/catalog/services?index=1000&wait=60s`]);
     await agent.printed("Heddle agent running!");
@@ -189,7 +192,6 @@ test("Consul's flags start it, -flag and --flag alike, and what has no meaning h
   await agent.printed("Heddle agent running!");
   expect(await api<string[]>("/v1/catalog/datacenters")).toEqual(["dc7"]);
   expect(await api<object[]>("/v1/catalog/nodes?node-meta=rack:7")).toHaveLength(1);
-  const { readFileSync, existsSync } = await import("node:fs");
   expect(Number(readFileSync(`${place.dir}/agent.pid`, "utf8"))).toBe(agent.child.pid);
   expect(await agent.stop()).toBe(0);
   expect(existsSync(`${place.dir}/agent.pid`)).toBe(false);
@@ -202,6 +204,8 @@ test("the agent's own keys are accepted by Consul's names", async (ctx) => {
   const { agent, api } = await startAgent(place);
   const { Config } = await api<{ Config: { NodeName: string; Datacenter: string } }>("/v1/agent/self");
   expect(Config).toMatchObject({ NodeName: "keys", Datacenter: "dc2" });
+  expect(readFileSync(`${place.dir}/agent.log`, "utf8")).toContain("Synced node info: node=keys");
+  expect(Number(readFileSync(`${place.dir}/agent.pid`, "utf8"))).toBe(agent.child.pid);
   for (const key of ["gossip_lan", "performance.raft_multiplier"])
     expect(agent.text.split("\n").filter((line) => line.includes(key))).toHaveLength(1);
 });
@@ -211,7 +215,6 @@ test("a port that is taken is named with its holder, and nothing is left running
   const place = await makePlace();
   const holder = start("socat", [`tcp-l:${place.ports.http},bind=127.0.0.1,fork`, "exec:/bin/cat"]);
   const agent = () => start(HEDDLE, ["agent", "-dev", "-config-dir=."], { cwd: place.configDir });
-  const { connect } = await import("node:net");
   const isOpen = () =>
     new Promise((resolve) => {
       const socket = connect(place.ports.http, "127.0.0.1", () => resolve(socket.destroy() && true));
@@ -241,6 +244,8 @@ const ALL_KEYS = {
   start_join: [],
   log_level: "debug",
   log_json: false,
+  log_file: "../agent.log",
+  pid_file: "../agent.pid",
   enable_debug: false,
   enable_script_checks: true,
   enable_local_script_checks: true,

@@ -1,4 +1,5 @@
 /** Step 4 of the walk: `heddle connect proxy -sidecar-for socat`. */
+import { X509Certificate } from "node:crypto";
 import { expect, test } from "vitest";
 import { definition, makePlace, passing, startAgent } from "../support/mesh.ts";
 import { needs } from "../support/tools.ts";
@@ -13,7 +14,6 @@ test("it says what it is, loads its configuration from the agent, and listens on
   const { TrustDomain, Roots } = await api<{ TrustDomain: string; Roots: { Name: string; RootCert: string }[] }>(
     "/v1/connect/ca/roots",
   );
-  const { X509Certificate } = await import("node:crypto");
   const root = new X509Certificate(Roots[0]?.RootCert ?? "").subject.replace(/^CN=/, "");
   const line = (text: string) =>
     expect.stringMatching(`^    \\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}\\S+ \\[INFO\\]  ${text}$`);
