@@ -49,6 +49,22 @@ describe("when jobs run", () => {
     for (const gap of gaps.slice(1)) expect(gap).toBeCloseTo(10_000, -1);
   });
 
+  test("what is not up yet is looked at each second, for a minute and until it is up", async () => {
+    const { scheduler, job, started, advance } = setup();
+    let isUp = false;
+    scheduler.add({ ...job("sidecar", 10_000), isAwaited: () => !isUp });
+    scheduler.add({ ...job("never", 10_000), isAwaited: () => true });
+    const runs = (id: string, from: number) => started.filter((s) => s.id === id && s.at > from).length;
+    await advance(20_000);
+    expect(runs("sidecar", 0)).toBeGreaterThanOrEqual(18);
+    isUp = true;
+    await advance(41_000); // one more run may be armed already
+    expect(runs("sidecar", 20_000)).toBeLessThanOrEqual(6);
+    const before = started.length;
+    await advance(60_000);
+    expect(started.length - before).toBeLessThanOrEqual(14);
+  });
+
   test("a thousand jobs are spread in their first second and over their interval", () => {
     const jobs = Array.from({ length: 1_000 }, (_, i) => ({ id: `service:web-${i}`, intervalMs: 10_000 }));
     const first = jobs.map((j) => firstDelayMs(j, 1_000));
