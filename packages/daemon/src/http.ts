@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
 import type { ErrorRequestHandler } from "express";
 import { describeError, HeddleError, InvalidArgumentError, TooLargeError } from "./errors.ts";
@@ -20,6 +20,7 @@ const MAX_CONNECTIONS_PER_CLIENT = 200; // Consul's limits.http_max_conns_per_cl
 const DRAIN_MS = 3_000; // in-flight answers get this long before their sockets are destroyed
 const MAX_DISCARDED_BYTES = 1024 * 1024; // read past a limit so that a refusal is not lost in a reset
 const MAX_DISCARD_MS = 1_000;
+const IDLE_GRACE_MS = 150; // while draining: a request that was sent before its client could know is answered
 const DEFAULT_BODY_LIMIT = 512 * 1024; // Consul's limits.kv_max_value_size
 
 export interface HttpServerOptions {
@@ -119,13 +120,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     closing = true;
-    const done = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
+    // Not the HTTP server's own close: that cuts connections whose request is on its way, or in the kernel already.
+    const done = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+    const idle = setInterval(() => server.closeIdleConnections(), IDLE_GRACE_MS);
     const deadline = setTimeout(() => {
       for (const socket of sockets.keys()) socket.destroy();
     }, DRAIN_MS);
     await done;
+    clearInterval(idle);
     clearTimeout(deadline);
+    server.close(() => {}); // ends Node's own timer for slow clients
     for (const socket of sockets.keys()) socket.destroy();
   };
   return {
