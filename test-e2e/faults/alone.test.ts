@@ -32,7 +32,12 @@ const own = (name: string) => ({
 });
 
 const ROWS: Row[] = [
-  { name: "catalog", command: ["serve", "catalog"], argv: (port) => [`-port=${port}`], bad: own("catalog") },
+  {
+    name: "catalog",
+    command: ["serve", "catalog"],
+    argv: (port) => [`-port=${port}`],
+    bad: { ...own("catalog"), file: { no_such_key: 1, default_intention_policy: "Deny" } },
+  },
   { name: "ca", command: ["serve", "ca"], argv: (port) => [`-port=${port}`], bad: own("ca") },
   { name: "health", command: ["serve", "health"], argv: (port) => [`-port=${port}`], bad: own("health") },
   {

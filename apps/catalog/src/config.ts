@@ -10,7 +10,15 @@ export const CATALOG_OPTIONS = {
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CATALOG_PORT),
   dataDir: option.string("Directory of the record store; empty keeps everything in memory."),
   datacenter: option.string("Name of the datacenter.", "dc1"),
-  defaultIntentionPolicy: option.string("allow or deny: what holds where no intention matches.", "allow"),
+  defaultIntentionPolicy: {
+    ...option.string("allow or deny: what holds where no intention matches.", "allow"),
+    expects: "allow or deny",
+    // A misspelt deny must not come to mean allow.
+    parse: (text: string): string => {
+      if (text !== "allow" && text !== "deny") throw new TypeError("unknown policy");
+      return text;
+    },
+  },
   kvMaxValueSize: option.integer("Largest value of a key in bytes.", 1, 64 * 1024 * 1024, DEFAULT_KV_MAX_VALUE_SIZE),
   sessionTtlMin: option.durationMs("Shortest TTL that a session may have.", DEFAULT_SESSION_TTL_MIN_MS),
   ...opsOptions,

@@ -1,0 +1,289 @@
+/** The internal API off loopback: never in plain text, mutual TLS only, and each role may do its own work alone (SV-07, A10). */
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { request } from "node:https";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, test } from "vitest";
+import { type Answer, type Daemon, freePort, heddle, serve, tempDir, until } from "./daemon.ts";
+import { exchange, raw } from "./tcp.ts";
+
+const exec = promisify(execFile);
+const DIR = tempDir();
+const OTHER = tempDir();
+const ROLES = ["agent", "ca", "catalog", "dns", "health", "operator"];
+
+const pem = (dir: string, name: string) => readFileSync(join(dir, `${name}.pem`), "utf8");
+const files = (role: string) => [
+  `-ca-file=${DIR}/heddle-ca.pem`,
+  `-cert-file=${DIR}/dc1-${role}.pem`,
+  `-key-file=${DIR}/dc1-${role}-key.pem`,
+];
+
+async function makeCertificates(dir: string): Promise<void> {
+  for (const argv of [
+    ["ca", "create"],
+    ["cert", "create", ...ROLES.flatMap((role) => ["-role", role])],
+  ]) {
+    const made = heddle(["tls", ...argv, "-dir", dir]);
+    expect([await made.exited, made.output()]).toEqual([[0, null], expect.stringContaining("Saved")]);
+  }
+}
+
+/** One request with the certificate of a role; rejects where TLS does not come about. */
+function askAs(
+  port: number,
+  role: string | undefined,
+  options: { method?: string; path: string; body?: string; dir?: string; headers?: Record<string, string> },
+): Promise<Answer> {
+  const { method = "GET", path, body, dir = DIR, headers } = options;
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const identity = role && { cert: pem(dir, `dc1-${role}`), key: pem(dir, `dc1-${role}-key`) };
+  const req = request(
+    { host: "127.0.0.1", port, method, path, agent: false, ca: pem(DIR, "heddle-ca"), headers, ...identity },
+    (res) => {
+      let text = "";
+      res.on("data", (chunk: Buffer) => (text += chunk.toString()));
+      res.on("error", reject);
+      res.on("end", () =>
+        resolve({ status: res.statusCode ?? 0, headers: res.headers, text, json: <T>() => JSON.parse(text) as T }),
+      );
+    },
+  );
+  req.on("error", reject);
+  req.end(body);
+  return promise;
+}
+
+beforeAll(() => Promise.all([makeCertificates(DIR), makeCertificates(OTHER)]).then(() => {}));
+
+test.each(["catalog", "ca", "health"])("%s refuses plain text off loopback and says what to do", async (name) => {
+  for (const host of ["0.0.0.0", "::", "192.0.2.1"]) {
+    const refused = heddle(["serve", name, `-host=${host}`, "-port=0"]);
+    expect(await refused.exited).toEqual([1, null]);
+    expect(refused.output()).toContain(
+      `refusing to serve the internal API in plain text on ${host}: give -ca-file, -cert-file and -key-file (made by 'heddle tls ca create' and 'heddle tls cert create'), or listen on 127.0.0.1`,
+    );
+  }
+  const half = heddle(["serve", name, "-host=0.0.0.0", "-port=0", files(name)[1] as string]);
+  expect(await half.exited).toEqual([1, null]);
+  expect(half.output()).toContain("needs all of -ca-file, -cert-file and -key-file: -ca-file, -key-file not given");
+  const unreadable = heddle([
+    "serve",
+    name,
+    "-host=0.0.0.0",
+    "-port=0",
+    ...files(name).slice(0, 2),
+    "-key-file=/nowhere",
+  ]);
+  expect(await unreadable.exited).toEqual([1, null]);
+  expect(unreadable.output()).toContain("cannot read /nowhere");
+  const noPem = join(tempDir(), "no.pem");
+  writeFileSync(noPem, "no PEM");
+  const broken = heddle(["serve", name, "-host=0.0.0.0", "-port=0", ...files(name).slice(0, 2), `-key-file=${noPem}`]);
+  expect(await broken.exited).toEqual([1, null]);
+  expect(broken.output()).not.toMatch(/^\s+at /m);
+});
+
+test("dns refuses to follow a catalog elsewhere in plain text", async () => {
+  const refused = heddle(["serve", "dns", "-port=0", "-catalog-url=http://192.0.2.1:8300"]);
+  expect(await refused.exited).toEqual([1, null]);
+  expect(refused.output()).toMatch(/https/);
+});
+
+const WEBSOCKET = {
+  Connection: "Upgrade",
+  Upgrade: "websocket",
+  "Sec-WebSocket-Version": "13",
+  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+};
+
+interface Served {
+  name: string;
+  /** What each role may not do. */
+  forbidden: { role: string; method?: string; path: string; headers?: Record<string, string> }[];
+  allowed: { role: string; path: string; status: number };
+}
+const SERVED: Served[] = [
+  {
+    name: "catalog",
+    forbidden: [
+      ...["ca", "catalog", "dns", "health"].map((role) => ({ role, method: "PUT", path: "/v1/kv/a" })),
+      { role: "dns", method: "DELETE", path: "/v1/kv/a" },
+      { role: "health", path: "/v1/kv/a" },
+      { role: "health", path: "/v1/stream", headers: WEBSOCKET },
+    ],
+    allowed: { role: "dns", path: "/v1/catalog/nodes", status: 200 },
+  },
+  {
+    name: "ca",
+    forbidden: [
+      ...["ca", "catalog", "dns", "health", "operator"].map((role) => ({
+        role,
+        method: "POST",
+        path: "/internal/v1/ca/sign",
+      })),
+      { role: "dns", method: "PUT", path: "/v1/connect/ca/configuration" },
+    ],
+    allowed: { role: "dns", path: "/v1/connect/ca/roots", status: 200 },
+  },
+  {
+    name: "health",
+    forbidden: ["ca", "catalog", "dns", "health", "operator"].map((role) => ({
+      role,
+      path: "/internal/v1/checks",
+      headers: WEBSOCKET,
+    })),
+    allowed: { role: "operator", path: "/healthz", status: 200 },
+  },
+];
+
+async function isMutualOnly(port: number): Promise<void> {
+  await expect(askAs(port, undefined, { path: "/healthz" })).rejects.toThrow(
+    /certificate required|ECONNRESET|socket hang up|alert/,
+  );
+  await expect(askAs(port, "agent", { path: "/healthz", dir: OTHER })).rejects.toThrow(
+    /unknown ca|ECONNRESET|socket hang up|alert/i,
+  );
+  expect(await exchange(port, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")).not.toMatch(/HTTP\/1\.1 200/);
+}
+
+describe.each(SERVED)("$name off loopback", ({ name, forbidden, allowed }) => {
+  let daemon: Daemon;
+  beforeAll(async () => {
+    daemon = await serve(name, await freePort(), "-host=0.0.0.0", ...files(name));
+  });
+
+  test("serves whoever has a certificate of its CA, and nobody else", async () => {
+    const answer = await askAs(daemon.port, allowed.role, allowed);
+    expect([answer.status, answer.text]).toEqual([allowed.status, expect.any(String)]);
+    await isMutualOnly(daemon.port);
+  });
+
+  test("a certificate of the wrong role is refused with 403 and the reason", async () => {
+    for (const attempt of forbidden) {
+      const { status, text } = await askAs(daemon.port, attempt.role, {
+        body: attempt.method?.startsWith("P") ? "{}" : undefined,
+        ...attempt,
+      });
+      expect([attempt, status, text]).toEqual([
+        attempt,
+        403,
+        expect.stringContaining(`a caller with role '${attempt.role}' may not`),
+      ]);
+    }
+  });
+
+  test("no old protocol, no weak cipher, no session resumed", async () => {
+    const identity = [
+      "-connect",
+      `127.0.0.1:${daemon.port}`,
+      "-CAfile",
+      `${DIR}/heddle-ca.pem`,
+      "-cert",
+      `${DIR}/dc1-agent.pem`,
+      "-key",
+      `${DIR}/dc1-agent-key.pem`,
+    ];
+    const client = async (...argv: string[]) => {
+      const { stdout, stderr } = await exec("sh", [
+        "-c",
+        'sleep 0.3 | timeout 5 openssl s_client "$@" || true',
+        "sh",
+        ...identity,
+        ...argv,
+      ]);
+      return stdout + stderr;
+    };
+    const refused = await Promise.all([
+      client("-tls1", "-cipher", "ALL:@SECLEVEL=0"),
+      client("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"),
+      client("-tls1_2", "-cipher", "AES128-SHA:ECDHE-ECDSA-AES128-SHA:DES-CBC3-SHA:@SECLEVEL=0"),
+    ]);
+    for (const text of refused) expect(text).toMatch(/Cipher is \(NONE\)/);
+    // OpenSSL hands out tickets in TLS 1.3 whatever it is told; what counts is that none is taken back.
+    await Promise.all(
+      ["-tls1_2", "-tls1_3"].map(async (version) => {
+        const session = join(tempDir(), "session");
+        expect(await client(version, "-sess_out", session)).toMatch(/Verify return code: 0/);
+        const again = await client(version, ...(existsSync(session) ? ["-sess_in", session] : []));
+        expect(again).toMatch(/Verify return code: 0/);
+        expect(again).not.toMatch(/^Reused, /m);
+      }),
+    );
+    expect(await client("-tls1_2")).toContain("Secure Renegotiation IS supported");
+  });
+});
+
+test("CA-10: handshakes that do not go on are dropped in time, others come through", async () => {
+  const ca = await serve("ca", await freePort(), "-host=0.0.0.0", ...files("ca"));
+  const half = await Promise.all(
+    Array.from({ length: 300 }, (_, i) =>
+      raw(ca.port, i % 2 ? Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]) : "", "127.0.0.9"),
+    ),
+  );
+  const start = performance.now();
+  expect((await askAs(ca.port, "agent", { path: "/v1/connect/ca/roots" })).status).toBe(200);
+  expect(performance.now() - start).toBeLessThan(1_000);
+  for (const { afterMs } of await Promise.all(half.map((c) => c.ended))) expect(afterMs).toBeLessThan(7_000);
+  expect(await ca.end()).toEqual([0, null]);
+});
+
+test("a composition asks for the same roles on its internal listener, and without certificates stays on loopback", async () => {
+  const [http, internal] = [await freePort(), await freePort()];
+  const config = join(tempDir(), "tls.json");
+  writeFileSync(
+    config,
+    JSON.stringify({
+      ca_file: `${DIR}/heddle-ca.pem`,
+      cert_file: `${DIR}/dc1-catalog.pem`,
+      key_file: `${DIR}/dc1-catalog-key.pem`,
+    }),
+  );
+  const argv = (server: number, port: number, ...more: string[]) => [
+    "agent",
+    "-server",
+    "-bootstrap-expect=1",
+    `-data-dir=${tempDir()}`,
+    "-bind=0.0.0.0",
+    "-advertise=127.0.0.1",
+    "-dns-port=-1",
+    `-http-port=${port}`,
+    `-server-port=${server}`,
+    ...more,
+  ];
+  const agent = heddle(argv(internal, http, `-config-file=${config}`));
+  await agent.saw("Heddle agent running!");
+  await until(
+    () => askAs(internal, "dns", { path: "/v1/catalog/nodes" }),
+    ({ status }) => status === 200,
+  );
+  await isMutualOnly(internal);
+  for (const attempt of [
+    { role: "dns", method: "PUT", path: "/v1/kv/a" },
+    { role: "dns", method: "POST", path: "/internal/v1/ca/sign" },
+    { role: "health", path: "/v1/stream", headers: WEBSOCKET },
+    { role: "dns", path: "/internal/v1/checks", headers: WEBSOCKET },
+  ]) {
+    const { status, text } = await askAs(internal, attempt.role, {
+      body: attempt.method ? "{}" : undefined,
+      ...attempt,
+    });
+    expect([attempt, status, text]).toEqual([
+      attempt,
+      403,
+      expect.stringContaining(`a caller with role '${attempt.role}' may not`),
+    ]);
+  }
+  await agent.end();
+  const [plainHttp, plainInternal] = [await freePort(), await freePort()];
+  const plain = heddle(argv(plainInternal, plainHttp));
+  await plain.saw("Heddle agent running!");
+  expect(plain.output()).toContain(
+    "it listens on loopback only, and no other node can join; make them with 'heddle tls'",
+  );
+  const { stdout } = await exec("ss", ["-Hltn", `sport = :${plainInternal}`]);
+  expect(stdout).toContain(`127.0.0.1:${plainInternal}`);
+  expect(stdout).not.toContain("0.0.0.0:" + plainInternal);
+  expect(await plain.end()).toEqual([0, null]);
+});
