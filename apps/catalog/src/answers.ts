@@ -1,6 +1,6 @@
 /**
  * Answers to reads: a question names its topics and how it is computed; its answer is kept as bytes until one of the topics
- * is touched. Waiters with the same question share one computation and one buffer (DESIGN.md, "Everything that waits").
+ * is touched. Waiters with the same question share one computation and one buffer (docs/architecture.md, "Everything that waits").
  */
 import type { Topics, Waiter } from "./topics.ts";
 

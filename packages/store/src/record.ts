@@ -1,4 +1,4 @@
-/** The vocabulary of the store: records, writes, commands and commits (DESIGN.md, "How data flows"). */
+/** The vocabulary of the store: records, writes, commands and commits (docs/architecture.md, "State"). */
 
 /** One stored fact. Indexes are store revisions: when it was created, when it last changed. */
 export interface StoredRecord<V = unknown> {
