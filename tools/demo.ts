@@ -90,7 +90,10 @@ async function startMesh(ports: Ports): Promise<void> {
   say(`sidecar of socat on port ${ports.sidecar}: mutual TLS only`);
   run("web", ["connect", "proxy", address, "-log-json", "-service", "web", "-upstream", `socat:${ports.upstream}`]);
   await until("the upstream's listener", () => isOpen(ports.upstream));
-  await until("the sidecar's check to pass", async () => ((await api(ports, "GET", "/v1/health/connect/socat?passing")) as unknown[]).length === 1);
+  await until(
+    "the sidecar's check to pass",
+    async () => ((await api(ports, "GET", "/v1/health/connect/socat?passing")) as unknown[]).length === 1,
+  );
   say(`door of web into the mesh: 127.0.0.1:${ports.upstream} is socat`);
 }
 

@@ -9,4 +9,6 @@ try {
   console.error(error.message);
   process.exit(1);
 }
-process.exit(spawnSync(node, [join(root, "tools/test.ts"), ...process.argv.slice(2)], { stdio: "inherit", cwd: root }).status ?? 1);
+process.exit(
+  spawnSync(node, [join(root, "tools/test.ts"), ...process.argv.slice(2)], { stdio: "inherit", cwd: root }).status ?? 1,
+);

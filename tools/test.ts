@@ -12,7 +12,12 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, "node_modules/.bin");
 const work = mkdtempSync(join(tmpdir(), "heddle-test-"));
 const report = join(work, "vitest.json");
-const env = { ...process.env, PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`, TURBO_TELEMETRY_DISABLED: "1", TURBO_NO_UPDATE_NOTIFIER: "1" };
+const env = {
+  ...process.env,
+  PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`,
+  TURBO_TELEMETRY_DISABLED: "1",
+  TURBO_NO_UPDATE_NOTIFIER: "1",
+};
 
 interface Tally {
   passed: number;
@@ -49,9 +54,19 @@ async function audit(): Promise<void> {
 }
 
 async function tests(): Promise<void> {
-  const { output } = await run("vitest", ["run", "--coverage", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`], true);
+  const { output } = await run(
+    "vitest",
+    ["run", "--coverage", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+    true,
+  );
   const result = existsSync(report)
-    ? (JSON.parse(readFileSync(report, "utf8")) as { numPassedTests: number; numFailedTests: number; numPendingTests: number; numFailedTestSuites: number; success: boolean })
+    ? (JSON.parse(readFileSync(report, "utf8")) as {
+        numPassedTests: number;
+        numFailedTests: number;
+        numPendingTests: number;
+        numFailedTestSuites: number;
+        success: boolean;
+      })
     : undefined;
   if (!result) return tell("tests", false, output);
   total.passed += result.numPassedTests;
@@ -67,7 +82,21 @@ async function conformance(): Promise<void> {
   const areas = JSON.parse(readFileSync(join(root, "tools/conformance/areas.json"), "utf8")) as string[];
   const kit = join(root, "tools/conformance");
   const start = `${join(root, "heddle")} agent -dev -config-dir={dir}`;
-  const { output } = await run("node", [join(kit, "run.mjs"), "--start", start, "--area", areas.join(","), "--jobs", "2", "--deviations", join(kit, "deviations.json")], true);
+  const { output } = await run(
+    "node",
+    [
+      join(kit, "run.mjs"),
+      "--start",
+      start,
+      "--area",
+      areas.join(","),
+      "--jobs",
+      "2",
+      "--deviations",
+      join(kit, "deviations.json"),
+    ],
+    true,
+  );
   const [, passed, failed, skipped] = /(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$/.exec(output.trim()) ?? [];
   if (passed === undefined) return tell("conformance", false, output);
   total.passed += Number(passed);

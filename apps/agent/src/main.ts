@@ -21,7 +21,7 @@ export async function main(argv: string[]): Promise<number> {
   }
   try {
     process.umask(0o077);
-    const read = await loadAgentConfig({ argv, env: process.env });
+    const read = loadAgentConfig({ argv, env: process.env });
     const servers = serversOf(read);
     const config: AgentConfig = Object.freeze({ ...read, nodeId: read.nodeId || nodeId(read.dataDir) });
     const identity = loadInternalIdentity(config.tls);
@@ -33,7 +33,7 @@ export async function main(argv: string[]): Promise<number> {
       version: VERSION,
       servers,
       tls: identity && { ca: identity.roots, cert: identity.certPem, key: identity.keyPem },
-      readConfig: async () => ({ ...(await loadAgentConfig({ argv, env: process.env })), nodeId: config.nodeId }),
+      readConfig: async () => ({ ...loadAgentConfig({ argv, env: process.env }), nodeId: config.nodeId }),
     });
     starting.then(
       () => log.info("agent is serving", { node: config.nodeName, ...servers }),

@@ -10,9 +10,10 @@ const memory = () => openStore({ dataDir: "", name: "agent", log: silentLog });
 /** Ports that are free at least now: above the ephemeral range's start, asked of the kernel. */
 async function freeRange(length: number): Promise<number> {
   for (;;) {
-    const servers = [createServer().listen(0, "0.0.0.0")];
-    await once(servers[0] as never, "listening");
-    const base = (servers[0]?.address() as { port: number }).port;
+    const first = createServer().listen(0, "0.0.0.0");
+    const servers = [first];
+    await once(first, "listening");
+    const base = (first.address() as { port: number }).port;
     let isFree = base + length < 65_535;
     for (let i = 1; isFree && i < length; i++) {
       const server = createServer();

@@ -58,7 +58,9 @@ function openDatabase(path: string) {
   const setRevision = db.prepare("INSERT OR REPLACE INTO meta VALUES ('revision', ?)");
   return {
     load() {
-      const revision = (db.prepare("SELECT value FROM meta WHERE name = 'revision'").get() as { value: number } | undefined)?.value ?? 0;
+      const revision =
+        (db.prepare("SELECT value FROM meta WHERE name = 'revision'").get() as { value: number } | undefined)?.value ??
+        0;
       const query = db.prepare("SELECT tbl, key, value, create_index, modify_index FROM records");
       query.setReturnArrays(true);
       return { revision, rows: query.all() as unknown as [string, string, string, number, number][] };

@@ -62,7 +62,8 @@ export async function sqliteBackend(options: SqliteOptions): Promise<Backend> {
     async load(each: (record: StoredRecord) => void) {
       const reply = await ask({ id: nextId++, type: "load" });
       if (reply.type !== "loaded") throw new Error(`unexpected reply '${reply.type}'`);
-      for (const [table, key, value, createIndex, modifyIndex] of reply.rows) each({ table, key, value: JSON.parse(value) as unknown, createIndex, modifyIndex });
+      for (const [table, key, value, createIndex, modifyIndex] of reply.rows)
+        each({ table, key, value: JSON.parse(value) as unknown, createIndex, modifyIndex });
       return reply.revision;
     },
     async append(commits: readonly Commit[]) {
@@ -82,7 +83,12 @@ function toRows(commits: readonly Commit[]): Row[] {
   const last = new Map<string, Row>();
   for (const { changes } of commits) {
     for (const { table, key, after } of changes) {
-      last.set(`${table}\0${key}`, after ? [table, key, JSON.stringify(after.value), after.createIndex, after.modifyIndex] : [table, key, null, 0, 0]);
+      last.set(
+        `${table}\0${key}`,
+        after
+          ? [table, key, JSON.stringify(after.value), after.createIndex, after.modifyIndex]
+          : [table, key, null, 0, 0],
+      );
     }
   }
   return [...last.values()];
@@ -94,22 +100,33 @@ function createPrivateFile(path: string): void {
     closeSync(openSync(path, "a", 0o600));
     chmodSync(path, 0o600);
   } catch (cause) {
-    throw new UnavailableError(`cannot write the data directory ${dirname(path)}: check that it exists and that this user may write there`, { cause });
+    throw new UnavailableError(
+      `cannot write the data directory ${dirname(path)}: check that it exists and that this user may write there`,
+      { cause },
+    );
   }
 }
 
 function toError(message: Extract<FromWorker, { type: "failed" }>, path: string): HeddleError {
   switch (message.reason) {
     case "locked":
-      return new UnavailableError(`the data directory ${dirname(path)} is in use by another process: end it, or give this one a data directory of its own`);
+      return new UnavailableError(
+        `the data directory ${dirname(path)} is in use by another process: end it, or give this one a data directory of its own`,
+      );
     case "full":
-      return new UnavailableError(`no room left on the disk of ${dirname(path)}: the write is refused, reads go on; free some space`);
+      return new UnavailableError(
+        `no room left on the disk of ${dirname(path)}: the write is refused, reads go on; free some space`,
+      );
     case "readonly":
       return new UnavailableError(`the data directory ${dirname(path)} is read-only: this daemon must write there`);
     case "newer":
-      return new UnavailableError(`the data in ${path} is of a newer version (${message.message}): start the newer heddle, or give another data directory`);
+      return new UnavailableError(
+        `the data in ${path} is of a newer version (${message.message}): start the newer heddle, or give another data directory`,
+      );
     case "corrupt":
-      return new UnavailableError(`${path} is not a readable database (${message.message}): restore it from a snapshot`);
+      return new UnavailableError(
+        `${path} is not a readable database (${message.message}): restore it from a snapshot`,
+      );
     case "other":
       return new UnavailableError(`the store failed: ${message.message} (${path})`);
   }

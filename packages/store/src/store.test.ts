@@ -14,7 +14,9 @@ const put =
 const compareAndSet =
   (key: string, index: number, value: unknown): Command<boolean> =>
   (view) =>
-    (view.get("kv", key)?.modifyIndex ?? 0) === index ? { writes: [{ table: "kv", key, value }], result: true } : { writes: [], result: false };
+    (view.get("kv", key)?.modifyIndex ?? 0) === index
+      ? { writes: [{ table: "kv", key, value }], result: true }
+      : { writes: [], result: false };
 
 const dirs: string[] = [];
 afterEach(() => {
@@ -25,7 +27,8 @@ function dataDir(): string {
   dirs.push(dir);
   return dir;
 }
-const open = (dir: string): Promise<Store> => openStore({ dataDir: dir, name: "test", log: silentLog, onFatal: () => {} });
+const open = (dir: string): Promise<Store> =>
+  openStore({ dataDir: dir, name: "test", log: silentLog, onFatal: () => {} });
 
 describe.each([
   ["memory", () => ""],
@@ -40,7 +43,11 @@ describe.each([
 
   it("runs a command against the commits still under way", async () => {
     await using store = await open(dir());
-    const results = await Promise.all([compareAndSet("k", 0, "first"), compareAndSet("k", 0, "second"), compareAndSet("k", 2, "third")].map((c) => store.run(c)));
+    const results = await Promise.all(
+      [compareAndSet("k", 0, "first"), compareAndSet("k", 0, "second"), compareAndSet("k", 2, "third")].map((c) =>
+        store.run(c),
+      ),
+    );
     expect(results.map((r) => r.result)).toEqual([true, false, true]);
     expect(store.get("kv", "k")?.value).toBe("third");
   });
@@ -57,9 +64,19 @@ describe.each([
   it("tells its listeners what each commit changed, in order", async () => {
     await using store = await open(dir());
     const seen: string[] = [];
-    store.subscribe((c) => seen.push(`${c.revision}:${c.changes.map((x) => `${x.key}=${String(x.before?.value)}>${String(x.after?.value)}`).join()}`));
+    store.subscribe((c) =>
+      seen.push(
+        `${c.revision}:${c.changes.map((x) => `${x.key}=${String(x.before?.value)}>${String(x.after?.value)}`).join()}`,
+      ),
+    );
     await Promise.all([store.run(put("a", 1)), store.run(put("a", 2))]);
-    await store.run(() => ({ writes: [{ table: "kv", key: "a" }, { table: "kv", key: "none" }], result: 0 }));
+    await store.run(() => ({
+      writes: [
+        { table: "kv", key: "a" },
+        { table: "kv", key: "none" },
+      ],
+      result: 0,
+    }));
     expect(seen).toEqual(["2:a=undefined>1", "3:a=1>2", "4:a=2>undefined"]);
   });
 

@@ -102,7 +102,8 @@ export class Store implements View, AsyncDisposable {
       const stored = this.list<V>(table, prefix);
       if (!pending || pending.size === 0) return stored;
       const merged = stored.filter((r) => !pending.has(r.key));
-      for (const [key, { record }] of pending) if (record && key.startsWith(prefix)) merged.push(record as StoredRecord<V>);
+      for (const [key, { record }] of pending)
+        if (record && key.startsWith(prefix)) merged.push(record as StoredRecord<V>);
       return merged.sort((a, b) => (a.key < b.key ? -1 : 1));
     },
   };
@@ -113,14 +114,18 @@ export class Store implements View, AsyncDisposable {
     for (const { table, key, value } of writes) {
       const id = `${table}\0${key}`;
       const before = changes.has(id) ? changes.get(id)?.before : this.#pendingView.get(table, key);
-      const after = value === undefined ? undefined : { table, key, value, createIndex: before?.createIndex ?? revision, modifyIndex: revision };
+      const after =
+        value === undefined
+          ? undefined
+          : { table, key, value, createIndex: before?.createIndex ?? revision, modifyIndex: revision };
       if (before || after) changes.set(id, { table, key, before, after });
     }
     return { revision, changes: [...changes.values()] };
   }
 
   #enqueue(commit: Commit): Promise<void> {
-    for (const { table, key, after } of commit.changes) this.#overlayOf(table).set(key, { revision: commit.revision, record: after });
+    for (const { table, key, after } of commit.changes)
+      this.#overlayOf(table).set(key, { revision: commit.revision, record: after });
     const done = new Promise<void>((resolve, reject) => this.#queue.push({ commit, resolve, reject }));
     this.#lastPending = done;
     done.catch(() => {});

@@ -9,7 +9,9 @@ import { VERSION } from "../version.ts";
 
 export async function run(argv: string[]): Promise<number> {
   if (argv.some((a) => /^--?h(?:elp)?$/.test(a))) {
-    process.stdout.write(`Usage: heddle agent [options]\n\n  Starts the Heddle agent and runs until an interrupt is received. The agent\n  is the front door of a node: with -dev or -server it runs the servers too.\n\n${formatAgentFlags()}`);
+    process.stdout.write(
+      `Usage: heddle agent [options]\n\n  Starts the Heddle agent and runs until an interrupt is received. The agent\n  is the front door of a node: with -dev or -server it runs the servers too.\n\n${formatAgentFlags()}`,
+    );
     return 0;
   }
   const readConfig = async (): Promise<AgentConfig> => loadAgentConfig({ argv, env: process.env });
@@ -23,17 +25,28 @@ export async function run(argv: string[]): Promise<number> {
 
 async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>): Promise<number> {
   process.umask(0o077);
-  const config: AgentConfig = Object.freeze({ ...read, nodeId: read.nodeId || nodeId(read.devMode ? "" : read.dataDir) });
+  const config: AgentConfig = Object.freeze({
+    ...read,
+    nodeId: read.nodeId || nodeId(read.devMode ? "" : read.dataDir),
+  });
   process.stdout.write(banner(config));
   const hub = openLog(config);
   const log = hub.log.child("agent");
   for (const warning of config.warnings) log.warn(warning);
-  const running = await startComposition(config, { hub, version: VERSION, readConfig: async () => ({ ...(await readConfig()), nodeId: config.nodeId }) });
+  const running = await startComposition(config, {
+    hub,
+    version: VERSION,
+    readConfig: async () => ({ ...(await readConfig()), nodeId: config.nodeId }),
+  });
   if (config.pidFile) writeFileSync(config.pidFile, String(process.pid), { mode: 0o644 });
   log.info("Heddle agent running!", { node: config.nodeName, node_id: config.nodeId });
   process.on("SIGHUP", () => {
     log.info("Caught signal", { signal: "hangup" });
-    running.reload().catch((error: unknown) => log.error("reload failed, everything goes on as before", { error: describeError(error) }));
+    running
+      .reload()
+      .catch((error: unknown) =>
+        log.error("reload failed, everything goes on as before", { error: describeError(error) }),
+      );
   });
   const signal = await Promise.race([signalled(), running.left.then(() => "leave")]);
   log.info("Caught signal", { signal });
@@ -87,7 +100,10 @@ function banner(config: AgentConfig): string {
     ["Datacenter", `'${config.datacenter}' (Segment: '${config.server ? "<all>" : ""}')`],
     ["Server", `${config.server} (Bootstrap: ${config.bootstrap})`],
     ["Client Addr", `[${clients}] (HTTP: ${ports.http}, HTTPS: ${ports.https}, gRPC: -1, DNS: ${ports.dns})`],
-    ["Cluster Addr", `${config.advertiseAddr} (${config.server ? `Internal API: ${internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`],
+    [
+      "Cluster Addr",
+      `${config.advertiseAddr} (${config.server ? `Internal API: ${internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`,
+    ],
     ["Encrypt", `Gossip: none, TLS-Outgoing: ${isTls}, TLS-Incoming: ${isTls}, Mesh: mutual TLS`],
   ];
   const lines = rows.map(([name, value]) => `${name.padStart(18)}: ${value}`);

@@ -1,6 +1,12 @@
 /** `heddle serve catalog|ca|health|dns`: one daemon alone. */
-const DAEMONS: Record<string, { synopsis: string; load: () => Promise<{ main: (argv: string[]) => Promise<number> }> }> = {
-  catalog: { synopsis: "The registry: nodes, services, checks, KV, sessions, intentions", load: () => import("@heddle/catalog") },
+const DAEMONS: Record<
+  string,
+  { synopsis: string; load: () => Promise<{ main: (argv: string[]) => Promise<number> }> }
+> = {
+  catalog: {
+    synopsis: "The registry: nodes, services, checks, KV, sessions, intentions",
+    load: () => import("@heddle/catalog"),
+  },
   ca: { synopsis: "The certificate authority: roots, leaf signing", load: () => import("@heddle/ca") },
   health: { synopsis: "The health checker: runs probes, reports what changed", load: () => import("@heddle/health") },
   dns: { synopsis: "Answers *.consul from the catalog", load: () => import("@heddle/dns") },
