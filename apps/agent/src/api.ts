@@ -5,8 +5,10 @@ import type { RequestHandler } from "express";
 import type { AgentDeps } from "./deps.ts";
 import { prepareSettings } from "./http-settings.ts";
 import { measureRequest } from "./request-metrics.ts";
+import { aclTable } from "./routes/acl.ts";
 import { checkTable } from "./routes/checks.ts";
 import { connectTable } from "./routes/connect.ts";
+import { eventTable } from "./routes/event.ts";
 import { healthTable } from "./routes/health.ts";
 import { nodeTable } from "./routes/node.ts";
 import { serviceTable } from "./routes/services.ts";
@@ -32,6 +34,8 @@ export function createAgentApi(
     ...healthTable(deps),
     ...connectTable(deps),
     ...nodeTable(deps),
+    ...eventTable(deps),
+    ...aclTable(),
   };
   const route = publicApi(table, {
     datacenter: deps.config.datacenter,
@@ -56,7 +60,10 @@ async function createRest(ops: RequestHandler): Promise<RequestListener> {
   const { default: express } = await import("express");
   const app = express().disable("x-powered-by");
   app.use(ops);
-  app.get("/", (_req, res) => void res.type("html").redirect(301, "/ui/"));
+  app.get(
+    "/",
+    (_req, res) => void res.writeHead(301, { Location: "/ui/", "Content-Type": "text/html; charset=utf-8" }).end(),
+  );
   app.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
   return app;
 }

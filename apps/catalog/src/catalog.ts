@@ -4,9 +4,13 @@ import type { Store } from "@heddle/store";
 import type { Ask } from "./blocking.ts";
 import type { CatalogDeps } from "./deps.ts";
 import { catalogQuestions, catalogTable } from "./routes/catalog.ts";
+import { CoordinateBatch } from "./coordinates.ts";
+import { coordinateQuestions, coordinateTable } from "./routes/coordinate.ts";
+import { eventQuestions, eventTable } from "./routes/event.ts";
 import { healthQuestions, healthTable } from "./routes/health.ts";
 import { intentionQuestions, intentionTable } from "./routes/intentions.ts";
 import { kvQuestions, kvTable } from "./routes/kv.ts";
+import { operatorTable } from "./routes/operator.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { statusTable } from "./routes/status.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
@@ -61,10 +65,14 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...kvQuestions(deps),
     ...sessionQuestions(deps),
     ...intentionQuestions(deps),
+    ...coordinateQuestions(deps),
+    ...eventQuestions(deps),
   };
   const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
+  const coordinates = new CoordinateBatch({ store, log });
   const close = async () => {
     stream.close();
+    coordinates.close();
     deps.sessionTimers.close();
     await store.close();
   };
@@ -79,6 +87,9 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...kvTable(deps),
       ...sessionTable(deps),
       ...intentionTable(deps),
+      ...coordinateTable(deps, coordinates),
+      ...eventTable(deps),
+      ...operatorTable(deps),
       ...statusTable(deps),
     },
     health: () => ({ store: { started: true, live: true, ready: true, details: `revision ${store.revision}` } }),

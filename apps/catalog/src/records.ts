@@ -8,6 +8,9 @@ export const CHECKS = "checks";
 export const KV = "kv";
 export const SESSIONS = "sessions";
 export const INTENTIONS = "intentions";
+export const COORDINATES = "coordinates";
+export const EVENTS = "events";
+export const AUTOPILOT = "autopilot";
 
 /** An instance of a service on a node. */
 export interface ServiceRecord {
@@ -38,6 +41,24 @@ export interface SessionRecord {
   ServiceChecks: { ID: string; Namespace: string }[] | null;
   /** What `NodeChecks` was called up to Consul 1.6; counted beside it. */
   Checks?: string[];
+}
+
+export interface CoordinateRecord {
+  Node: string;
+  Segment: string;
+  Coord: { Vec: number[]; Error: number; Adjustment: number; Height: number };
+}
+
+/** A user event: a message to every agent that its filters mean. */
+export interface EventRecord {
+  ID: string;
+  Name: string;
+  /** Base64. */
+  Payload: string | null;
+  /** Regular expressions; empty: all. */
+  NodeFilter: string;
+  ServiceFilter: string;
+  TagFilter: string;
 }
 
 export type NodeRecord = Node;

@@ -96,9 +96,11 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
   socket.on("pong", () => silent.delete(socket));
   socket.on("error", (error) => log.debug("a stream failed", { error: describeError(error) }));
   const receive = (data: Buffer) => {
-    let request: Request | undefined;
+    let id: number | null = null;
     try {
-      request = parseRequest(data);
+      const message = parseMessage(data);
+      id = message.id;
+      const request = parseRequest(message);
       if (request.unsubscribe) {
         subscriptions.get(request.id)?.cancel();
         subscriptions.delete(request.id);
@@ -113,7 +115,7 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
       const index = request.index ?? 0;
       follow(request.id, question, index > state.topics.index(question.topics) ? 0 : index);
     } catch (error) {
-      fail(request?.id ?? null, error);
+      fail(id, error);
     }
   };
   socket.on("message", (data: Buffer) => {
@@ -130,16 +132,22 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
   });
 }
 
-function parseRequest(data: Buffer): Request {
+type Message = { id: number } & Record<string, unknown>;
+
+function parseMessage(data: Buffer): Message {
   let message: unknown;
   try {
     message = JSON.parse(data.toString("utf8"));
   } catch (cause) {
     throw new InvalidArgumentError("a message is not valid JSON", { cause });
   }
-  const { id, subscribe, index, unsubscribe } = (message ?? {}) as Record<string, unknown>;
+  const { id } = (message ?? {}) as Record<string, unknown>;
   if (typeof id !== "number" || !Number.isSafeInteger(id))
     throw new InvalidArgumentError('"id" must be a whole number');
+  return message as Message;
+}
+
+function parseRequest({ id, subscribe, index, unsubscribe }: Message): Request {
   if (unsubscribe === true) return { id, unsubscribe };
   if (typeof subscribe !== "string")
     throw new InvalidArgumentError('"subscribe" must be the path of a blocking read, such as "/v1/health/service/web"');
@@ -150,18 +158,30 @@ function parseRequest(data: Buffer): Request {
 
 /** The question that a path and query ask. Throws InvalidArgumentError for a path that cannot be followed. */
 export function resolve(questions: Record<string, Ask>, target: string): Question {
-  const url = new URL(target, "http://catalog");
-  const path = decodeURIComponent(url.pathname);
+  const { url, path } = parseTarget(target);
   const exact = questions[path];
   if (exact) return exact({ query: url.searchParams, rest: "" });
   for (let i = path.lastIndexOf("/"); i > 0; i = path.lastIndexOf("/", i - 1)) {
     const ask = questions[path.slice(0, i + 1)];
     if (ask) return ask({ query: url.searchParams, rest: path.slice(i + 1) });
   }
-  throw new InvalidArgumentError(
-    `'${target.slice(0, 200)}' cannot be subscribed to: want a blocking read such as "/v1/health/service/web"`,
-  );
+  throw notFollowable(target);
 }
+
+function parseTarget(target: string): { url: URL; path: string } {
+  try {
+    const url = new URL(target, "http://catalog");
+    return { url, path: decodeURIComponent(url.pathname) };
+  } catch (cause) {
+    throw notFollowable(target, cause);
+  }
+}
+
+const notFollowable = (target: string, cause?: unknown) =>
+  new InvalidArgumentError(
+    `'${target.slice(0, 200)}' cannot be subscribed to: want a blocking read such as "/v1/health/service/web"`,
+    { cause },
+  );
 
 function encode(id: number, { index, status, body }: Answer): string {
   return `{"id":${id},"index":${index},"body":${status === 200 && body.length > 0 ? body.toString("utf8") : "null"}}`;

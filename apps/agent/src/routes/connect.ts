@@ -11,7 +11,7 @@ import {
   UnavailableError,
 } from "@heddle/daemon";
 import { decide } from "@heddle/intentions";
-import { parseSpiffeId } from "@heddle/spiffe";
+import { isSegment, parseSpiffeId } from "@heddle/spiffe";
 import type { AgentDeps } from "../deps.ts";
 import type { Watched } from "../watched.ts";
 
@@ -30,14 +30,18 @@ export function connectTable(deps: AgentDeps): ApiTable {
     "/v1/agent/connect/ca/leaf/": {
       GET: async (request) => {
         const service = request.rest;
-        if (service === "") throw refusal(400, "Missing service name");
+        if (service === "") throw refusal(500, "URI must be either service or agent");
         if (service.length > MAX_NAME) throw refusal(400, `service name is longer than ${MAX_NAME} characters`);
+        if (!isSegment(service)) throw refusal(500, `SPIFFE ID is not in the expected format: ${uriOf(deps, service)}`);
         await answerWatched(request, await leaves.get(service), "no leaf");
       },
     },
     "/v1/agent/connect/authorize": { POST: (request) => authorize(deps, request) },
   };
 }
+
+const uriOf = ({ followed, config }: AgentDeps, service: string): string =>
+  `spiffe://${followed.roots.value?.TrustDomain ?? ""}/ns/default/dc/${config.datacenter}/svc/${service}`;
 
 /** Answers the value as it stands, or once its index is no longer the caller's. */
 async function answerWatched<T>(request: ApiRequest, watched: Watched<T>, missing: string): Promise<void> {

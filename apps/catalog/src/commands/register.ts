@@ -5,6 +5,7 @@ import type { Command, View, Write } from "@heddle/store";
 import {
   checkKey,
   CHECKS,
+  COORDINATES,
   nodeKey,
   nodePrefix,
   NODES,
@@ -319,6 +320,7 @@ export function nodeRemoval(view: View, node: string): Write[] {
   return [
     ...view.list(SERVICES, nodePrefix(node)).map(({ table, key }) => ({ table, key })),
     ...view.list(CHECKS, nodePrefix(node)).map(({ table, key }) => ({ table, key })),
+    ...view.list(COORDINATES, nodePrefix(node)).map(({ table, key }) => ({ table, key })),
     ...invalidateSessions(view, { node }),
     { table: NODES, key: nodeKey(node) },
   ];

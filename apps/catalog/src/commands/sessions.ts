@@ -35,6 +35,7 @@ export const SESSION_FIELDS: Record<string, Spec> = {
 const DEFAULT_LOCK_DELAY_NS = 15e9; // Consul's default
 const MIN_TTL_MS = 10_000; // Consul's session_ttl_min
 const MAX_TTL_MS = 86_400_000;
+const DEFAULT_CHECKS = ["serfHealth"];
 
 export interface SessionDefaults {
   node: string;
@@ -55,7 +56,9 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
       );
     }
   }
-  const checks = body["Checks"] as string[] | undefined;
+  // `Checks` is what both lists were once: empty it takes the default away, and as the default it says nothing.
+  const checks = Object.hasOwn(body, "Checks") ? ((body["Checks"] as string[] | undefined) ?? []) : DEFAULT_CHECKS;
+  const isDefault = checks.length === 1 && checks[0] === DEFAULT_CHECKS[0];
   const serviceChecks = body["ServiceChecks"] as { ID?: string; Namespace?: string }[] | undefined;
   return {
     ID: randomUUID(),
@@ -64,9 +67,9 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
     LockDelay: lockDelayNs(body["LockDelay"] as number | string | undefined),
     Behavior: behavior,
     TTL: ttl,
-    NodeChecks: (body["NodeChecks"] as string[] | undefined) ?? ["serfHealth"],
+    NodeChecks: checks.length === 0 ? [] : ((body["NodeChecks"] as string[] | undefined) ?? DEFAULT_CHECKS),
     ServiceChecks: serviceChecks?.map(({ ID, Namespace }) => ({ ID: ID ?? "", Namespace: Namespace ?? "" })) ?? null,
-    ...(checks && checks.length > 0 && { Checks: checks }),
+    ...(checks.length > 0 && !isDefault && { Checks: checks }),
   };
 }
 

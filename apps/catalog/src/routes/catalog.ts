@@ -7,18 +7,20 @@ import { register, REGISTER_FIELDS, toRegistration } from "../commands/register.
 import type { NodeRecord } from "../records.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
-import { argument, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
+import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
 
-export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
+export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
+  const { state } = deps;
   const rows = (kind: "connect" | "service"): Ask =>
     function askCatalogService({ query, rest }) {
       const name = argument(rest, "service name");
       const isKept = rowFilter(query, catalogServiceFields);
+      const near = nearOrder<{ Node: string }>(deps, query, (row) => row.Node);
       return {
         key: questionKey(`/v1/catalog/${kind}/${name.toLowerCase()}`, query),
-        topics: [`${kind}/${name.toLowerCase()}`],
+        topics: [`${kind}/${name.toLowerCase()}`, ...near.topics],
         compute: () => {
           const hasTags = tagFilter(query);
           const isWanted = nodeMetaFilter(query);
@@ -29,7 +31,7 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
               ? [showCatalogService(record, node)]
               : [];
           });
-          return rows.filter(isKept);
+          return near.sort(rows.filter(isKept));
         },
       };
     };
@@ -38,16 +40,14 @@ export function catalogQuestions({ state }: CatalogDeps): Record<string, Ask> {
   return {
     "/v1/catalog/nodes": ({ query }) => {
       const isKept = rowFilter(query, nodeFields);
+      const near = nearOrder<{ Node: string }>(deps, query, (row) => row.Node);
       return {
         key: questionKey("/v1/catalog/nodes", query),
-        topics: ["nodes"],
+        topics: ["nodes", ...near.topics],
         compute: () => {
           const isWanted = nodeMetaFilter(query);
-          return state
-            .nodes()
-            .filter((n) => isWanted(n.value))
-            .map(showNode)
-            .filter(isKept);
+          const rows = state.nodes().filter((n) => isWanted(n.value));
+          return near.sort(rows.map(showNode).filter(isKept));
         },
       };
     },

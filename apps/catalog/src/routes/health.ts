@@ -5,30 +5,34 @@ import { checkFields, instanceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { showCheck, showInstance } from "../views.ts";
-import { argument, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
+import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
-export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
+export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
+  const { state } = deps;
   const instances = (kind: "connect" | "service"): Ask =>
     function askHealth({ query, rest }) {
       const name = argument(rest, "service name");
       const passing = passingOnly(query);
       const isKept = rowFilter(query, instanceFields);
+      const near = nearOrder<ReturnType<typeof showInstance>>(deps, query, (row) => row.Node?.Node ?? "");
       return {
         key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
-        topics: [`${kind === "service" ? "health" : "health-connect"}/${name.toLowerCase()}`],
+        topics: [`${kind === "service" ? "health" : "health-connect"}/${name.toLowerCase()}`, ...near.topics],
         compute: () => {
           const hasTags = tagFilter(query);
           const isWanted = nodeMetaFilter(query);
           const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
-          return found
+          const rows = found
             .filter((record) => hasTags(record.value.Service.Tags))
             .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)))
             .map((record) => showInstance(state, record))
             .filter((row) => !passing || row.Checks.every((check) => check.Status === "passing"))
             .filter(isKept);
+          return near.sort(rows);
         },
       };
     };
+  const nearCheck = (query: URLSearchParams) => nearOrder<ReturnType<typeof showCheck>>(deps, query, (row) => row.Node);
   const isOnNode = (query: URLSearchParams) => {
     const isWanted = nodeMetaFilter(query);
     return (check: { value: { Node: string } }): boolean => {
@@ -58,14 +62,15 @@ export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
       const isKept = rowFilter(query, checkFields);
       return {
         key: questionKey(`/v1/health/checks/${name.toLowerCase()}`, query),
-        topics: [`checks-of/${name.toLowerCase()}`],
-        compute: () =>
-          state
+        topics: [`checks-of/${name.toLowerCase()}`, ...nearCheck(query).topics],
+        compute: () => {
+          const rows = state
             .checks()
             .filter((c) => c.value.ServiceID !== "" && c.value.ServiceName.toLowerCase() === name.toLowerCase())
             .filter(isOnNode(query))
-            .map(showCheck)
-            .filter(isKept),
+            .map(showCheck);
+          return nearCheck(query).sort(rows.filter(isKept));
+        },
       };
     },
     "/v1/health/state/": ({ query, rest }) => {
@@ -73,14 +78,15 @@ export function healthQuestions({ state }: CatalogDeps): Record<string, Ask> {
       const isKept = rowFilter(query, checkFields);
       return {
         key: questionKey(`/v1/health/state/${wanted}`, query),
-        topics: ["checks"],
-        compute: () =>
-          state
+        topics: ["checks", ...nearCheck(query).topics],
+        compute: () => {
+          const rows = state
             .checks()
             .filter((c) => wanted === "any" || c.value.Status === wanted)
             .filter(isOnNode(query))
-            .map(showCheck)
-            .filter(isKept),
+            .map(showCheck);
+          return nearCheck(query).sort(rows.filter(isKept));
+        },
       };
     },
   };

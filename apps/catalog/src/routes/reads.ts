@@ -1,7 +1,9 @@
 /** What the reads of the catalog share: the parameters that narrow a list, and the key of a question. */
 import { refusal } from "@heddle/daemon";
 import { compileFilter, type Fields, type Filter } from "@heddle/filter";
-import type { NodeRecord } from "../records.ts";
+import { nearest } from "../coordinates.ts";
+import type { CatalogDeps } from "../deps.ts";
+import { COORDINATES, type NodeRecord } from "../records.ts";
 
 // Parameters that do not change what is answered, only when and how it is sent.
 const NOT_IN_KEY = new Set([
@@ -15,7 +17,6 @@ const NOT_IN_KEY = new Set([
   "max_stale",
   "dc",
   "ns",
-  "near",
 ]);
 
 /** A key that is equal for equal questions, whatever else stands in the query. */
@@ -45,6 +46,17 @@ export function tagFilter(query: URLSearchParams): (tags: readonly string[]) => 
 /** True for the rows that `filter` describes; made once a question. Throws FilterError. */
 export function rowFilter(query: URLSearchParams, fields: Fields): Filter {
   return compileFilter(query.get("filter") ?? "", fields);
+}
+
+/** How rows are to be sorted, and what else their answer then depends on. `_agent` is the node that answers. */
+export function nearOrder<T>(
+  { state, nodeName }: Pick<CatalogDeps, "nodeName" | "state">,
+  query: URLSearchParams,
+  nodeOf: (row: T) => string,
+): { sort: (rows: T[]) => T[]; topics: string[] } {
+  const near = query.get("near") ?? "";
+  if (near === "") return { sort: (rows) => rows, topics: [] };
+  return { sort: nearest(state, near === "_agent" ? nodeName : near, nodeOf), topics: [COORDINATES] };
 }
 
 /** The one argument of a path; refused where it is missing. */

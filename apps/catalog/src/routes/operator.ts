@@ -1,0 +1,201 @@
+/**
+ * /v1/operator: what runs the servers. There is no Raft and no gossip here: the answers describe what there is instead, one
+ * server that leads, in the shapes that Consul's tools read.
+ */
+import {
+  type ApiRequest,
+  type ApiTable,
+  decodeObject,
+  describeError,
+  formatDuration,
+  parseBody,
+  parseDuration,
+  readBody,
+  refusal,
+  reply,
+  type Spec,
+} from "@heddle/daemon";
+import type { CatalogDeps } from "../deps.ts";
+import { AUTOPILOT } from "../records.ts";
+
+const MAX_BODY = 64 * 1024;
+const KEY = "configuration";
+
+interface AutopilotRecord {
+  CleanupDeadServers: boolean;
+  LastContactThreshold: string;
+  MaxTrailingLogs: number;
+  MinQuorum: number;
+  ServerStabilizationTime: string;
+  RedundancyZoneTag: string;
+  DisableUpgradeMigration: boolean;
+  UpgradeVersionTag: string;
+}
+
+const AUTOPILOT_FIELDS: Record<string, Spec> = {
+  CleanupDeadServers: "boolean",
+  LastContactThreshold: "duration",
+  MaxTrailingLogs: "integer",
+  MinQuorum: "integer",
+  ServerStabilizationTime: "duration",
+  RedundancyZoneTag: "string",
+  DisableUpgradeMigration: "boolean",
+  UpgradeVersionTag: "string",
+  CreateIndex: "integer",
+  ModifyIndex: "integer",
+};
+
+const DEFAULT_AUTOPILOT: AutopilotRecord = {
+  CleanupDeadServers: true,
+  LastContactThreshold: "200ms",
+  MaxTrailingLogs: 250,
+  MinQuorum: 0,
+  ServerStabilizationTime: "10s",
+  RedundancyZoneTag: "",
+  DisableUpgradeMigration: false,
+  UpgradeVersionTag: "",
+};
+
+export function operatorTable(deps: CatalogDeps): ApiTable {
+  const { state, nodeName, leader } = deps;
+  const startedAt = new Date().toISOString();
+  const nodeId = () => state.node(nodeName)?.value.ID ?? "";
+  return {
+    "/v1/operator/raft/configuration": {
+      GET: (request) =>
+        reply(request, {
+          Servers: [{ ID: nodeId(), Node: nodeName, Address: leader, Leader: true, ProtocolVersion: "3", Voter: true }],
+          Index: 0,
+        }),
+    },
+    "/v1/operator/raft/peer": { DELETE: ({ query }) => refusePeer(query) },
+    "/v1/operator/autopilot/configuration": {
+      GET: (request) => reply(request, autopilot(deps)),
+      PUT: async (request) => reply(request, await setAutopilot(deps, request)),
+    },
+    "/v1/operator/autopilot/health": {
+      GET: (request) =>
+        reply(request, {
+          Healthy: true,
+          FailureTolerance: 0,
+          Servers: [
+            {
+              ID: nodeId(),
+              Name: nodeName,
+              Address: leader,
+              SerfStatus: "alive",
+              Version: state.instances("consul")[0]?.value.Service.Meta?.["version"] ?? "",
+              Leader: true,
+              LastContact: "0s",
+              LastTerm: 1,
+              LastIndex: Math.max(1, state.store.revision),
+              Healthy: true,
+              Voter: true,
+              StableSince: startedAt,
+            },
+          ],
+        }),
+    },
+    "/v1/operator/keyring": {
+      GET: (request) => keyring(deps, request, "Keyring is empty"),
+      POST: (request) => keyring(deps, request, "No keyring to modify"),
+      PUT: (request) => keyring(deps, request, "No keyring to modify"),
+      DELETE: (request) => keyring(deps, request, "No keyring to modify"),
+    },
+  };
+}
+
+/** The one server cannot be taken away from itself, and others there are none. */
+function refusePeer(query: URLSearchParams): never {
+  const id = query.get("id") ?? "";
+  const address = query.get("address") ?? "";
+  if (id === "" && address === "")
+    throw refusal(
+      400,
+      "Bad request: Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+    );
+  if (id !== "" && address !== "") throw refusal(400, "Bad request: Must specify only one of ?id or ?address");
+  const [what, value] = id === "" ? ["address", address] : ["id", id];
+  throw refusal(500, `${what} ${JSON.stringify(value)} was not found in the Raft configuration`);
+}
+
+function autopilot({ state }: CatalogDeps) {
+  const stored = state.store.get<AutopilotRecord>(AUTOPILOT, KEY);
+  return {
+    ...(stored?.value ?? DEFAULT_AUTOPILOT),
+    CreateIndex: stored?.createIndex ?? 1,
+    ModifyIndex: stored?.modifyIndex ?? 1,
+  };
+}
+
+/** Kept and shown; false where `cas` is of another version. */
+async function setAutopilot(deps: CatalogDeps, { req, query }: ApiRequest): Promise<boolean> {
+  const bytes = await readBody(req, MAX_BODY);
+  const value = (() => {
+    try {
+      return toAutopilot(bytes);
+    } catch (cause) {
+      const why = describeError(cause).replace("Request decode failed: ", "");
+      throw refusal(400, `Bad request: Error parsing autopilot config: ${why}`, cause);
+    }
+  })();
+  const cas = query.get("cas");
+  if (cas !== null && !/^\d{1,20}$/.test(cas))
+    throw refusal(
+      400,
+      `Bad request: Error parsing cas value: strconv.ParseUint: parsing ${JSON.stringify(cas)}: invalid syntax`,
+    );
+  const { result } = await deps.state.store.run((view) => {
+    const now = view.get(AUTOPILOT, KEY)?.modifyIndex ?? 1;
+    if (cas !== null && BigInt(cas) !== BigInt(now)) return { writes: [], result: false };
+    return { writes: [{ table: AUTOPILOT, key: KEY, value }], result: true };
+  });
+  return result;
+}
+
+function toAutopilot(bytes: Buffer): AutopilotRecord {
+  const body = decodeObject(parseBody(bytes), AUTOPILOT_FIELDS);
+  const duration = (value: unknown): string =>
+    typeof value === "string" && value !== ""
+      ? formatDuration(parseDuration(value))
+      : formatDuration(Number(value ?? 0) / 1e6);
+  return {
+    CleanupDeadServers: body["CleanupDeadServers"] === true,
+    LastContactThreshold: duration(body["LastContactThreshold"]),
+    MaxTrailingLogs: (body["MaxTrailingLogs"] as number | undefined) ?? 0,
+    MinQuorum: (body["MinQuorum"] as number | undefined) ?? 0,
+    ServerStabilizationTime: duration(body["ServerStabilizationTime"]),
+    RedundancyZoneTag: (body["RedundancyZoneTag"] as string | undefined) ?? "",
+    DisableUpgradeMigration: body["DisableUpgradeMigration"] === true,
+    UpgradeVersionTag: (body["UpgradeVersionTag"] as string | undefined) ?? "",
+  };
+}
+
+/** Every node reports that there is no gossip whose keys could be kept. */
+async function keyring({ nodeName, datacenter }: CatalogDeps, request: ApiRequest, problem: string): Promise<void> {
+  const factor = request.query.get("relay-factor") ?? "";
+  if (factor !== "") {
+    if (!/^[+-]?\d+$/.test(factor))
+      throw refusal(
+        400,
+        `Bad request: Error parsing relay factor: strconv.Atoi: parsing ${JSON.stringify(factor)}: invalid syntax`,
+      );
+    if (Number(factor) < 0 || Number(factor) > 5)
+      throw refusal(400, "Bad request: Invalid relay-factor: Relay factor must be in range: [0, 5]");
+  }
+  if (request.method !== "GET") {
+    const bytes = await readBody(request.req, MAX_BODY);
+    try {
+      decodeObject(parseBody(bytes), { Key: "string" });
+    } catch (cause) {
+      throw refusal(400, `Bad request: ${describeError(cause)}`, cause);
+    }
+  }
+  const lines = [
+    "WAN error: 1/1 nodes reported failure",
+    `${nodeName}.${datacenter}: ${problem} (encryption not enabled)`,
+    `${datacenter} (LAN) error: 1/1 nodes reported failure`,
+    `${nodeName}: ${problem} (encryption not enabled)`,
+  ];
+  throw refusal(500, `4 errors occurred:\n${lines.map((line) => `\t* ${line}\n`).join("")}\n`);
+}
