@@ -2,7 +2,14 @@
  * Reads over HTTP: a handler names a question, and this writes its answer, at once or once its index has moved past the
  * caller's (`index`, `wait`; Consul's blocking queries).
  */
-import { type ApiHandler, type ApiRequest, HeddleError, readParams, refusalHeaders } from "@heddle/daemon";
+import {
+  type ApiHandler,
+  type ApiRequest,
+  HeddleError,
+  readParams,
+  refusalHeaders,
+  whenDraining,
+} from "@heddle/daemon";
 import { loadRegexps, needsRegexps } from "@heddle/filter";
 import type { Answer, Question } from "./answers.ts";
 import type { CatalogState } from "./state.ts";
@@ -56,6 +63,10 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     const waitMs = params.waitMs + (Math.random() * params.waitMs) / 16;
     const waiting = state.answers.wait(question, params.index, waitMs, send);
     res.once("close", waiting.cancel);
+    whenDraining(res, () => {
+      waiting.cancel();
+      send(state.answers.now(question));
+    });
   };
   return function answerWhenReady(request) {
     if (needsRegexps(request.query.get("filter") ?? "")) return loadRegexps().then(() => answerRead(request));

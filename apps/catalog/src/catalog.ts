@@ -13,6 +13,7 @@ import { kvQuestions, kvTable } from "./routes/kv.ts";
 import { operatorTable } from "./routes/operator.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { statusTable } from "./routes/status.ts";
+import { uiQuestions, uiTable } from "./routes/ui.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
 import { CatalogState } from "./state.ts";
@@ -67,6 +68,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...intentionQuestions(deps),
     ...coordinateQuestions(deps),
     ...eventQuestions(deps),
+    ...uiQuestions(deps),
   };
   const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
   const coordinates = new CoordinateBatch({ store, log });
@@ -91,6 +93,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...eventTable(deps),
       ...operatorTable(deps),
       ...statusTable(deps),
+      ...uiTable(deps),
     },
     health: () => ({ store: { started: true, live: true, ready: true, details: `revision ${store.revision}` } }),
     close,

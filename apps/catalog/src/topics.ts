@@ -10,13 +10,16 @@ export interface Waiter {
 }
 
 const KV_PREFIX = "kv/";
-// Prefixes that nobody has asked for lately are forgotten: their next reader recomputes.
+// Keys and prefixes that nobody waits for are forgotten when there are many: their next reader recomputes.
+const MAX_KEYS = 20_000;
 const MAX_PREFIXES = 10_000;
 const MAX_TOMBSTONES = 8_192;
 
 export class Topics {
   readonly #index = new Map<string, number>();
   readonly #waiters = new Map<string, Set<Waiter>>();
+  /** Topics of KV keys that somebody asked for, there or not. */
+  readonly #keys = new Set<string>();
   /** KV prefixes that somebody asked for, and how many there are of each length. */
   readonly #prefixes = new Map<string, number>();
   readonly #prefixLengths = new Map<number, number>();
@@ -53,8 +56,10 @@ export class Topics {
   /** The topic of one key. */
   keyTopic(key: string, modifyIndex: number): string {
     const topic = `${KV_PREFIX}${key}`;
-    if (!this.#index.has(topic))
-      this.#index.set(topic, modifyIndex > 0 ? modifyIndex : (this.#tombstones.get(key) ?? this.#kvFloor));
+    if (this.#index.has(topic)) return topic;
+    if (this.#keys.size >= MAX_KEYS) this.#dropKeys();
+    this.#keys.add(topic);
+    this.#index.set(topic, modifyIndex > 0 ? modifyIndex : (this.#tombstones.get(key) ?? this.#kvFloor));
     return topic;
   }
 
@@ -106,6 +111,15 @@ export class Topics {
     const [oldest, at] = this.#tombstones.entries().next().value as [string, number];
     this.#tombstones.delete(oldest);
     this.#kvFloor = Math.max(this.#kvFloor, at);
+  }
+
+  #dropKeys(): void {
+    for (const topic of this.#keys) {
+      if (this.#waiters.has(topic)) continue;
+      this.#keys.delete(topic);
+      this.#index.delete(topic);
+      if (this.#keys.size < MAX_KEYS / 2) return;
+    }
   }
 
   #dropPrefixes(): void {

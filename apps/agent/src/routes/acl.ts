@@ -32,6 +32,7 @@ const ROWS: Record<string, ApiMethod[]> = {
   "/v1/acl/token/self": ["GET"],
   "/v1/acl/tokens": ["GET"],
   "/v1/acl/update": ["PUT"],
+  "/v1/internal/acl/authorize": ["POST"],
 };
 
 function refuse(): never {

@@ -9,6 +9,7 @@ import {
   refusal,
   reply,
   UnavailableError,
+  whenDraining,
 } from "@heddle/daemon";
 import { decide } from "@heddle/intentions";
 import { isSegment, parseSpiffeId } from "@heddle/spiffe";
@@ -65,6 +66,7 @@ function closed(res: ServerResponse): AbortSignal {
   if (!signal) {
     const controller = new AbortController();
     res.once("close", () => controller.abort());
+    whenDraining(res, () => controller.abort());
     signal = controller.signal;
     signals.set(res, signal);
   }

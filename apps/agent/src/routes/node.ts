@@ -10,6 +10,7 @@ import {
   refusal,
   reply,
   replyEmpty,
+  whenDraining,
 } from "@heddle/daemon";
 import type { HealthCheck, Node } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
@@ -298,4 +299,8 @@ function monitor({ hub }: AgentDeps, { query, res }: ApiRequest): void {
     );
   });
   res.once("close", off);
+  whenDraining(res, () => {
+    off();
+    res.end();
+  });
 }

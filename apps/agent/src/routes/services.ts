@@ -8,6 +8,7 @@ import {
   refusal,
   reply,
   replyEmpty,
+  whenDraining,
 } from "@heddle/daemon";
 import { compileFilter, loadRegexps, needsRegexps, serviceFields } from "@heddle/filter";
 import { contentHash, parseServiceDefinition, toAgentService } from "@heddle/service-definition";
@@ -87,7 +88,7 @@ async function showService({ state }: AgentDeps, request: ApiRequest): Promise<v
   const { rest: id, query, res } = request;
   if (id === "") throw refusal(400, "Missing service ID");
   const asked = query.get("hash") ?? "";
-  const end = performance.now() + (asked === "" ? 0 : waitMs(query));
+  let end = performance.now() + (asked === "" ? 0 : waitMs(query));
   const hashNow = () => {
     const found = state.service(id);
     return found ? contentHash(found.definition) : undefined;
@@ -105,6 +106,10 @@ async function showService({ state }: AgentDeps, request: ApiRequest): Promise<v
       });
       const timer = setTimeout(done, end - performance.now());
       res.once("close", done);
+      whenDraining(res, () => {
+        end = 0;
+        done();
+      });
     });
   }
   const hash = hashNow();

@@ -17,6 +17,9 @@ export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
 
   return {
     "/v1/kv/": ({ query, rest: key }): Question => {
+      // Nothing of that name can come to be: nothing is kept to wait for it.
+      if (Buffer.byteLength(key) > MAX_KEY_BYTES)
+        return { key: "kv-too-long", topics: [], compute: () => undefined, keep: false };
       if (query.has("keys")) {
         const separator = query.get("separator") ?? "";
         return {

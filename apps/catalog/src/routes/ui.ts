@@ -1,0 +1,108 @@
+/** /v1/internal/ui: the lists of a web page, of nodes with all that is on them and of services in numbers. */
+import { type ApiTable } from "@heddle/daemon";
+import { instanceFields, nodeInfoFields } from "@heddle/filter";
+import type { ProxyConfig } from "@heddle/service-definition/types";
+import type { StoredRecord } from "@heddle/store";
+import { type Ask, read } from "../blocking.ts";
+import type { CatalogDeps } from "../deps.ts";
+import { CHECKS, NODES, SERVICES, type NodeRecord } from "../records.ts";
+import { showCheck, showInstance, showService } from "../views.ts";
+import { argument, questionKey, rowFilter } from "./reads.ts";
+
+const EVERYTHING = [NODES, SERVICES, CHECKS];
+
+export function uiQuestions({ state }: CatalogDeps): Record<string, Ask> {
+  const showNode = ({ value }: StoredRecord<NodeRecord>) => ({
+    ID: value.ID,
+    Node: value.Node,
+    Address: value.Address,
+    TaggedAddresses: value.TaggedAddresses,
+    Meta: value.Meta,
+    Services: state.servicesOf(value.Node).map((s) => ({ ...showService(s), Tags: orNull(s.value.Service.Tags) })),
+    Checks: state
+      .checksOf(value.Node)
+      .map((c) => ({ ...showCheck(c), ServiceTags: orNull(c.value.ServiceTags ?? []) })),
+  });
+  return {
+    "/v1/internal/ui/nodes": ({ query }) => {
+      const isKept = rowFilter(query, nodeInfoFields);
+      return {
+        key: questionKey("/v1/internal/ui/nodes", query),
+        topics: EVERYTHING,
+        compute: () => state.nodes().map(showNode).filter(isKept),
+      };
+    },
+    "/v1/internal/ui/node/": ({ query, rest }) => {
+      const name = argument(rest, "node name");
+      return {
+        key: questionKey(`/v1/internal/ui/node/${name}`, query),
+        topics: EVERYTHING,
+        compute: () => {
+          const node = state.node(name);
+          return node && showNode(node);
+        },
+      };
+    },
+    "/v1/internal/ui/services": ({ query }) => {
+      const isKept = rowFilter(query, instanceFields);
+      return {
+        key: questionKey("/v1/internal/ui/services", query),
+        topics: EVERYTHING,
+        compute: () =>
+          summarize(
+            state
+              .services()
+              .map((record) => showInstance(state, record))
+              .filter(isKept),
+          ),
+      };
+    },
+  };
+}
+
+export function uiTable(deps: CatalogDeps): ApiTable {
+  return Object.fromEntries(
+    Object.entries(uiQuestions(deps)).map(([path, ask]) => [
+      path,
+      { GET: read(deps.state, ask, { consistency: false }) },
+    ]),
+  );
+}
+
+type Instance = ReturnType<typeof showInstance>;
+
+/** One row a service name, in the order of names. */
+function summarize(instances: Instance[]) {
+  const byName = new Map<string, Instance[]>();
+  for (const instance of instances) {
+    const of = byName.get(instance.Service.Service);
+    if (of) of.push(instance);
+    else byName.set(instance.Service.Service, [instance]);
+  }
+  return [...byName].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, of]) => summary(name, of));
+}
+
+function summary(name: string, instances: Instance[]) {
+  const services = instances.map((i) => i.Service);
+  const checks = instances.flatMap((i) => i.Checks);
+  const kind = services.find((s) => s.Kind)?.Kind;
+  const count = (status: string) => checks.filter((c) => c.Status === status).length;
+  const destinations = services.flatMap((s) => (s.Proxy as ProxyConfig).DestinationServiceName ?? []);
+  return {
+    ...(kind && { Kind: kind }),
+    Name: name,
+    Tags: orNull(unique(services.flatMap((s) => s.Tags)).sort()),
+    Nodes: unique(instances.flatMap((i) => i.Node?.Node ?? [])),
+    InstanceCount: instances.length,
+    ...(kind === "connect-proxy" && { ProxyFor: unique(destinations).sort() }),
+    ChecksPassing: count("passing"),
+    ChecksWarning: count("warning"),
+    ChecksCritical: count("critical"),
+    ExternalSources: orNull(unique(services.flatMap((s) => s.Meta?.["external-source"] ?? [])).sort()),
+    GatewayConfig: {},
+  };
+}
+
+const unique = (list: string[]): string[] => [...new Set(list)];
+// These lists of Consul's show null where nothing was ever given.
+const orNull = <T>(list: T[]): T[] | null => (list.length === 0 ? null : list);
