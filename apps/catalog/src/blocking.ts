@@ -44,6 +44,7 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
         "X-Consul-KnownLeader": "true",
         "X-Consul-LastContact": 0,
         Vary: "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
         "Content-Length": answer.body.length,
       };
       if (consistency) headers["X-Consul-Effective-Consistency"] = params.mode;

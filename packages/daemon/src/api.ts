@@ -155,6 +155,7 @@ export function reply(
     "Content-Type": "application/json",
     "Content-Length": bytes.length,
     Vary: "Accept-Encoding",
+    "X-Content-Type-Options": "nosniff",
     ...headers,
   });
   res.end(bytes);

@@ -90,6 +90,7 @@ function sendJson({ res, query }: ApiRequest, status: number, value: unknown): v
     "Content-Type": "application/json",
     "Content-Length": bytes.length,
     Vary: "Accept-Encoding",
+    "X-Content-Type-Options": "nosniff",
   });
   res.end(bytes);
 }
