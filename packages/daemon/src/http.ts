@@ -7,6 +7,7 @@ import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
 import type { ErrorRequestHandler } from "express";
+import { beginDrain, createDrain, joinDrain } from "./drain.ts";
 import { describeError, HeddleError, InvalidArgumentError, TooLargeError } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { explainListenError } from "./listen.ts";
@@ -54,6 +55,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const sockets = new Map<Socket, string>();
   const perClient = new Map<string, number>();
   let closing = false;
+  const drain = createDrain();
   const listener: RequestListener = (req, res) => {
     if (closing) res.setHeader("Connection", "close");
     handler(req, res);
@@ -67,6 +69,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     noDelay: true,
   };
   const server = options.tls ? createTlsServer({ ...http, ...options.tls }, listener) : createServer(http, listener);
+  server.on(options.tls ? "secureConnection" : "connection", (socket: Socket) => joinDrain(socket, drain));
   server.on("connection", (socket: Socket) => {
     const client = socket.remoteAddress ?? "";
     const count = (perClient.get(client) ?? 0) + 1;
@@ -126,6 +129,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     const deadline = setTimeout(() => {
       for (const socket of sockets.keys()) socket.destroy();
     }, DRAIN_MS);
+    beginDrain(drain);
     await done;
     clearInterval(idle);
     clearTimeout(deadline);

@@ -16,6 +16,7 @@ export {
   TooLargeError,
   UnavailableError,
 } from "./errors.ts";
+export { whenDraining } from "./drain.ts";
 export { errorHandler, readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
 export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, toInternalError } from "./internal.ts";
 export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";

@@ -1,6 +1,6 @@
 /** GET /v1/connect/ca/roots: who is to be trusted; blocking, and as PEM. */
 import type { ServerResponse } from "node:http";
-import { type ApiRequest, type ApiTable, readParams, refusal, reply } from "@heddle/daemon";
+import { type ApiRequest, type ApiTable, readParams, refusal, reply, whenDraining } from "@heddle/daemon";
 import type { StoredRecord } from "@heddle/store";
 import { certificatesToDer, colonHex, keyId, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
@@ -52,6 +52,7 @@ function waitForChange(
     res.off("close", stop);
   };
   res.once("close", stop);
+  whenDraining(res, finish);
 }
 
 function showRoots(authority: Authority) {
