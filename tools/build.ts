@@ -2,7 +2,7 @@
  * Bundles the command into dist/: one entry, a chunk for each command that is loaded when it is used, and the store's
  * worker. A bundle starts several times faster than the sources: see docs/decisions. An argument names another folder.
  */
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isBuiltin } from "node:module";
@@ -10,7 +10,9 @@ import { build, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const target = process.argv[2] ?? join(root, "dist");
-// Built beside and put in place whole: a command that starts meanwhile finds the old bundle or the new one.
+const ENTRY = "heddle.mjs";
+const KEEP_MS = 7 * 24 * 3_600_000;
+// Built beside and moved into place: a command that starts meanwhile finds the old bundle or the new one.
 const outdir = `${target}.${process.pid}`;
 
 /**
@@ -52,7 +54,14 @@ await build({
   },
   logLevel: "warning",
 });
-const old = `${target}.old.${process.pid}`;
-if (existsSync(target)) renameSync(target, old);
-renameSync(outdir, target);
-rmSync(old, { recursive: true, force: true });
+// Chunks carry a hash in their name, so those of older builds stay for the daemons that still run from them; the entry
+// goes last. After a week nobody does.
+mkdirSync(target, { recursive: true });
+const built = readdirSync(outdir).toSorted((a, b) => Number(a === ENTRY) - Number(b === ENTRY));
+for (const file of built) renameSync(join(outdir, file), join(target, file));
+rmSync(outdir, { recursive: true });
+for (const file of readdirSync(target)) {
+  const path = join(target, file);
+  if (!built.includes(file) && Date.now() - statSync(path).mtimeMs > KEEP_MS)
+    rmSync(path, { recursive: true, force: true });
+}

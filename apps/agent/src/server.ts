@@ -3,7 +3,9 @@
  * the mounted tables of a composition, or go on to the servers.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
+import type { TlsOptions } from "node:tls";
 import { createApiClient, type TlsSettings, tlsOptions } from "@heddle/api-client";
 import {
   type ApiTable,
@@ -11,6 +13,7 @@ import {
   createRegistry,
   type Health,
   type HttpServer,
+  InvalidArgumentError,
   type LogHub,
   opsRoutes,
   type Running,
@@ -177,13 +180,13 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
       (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),
     isForwarding: forwarder !== undefined,
   });
-  const listeners: HttpServer[] = [];
-  for (const host of config.addresses.http) {
+  const listen = async (host: string, port: number, tls?: TlsOptions): Promise<HttpServer> => {
     const server = await startHttpServer({
       host,
-      port: config.ports.http,
+      port,
       handler: api,
       log: log.child("http"),
+      tls,
       maxConnectionsPerClient: config.limits.httpMaxConnsPerClient,
       upgrade: (req, socket, head) => {
         if (forwarder && req.url?.startsWith("/v1/stream")) forwarder.upgrade(req, socket, head);
@@ -191,8 +194,15 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
       },
     });
     stack.defer(() => server.close());
-    listeners.push(server);
-    log.info("Started HTTP server", { address: server.url, network: "tcp" });
+    log.info(`Started ${tls ? "HTTPS" : "HTTP"} server`, { address: server.url, network: "tcp" });
+    return server;
+  };
+  const listeners: HttpServer[] = [];
+  if (config.ports.http >= 0)
+    for (const host of config.addresses.http) listeners.push(await listen(host, config.ports.http));
+  if (config.ports.https >= 0) {
+    const tls = httpsOptions(config.tls.https);
+    for (const host of config.addresses.https) listeners.push(await listen(host, config.ports.https, tls));
   }
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
   tasks.run((signal) => sync.run(signal));
@@ -208,6 +218,30 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: listeners[0]?.url ?? "", health, reload, left, close, [Symbol.asyncDispose]: close };
+}
+
+/** Certificate and key of the HTTPS listener; with `verify_incoming`, only clients of our CA get in. Throws InvalidArgumentError. */
+function httpsOptions({
+  caFile,
+  certFile,
+  keyFile,
+  minVersion,
+  verifyIncoming,
+}: AgentConfig["tls"]["https"]): TlsOptions {
+  const read = (path: string, key: string) => {
+    if (path === "") throw new InvalidArgumentError(`ports.https needs ${key}`);
+    try {
+      return readFileSync(path, "utf8");
+    } catch (cause) {
+      throw new InvalidArgumentError(`cannot read ${path} (${key})`, { cause });
+    }
+  };
+  return {
+    cert: read(certFile, "cert_file"),
+    key: read(keyFile, "key_file"),
+    minVersion,
+    ...(verifyIncoming && { ca: read(caFile, "ca_file"), requestCert: true, rejectUnauthorized: true }),
+  };
 }
 
 function nodeFacts(config: AgentConfig) {
