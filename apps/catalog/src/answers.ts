@@ -2,6 +2,7 @@
  * Answers to reads: a question names its topics and how it is computed; its answer is kept as bytes until one of the topics
  * is touched. Waiters with the same question share one computation and one buffer (docs/architecture.md, "Everything that waits").
  */
+import { HeddleError } from "@heddle/daemon";
 import type { Topics, Waiter } from "./topics.ts";
 
 export interface Question {
@@ -42,8 +43,8 @@ export class Answers {
     const index = this.#topics.index(question.topics);
     const kept = this.#kept.get(question.key);
     if (kept?.index === index) return kept;
-    const answer: Answer = { ...(question.encode ?? encodeAnswer)(question.compute()), index };
-    if (question.keep !== false) this.#keep(question.key, answer);
+    const answer: Answer = { ...encodeSafely(question), index };
+    if (question.keep !== false && answer.status < 500 && answer.status !== 400) this.#keep(question.key, answer);
     return answer;
   }
 
@@ -93,6 +94,17 @@ export class Answers {
       this.#kept.delete(oldest);
       this.#keptBytes -= dropped.body.length;
     }
+  }
+}
+
+// What computes an answer may refuse to (a filter that takes too long); waiters are woken from timers, where nobody catches.
+function encodeSafely(question: Question): Encoded {
+  try {
+    return (question.encode ?? encodeAnswer)(question.compute());
+  } catch (error) {
+    if (!(error instanceof HeddleError)) throw error;
+    const headers = { "Content-Type": "text/plain; charset=utf-8" };
+    return { status: error.status, body: Buffer.from(error.message), headers };
   }
 }
 

@@ -18,7 +18,7 @@ export type Filter = (row: unknown) => boolean;
 export function compileFilter(expression: string, fields: Fields): Filter {
   if (expression === "") return () => true;
   if (Buffer.byteLength(expression) > MAX_EXPRESSION_BYTES)
-    throw new FilterError(`expression is too long: the limit is ${MAX_EXPRESSION_BYTES} bytes`);
+    throw new FilterError(`expression is too long: the limit is ${MAX_EXPRESSION_BYTES} bytes`, { status: 400 });
   const parsed = explained(() => parseFilter(expression));
   return explained(() => compile(parsed, fields), true);
 }
@@ -30,7 +30,7 @@ function explained<T>(make: () => T, isAboutFields = false): T {
     return make();
   } catch (cause) {
     if (!(cause instanceof FilterError)) throw cause;
-    throw new FilterError(PREFIX + cause.message, { cause, isAboutFields });
+    throw new FilterError(PREFIX + cause.message, { cause, isAboutFields, status: cause.status });
   }
 }
 

@@ -98,7 +98,7 @@ class Grammar {
     const start = scanner.at;
     if (scanner.literal("(")) {
       if (++this.#depth > MAX_DEPTH)
-        throw new FilterError(`parentheses are nested too deeply: the limit is ${MAX_DEPTH}`);
+        throw new FilterError(`parentheses are nested too deeply: the limit is ${MAX_DEPTH}`, { status: 400 });
       scanner.space();
       const inner = this.or();
       if (inner) {
