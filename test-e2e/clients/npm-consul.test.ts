@@ -16,7 +16,7 @@ test("the client's methods", async (ctx) => {
   await consul.kv.del("a/b");
   expect(await consul.kv.get("a/b")).toBeUndefined();
 
-  await consul.agent.service.register({ name: "js", port: 4711, check: { ttl: "1m" } });
+  await consul.agent.service.register({ name: "js", port: 4711, check: { name: "alive", ttl: "1m", timeout: "1s" } });
   expect(Object.keys(await consul.agent.service.list())).toContain("js");
   await consul.agent.check.pass("service:js");
   await expect.poll(async () => (await consul.health.service({ service: "js", passing: true })).length).toBe(1);
