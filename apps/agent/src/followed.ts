@@ -15,15 +15,27 @@ export interface FollowedOptions {
   ca: ApiClient;
   log: Logger;
   onRoots: (roots: Roots) => void;
+  /** In a composition: the catalog's memory, which knows of a write as soon as it is acknowledged. */
+  local?: { stream: LocalStream; defaultAllow: boolean } | undefined;
+}
+
+/** What the agent needs of the catalog's stream within one process. */
+export interface LocalStream {
+  subscribe(
+    path: string,
+    handlers: { onAnswer: (answer: { index: number; body: unknown }) => void },
+  ): { poll(): void; close(): void };
 }
 
 export interface Followed {
   roots: Watched<Roots>;
   rules: Watched<Rules>;
+  /** Takes over what was written up to now, where that is known without asking another process. */
+  freshen(): void;
   run(signal: AbortSignal): Promise<void>;
 }
 
-export function followServers({ catalog, ca, log, onRoots }: FollowedOptions): Followed {
+export function followServers({ catalog, ca, log, onRoots, local }: FollowedOptions): Followed {
   const roots = new Watched<Roots>();
   const rules = new Watched<Rules>();
   const onError =
@@ -41,7 +53,15 @@ export function followServers({ catalog, ca, log, onRoots }: FollowedOptions): F
       onRoots(body);
     }
   };
+  const localRules = local?.stream.subscribe("/v1/connect/intentions", {
+    onAnswer: ({ index, body }) =>
+      rules.set({ intentions: body as Intention[], defaultAllow: local.defaultAllow }, index),
+  });
   const followRules = async (signal: AbortSignal) => {
+    if (localRules) {
+      signal.addEventListener("abort", () => localRules.close(), { once: true });
+      return;
+    }
     for await (const { body, index, headers } of catalog.watch<Intention[]>("/v1/connect/intentions", {
       signal,
       onError: onError("intentions"),
@@ -52,6 +72,7 @@ export function followServers({ catalog, ca, log, onRoots }: FollowedOptions): F
   return {
     roots,
     rules,
+    freshen: () => localRules?.poll(),
     async run(signal) {
       await Promise.all([followRoots(signal), followRules(signal)]);
     },

@@ -33,7 +33,7 @@ import { linkHealthChecker } from "./checks/link.ts";
 import { TtlChecks } from "./checks/ttl.ts";
 import type { AgentConfig } from "./config/index.ts";
 import type { AgentDeps } from "./deps.ts";
-import { followServers } from "./followed.ts";
+import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
 import { Leaves } from "./leaves.ts";
 import { LocalState } from "./local-state.ts";
@@ -51,6 +51,8 @@ export interface AgentStartDeps {
   tls?: TlsSettings | undefined;
   /** In a composition: the servers' own rows, so that a read costs no second hop. */
   mounted?: ApiTable;
+  /** In a composition: the catalog's changes, without a connection. */
+  localStream?: LocalStream;
   /** In a composition: takes the change stream's connections over. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
   /** In a composition: the other daemons' metrics, told beside the agent's own. */
@@ -75,7 +77,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const clock = deps.clock ?? systemClock;
   await using stack = new AsyncDisposableStack();
   const store = stack.use(await openStore({ dataDir: config.devMode ? "" : config.dataDir, name: "agent", log }));
-  const rolesOf = (role: string): TlsSettings | undefined => deps.tls && { ...deps.tls, serverRoles: [role] };
+  const rolesOf = (role: string): TlsSettings | undefined => deps.tls && { ...deps.tls, serverRoles: [role, "server"] };
   const catalog = createApiClient({ address: servers.catalog, tls: rolesOf("catalog"), log: log.child("catalog") });
   const ca = createApiClient({ address: servers.ca, tls: rolesOf("ca"), log: log.child("ca") });
   stack.defer(() => catalog.close());
@@ -99,7 +101,13 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   });
   stack.defer(() => sync.close());
   let leaves: Leaves | undefined;
-  const followed = followServers({ catalog, ca, log, onRoots: () => void leaves?.rootsChanged() });
+  const followed = followServers({
+    catalog,
+    ca,
+    log,
+    onRoots: () => void leaves?.rootsChanged(),
+    local: deps.localStream && { stream: deps.localStream, defaultAllow: config.defaultIntentionPolicy !== "deny" },
+  });
   leaves = new Leaves({ ca, roots: followed.roots, datacenter: config.datacenter, clock, log: log.child("connect") });
   stack.defer(() => leaves.close());
 

@@ -85,6 +85,7 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
   const target = (body["Target"] as string | undefined) ?? "";
   const uri = (body["ClientCertURI"] as string | undefined) ?? "";
   if (target === "") throw refusal(400, "Bad request: Target service must be specified");
+  followed.freshen();
   if (followed.rules.value === undefined) await followed.rules.changed(0, FIRST_ANSWER_MS, closed(request.res));
   const rules = followed.rules.value;
   if (rules === undefined) throw new UnavailableError("the intentions are not known yet");

@@ -64,6 +64,8 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     tls,
     ...(servers && {
       mounted: servers.table,
+      // With a catalog of its own elsewhere, this one's rules are not those that count.
+      ...(catalogUrl === servers.url && { localStream: servers.catalog.localStream }),
       upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
     }),
     registries: Object.values(registries),
@@ -217,7 +219,7 @@ async function startDns(
 ) {
   if (config.ports.dns < 0) return undefined;
   const log = hub.log.child("agent.dns");
-  const serverTls = tls && { ...tls, serverRoles: ["catalog"] };
+  const serverTls = tls && { ...tls, serverRoles: ["catalog", "server"] };
   // Beside the catalog DNS reads its memory: what was registered a moment ago is in the next answer, as in Consul.
   const stream =
     catalog?.localStream ?? stack.adopt(createStreamClient({ url: catalogUrl, tls: serverTls, log }), (s) => s.close());
