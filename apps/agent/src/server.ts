@@ -14,6 +14,7 @@ import {
   type Health,
   type HttpServer,
   InvalidArgumentError,
+  isLoopback,
   type LogHub,
   opsRoutes,
   type Running,
@@ -73,6 +74,7 @@ export interface RunningAgent extends Running {
 
 export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<RunningAgent> {
   const { hub, version, servers } = deps;
+  for (const url of Object.values(servers)) refusePlainTextOffLoopback(url);
   const log = hub.log.child("agent");
   const clock = deps.clock ?? systemClock;
   await using stack = new AsyncDisposableStack();
@@ -250,6 +252,14 @@ function httpsOptions({
     minVersion,
     ...(verifyIncoming && { ca: read(caFile, "ca_file"), requestCert: true, rejectUnauthorized: true }),
   };
+}
+
+function refusePlainTextOffLoopback(url: string): void {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
+  throw new InvalidArgumentError(
+    `refusing to reach the servers in plain text at ${url}: give ca_file, cert_file and key_file (made by 'heddle tls ca create' and 'heddle tls cert create')`,
+  );
 }
 
 function nodeFacts(config: AgentConfig) {

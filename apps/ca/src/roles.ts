@@ -3,6 +3,6 @@ import type { Roles } from "@heddle/daemon";
 
 /** Roots and configuration are read by all; agents forward the changes that their users ask for. */
 export const CA_ROLES: Roles = {
-  readers: ["agent", "ca", "catalog", "dns", "health", "operator"],
-  writers: ["agent", "operator"],
+  readers: ["agent", "ca", "catalog", "dns", "health", "operator", "server"],
+  writers: ["agent", "operator", "server"],
 };

@@ -3,6 +3,6 @@ import type { Roles } from "@heddle/daemon";
 
 /** An agent writes for its node and forwards what its users ask; an operator for all. */
 export const CATALOG_ROLES: Roles = {
-  readers: ["agent", "ca", "catalog", "dns", "operator"],
-  writers: ["agent", "operator"],
+  readers: ["agent", "ca", "catalog", "dns", "operator", "server"],
+  writers: ["agent", "operator", "server"],
 };

@@ -116,7 +116,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
         closed ? "closing" : `at most ${MAX_CONNECTIONS} agents may connect`,
       );
     try {
-      await requireRole(req, ["agent"]);
+      await requireRole(req, ["agent", "server"]);
     } catch (error) {
       log.warn("refused a connection for checks", { peer: socket.remoteAddress, reason: describeError(error) });
       return refuse(socket, "403 Forbidden", describeError(error));

@@ -11,8 +11,11 @@ const DAY_MS = 86_400_000;
 const DEFAULT_CA_DAYS = 1_825; // five years, as `consul tls ca create`
 const DEFAULT_CERTIFICATE_DAYS = 365;
 
-/** Who may be on the internal API. `operator` is a person's or a script's CLI. */
-export const INTERNAL_ROLES = ["agent", "ca", "catalog", "dns", "health", "operator"] as const;
+/**
+ * Who may be on the internal API. `operator` is a person's or a script's CLI; `server` is an agent with the servers in its
+ * process, which is catalog, CA, health checker and agent behind one certificate.
+ */
+export const INTERNAL_ROLES = ["agent", "ca", "catalog", "dns", "health", "operator", "server"] as const;
 export type InternalRole = (typeof INTERNAL_ROLES)[number];
 
 export interface InternalCaOptions {

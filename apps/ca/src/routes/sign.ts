@@ -15,7 +15,7 @@ import type { Issuer } from "../issuer.ts";
 
 const PATH = "/internal/v1/ca/sign";
 const MAX_BODY_BYTES = 64 * 1024; // a request of 16 KiB, however JSON escapes it
-const CALLERS = ["agent"];
+const CALLERS = ["agent", "server"];
 
 /** Answers the internal path; false where the request is for another. */
 export function signRoute({

@@ -39,6 +39,7 @@ export const createCertificates = command({
   about: `Makes a key and a certificate for each -role, signed by the CA of \`heddle tls ca create\`. A role says what a daemon
 may do on the internal API; give each machine only those that run there.
 
+    $ heddle tls cert create -server -additional-dnsname c.example.com
     $ heddle tls cert create -role catalog -additional-dnsname c.example.com
     $ heddle tls cert create -role agent -node web-1
 
@@ -54,14 +55,14 @@ The files are <dc>-<role>.pem and <dc>-<role>-key.pem, with -node <dc>-<role>-<n
     key: flag.text("Key of the CA; heddle-ca-key.pem in -dir by default."),
     node: flag.text("Name of the node they are for: a DNS name, and part of the files' names."),
     role: flag.list(`One of ${INTERNAL_ROLES.join(", ")}.`),
-    server: flag.boolean("The same as -role catalog."),
+    server: flag.boolean("The same as -role server: for `heddle agent -server`, where all daemons are one process."),
     ...placeFlags,
   },
   async run({ flags, terminal }) {
     const { dir, dc, node, days, server, client, cli } = flags;
     const roles = new Set([
       ...flags.role.flatMap((text) => text.split(",")),
-      ...(server ? ["catalog"] : []),
+      ...(server ? ["server"] : []),
       ...(client ? ["agent"] : []),
       ...(cli ? ["operator"] : []),
     ]);
