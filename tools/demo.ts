@@ -40,6 +40,8 @@ const dir = mkdtempSync(join(tmpdir(), "heddle-demo-"));
 const children: ChildProcess[] = [];
 let echoServer: Server | undefined;
 let isEnding = false;
+/** Connections are told once it has been said what to try: before that they are our own probes. */
+let isTelling = false;
 
 process.on("SIGINT", () => void end(0));
 process.on("SIGTERM", () => void end(0));
@@ -131,7 +133,7 @@ interface AccessEntry {
 
 /** One line a connection, as the sidecar saw it, and as `web` was told where it was refused. */
 function showConnection(line: string): void {
-  if (isCheck || !line.startsWith("{")) return;
+  if (!isTelling || !line.startsWith("{")) return;
   let entry: AccessEntry;
   try {
     entry = JSON.parse(line) as AccessEntry;
@@ -149,6 +151,7 @@ function showConnection(line: string): void {
 }
 
 function explain(ports: Ports): void {
+  isTelling = true;
   console.log(`
 Try, in another terminal:
 
