@@ -8,12 +8,14 @@ import {
   refusal,
   reply,
   replyEmpty,
+  type Spec,
 } from "@heddle/daemon";
 import { checkFields, compileFilter, type Filter, FilterError, loadRegexps, needsRegexps } from "@heddle/filter";
 import { type CheckStatus, type HealthCheck, parseCheckDefinition } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
 
 const MAX_BODY = 512 * 1024;
+const UPDATE_FIELDS: Record<string, Spec> = { Status: "string", Output: "string" };
 const MAX_OUTPUT_BYTES = 4096; // Consul's check_output_max_size
 
 export function checkTable(deps: AgentDeps): ApiTable {
@@ -54,10 +56,7 @@ export function checkTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/check/update/": {
       PUT: async (request) => {
-        const body = decodeObject(parseBody(await readBody(request.req, MAX_BODY)), {
-          Status: "string",
-          Output: "string",
-        });
+        const body = decodeObject(parseBody(await readBody(request.req, MAX_BODY)), UPDATE_FIELDS);
         const status = (body["Status"] as string | undefined) ?? "";
         if (status !== "passing" && status !== "warning" && status !== "critical")
           throw refusal(400, `Invalid check status: '${status}'`);

@@ -8,17 +8,27 @@ import {
   readParams,
   refusal,
   reply,
+  type Spec,
   UnavailableError,
   whenDraining,
 } from "@heddle/daemon";
 import { decide } from "@heddle/intentions";
-import { isSegment, parseSpiffeId } from "@heddle/spiffe";
+import { isSegment, parseSpiffeId, type ServiceId } from "@heddle/spiffe";
 import type { AgentDeps } from "../deps.ts";
+import type { Rules } from "../followed.ts";
+import type { Roots } from "../leaves.ts";
 import type { Watched } from "../watched.ts";
 
 const FIRST_ANSWER_MS = 5_000; // how long a first caller waits for the CA to have answered
 const MAX_BODY = 16 * 1024;
 const MAX_NAME = 256;
+const AUTHORIZE_FIELDS: Record<string, Spec> = {
+  Target: "string",
+  ClientCertURI: "string",
+  ClientCertSerial: "string",
+  TargetNamespace: "string",
+  Namespace: "string",
+};
 
 export function connectTable(deps: AgentDeps): ApiTable {
   const { followed, leaves } = deps;
@@ -75,29 +85,46 @@ function closed(res: ServerResponse): AbortSignal {
 
 /** Whether a caller with this URI may connect to a target service (POST /v1/agent/connect/authorize). */
 async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<void> {
-  const body = decodeBody(await readBody(request.req, MAX_BODY), {
-    Target: "string",
-    ClientCertURI: "string",
-    ClientCertSerial: "string",
-    TargetNamespace: "string",
-    Namespace: "string",
-  });
+  const body = decodeBody(await readBody(request.req, MAX_BODY), AUTHORIZE_FIELDS);
   const target = (body["Target"] as string | undefined) ?? "";
   const uri = (body["ClientCertURI"] as string | undefined) ?? "";
   if (target === "") throw refusal(400, "Bad request: Target service must be specified");
   followed.freshen();
   if (followed.rules.value === undefined) await followed.rules.changed(0, FIRST_ANSWER_MS, closed(request.res));
+  if (followed.roots.value === undefined) await followed.roots.changed(0, FIRST_ANSWER_MS, closed(request.res));
   const rules = followed.rules.value;
-  if (rules === undefined) throw new UnavailableError("the intentions are not known yet");
-  const caller = parseCaller(uri);
-  const trustDomain = followed.roots.value?.TrustDomain;
-  // Consul's authorize leaves the trust domain out; a caller of another cluster is nobody here (SECURITY.md, peer check 3).
-  if (trustDomain !== undefined && caller.trustDomain !== trustDomain) {
-    return reply(request, {
-      Authorized: false,
-      Reason: `Identity from an external trust domain: ${caller.trustDomain}`,
-    });
+  const roots = followed.roots.value;
+  if (rules === undefined || roots === undefined)
+    throw new UnavailableError("the intentions or the roots are not known yet");
+  const known = verdicts(rules);
+  const key = `${target}\0${uri}\0${roots.TrustDomain}`;
+  let verdict = known.get(key);
+  if (!verdict) {
+    verdict = judge(rules, roots, parseCaller(uri), target);
+    if (known.size >= MAX_VERDICTS) known.clear();
+    known.set(key, verdict);
   }
+  reply(request, verdict, { "X-Cache": "HIT", Age: 0 });
+}
+
+interface Verdict {
+  Authorized: boolean;
+  Reason: string;
+}
+
+// The same pairs connect again and again; new rules are a new object, and so start with no verdicts.
+const MAX_VERDICTS = 10_000;
+const verdictsOf = new WeakMap<Rules, Map<string, Verdict>>();
+function verdicts(rules: Rules): Map<string, Verdict> {
+  let known = verdictsOf.get(rules);
+  if (!known) verdictsOf.set(rules, (known = new Map()));
+  return known;
+}
+
+function judge(rules: Rules, roots: Roots, caller: ServiceId, target: string): Verdict {
+  // Consul's authorize leaves the trust domain out; a caller of another cluster is nobody here (SECURITY.md, peer check 3).
+  if (caller.trustDomain !== roots.TrustDomain)
+    return { Authorized: false, Reason: `Identity from an external trust domain: ${caller.trustDomain}` };
   const { allowed, reason } = decide({
     intentions: rules.intentions,
     source: caller.service,
@@ -105,10 +132,10 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
     destination: target,
     defaultAllow: rules.defaultAllow,
   });
-  reply(request, { Authorized: allowed, Reason: reason }, { "X-Cache": "HIT", Age: 0 });
+  return { Authorized: allowed, Reason: reason };
 }
 
-function parseCaller(uri: string) {
+function parseCaller(uri: string): ServiceId {
   const id = (() => {
     try {
       return parseSpiffeId(uri);
