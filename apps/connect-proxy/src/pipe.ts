@@ -7,6 +7,8 @@ import type { Socket } from "node:net";
 /** With one direction closed and nothing moving in the other, a connection is reset after this long. */
 export const HALF_OPEN_IDLE_MS = 300_000;
 
+const LINGER_MS = 5_000; // one side is closed, and this long nothing could be written to the other
+
 /** One side of a proxied connection. */
 export interface Leg {
   /** What is read and written: a TCP socket, or TLS over one. */
@@ -74,6 +76,17 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     idleTimer.unref();
   };
 
+  // A peer that resets after its end is told to nobody: our own end then never finishes.
+  const lingerOn = (side: "a" | "b", last: Socket) => {
+    let left = -1;
+    const check = setInterval(() => {
+      if (open === 0 || end) return clearInterval(check);
+      if (last.writableLength === left) finish({ how: "reset", by: side });
+      left = last.writableLength;
+    }, LINGER_MS);
+    check.unref();
+  };
+
   const connect = (side: "a" | "b", source: Socket, target: Socket) => {
     let isHeld = false;
     const onFlushed = () => {
@@ -105,7 +118,7 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     source.once("close", () => {
       // Closed without an end in either direction: the other side must not take it for one.
       if (!end && !(source.readableEnded && source.writableFinished)) finish({ how: "reset", by: side });
-      if (--open > 0) return;
+      if (--open > 0) return lingerOn(side === "a" ? "b" : "a", target);
       clearTimeout(idleTimer);
       options.onEnd(end ?? { how: "closed" });
     });

@@ -132,7 +132,8 @@ export function tlsOptions(tls: TlsSettings = {}): ConnectionOptions {
     ...(cert && { cert }),
     ...(key && { key }),
     ...(serverName && { servername: serverName }),
-    ...(verify === false && { rejectUnauthorized: verify }),
+    // Said each time: NODE_TLS_REJECT_UNAUTHORIZED must not decide.
+    rejectUnauthorized: verify !== false,
   };
 }
 
