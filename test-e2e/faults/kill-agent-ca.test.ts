@@ -4,7 +4,7 @@ import { createCsr, generateKey } from "@heddle/tls";
 import { expect, test } from "vitest";
 import { ask, daemon, freePort, get, put, serve, tempDir } from "./daemon.ts";
 
-const KILLS = 8;
+const KILLS = Number(process.env.HEDDLE_SOAK_KILLS ?? 8); // tools/soak/kills.sh asks for more
 
 /** Runs loops until the daemon is killed; what fails before that fails the test. */
 async function underLoad(loops: ((n: number) => Promise<void>)[], kill: () => Promise<unknown>): Promise<void> {
@@ -26,7 +26,9 @@ async function underLoad(loops: ((n: number) => Promise<void>)[], kill: () => Pr
   await Promise.all([killing, ...loops.map(run)]);
 }
 
-test("an agent keeps registrations, TTL states, sidecar ports and its id", { timeout: 60_000 }, async () => {
+test("an agent keeps registrations, TTL states, sidecar ports and its id", {
+  timeout: 60_000 + KILLS * 3_000,
+}, async () => {
   const [http, server] = [await freePort(), await freePort()];
   const url = `http://127.0.0.1:${http}`;
   const argv = [
@@ -86,7 +88,7 @@ test("an agent keeps registrations, TTL states, sidecar ports and its id", { tim
   expect(await agent.end()).toEqual([0, null]);
 });
 
-test("a CA keeps its one root, and signs no serial twice", { timeout: 60_000 }, async () => {
+test("a CA keeps its one root, and signs no serial twice", { timeout: 60_000 + KILLS * 3_000 }, async () => {
   const port = await freePort();
   const dataDir = tempDir();
   const start = () => serve("ca", port, `-data-dir=${dataDir}`, "-csr-max-per-second=0");

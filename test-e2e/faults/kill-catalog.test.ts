@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ask, freePort, get, put, serve, tempDir } from "./daemon.ts";
 
-const KILLS = 20;
+const KILLS = Number(process.env.HEDDLE_SOAK_KILLS ?? 20); // tools/soak/kills.sh asks for more
 const WRITERS = 8;
 
 /** What the clients know: each key's last acknowledged value and, after it, what was sent and got no answer. */
@@ -11,7 +11,9 @@ interface Known {
   unsure: (string | null)[];
 }
 
-test(`${KILLS} kills under writes, deletes, compare-and-sets and registrations`, { timeout: 60_000 }, async () => {
+test(`${KILLS} kills under writes, deletes, compare-and-sets and registrations`, {
+  timeout: 60_000 + KILLS * 2_000,
+}, async () => {
   const port = await freePort();
   const args = ["-data-dir", tempDir()];
   const url = `http://127.0.0.1:${port}`;
