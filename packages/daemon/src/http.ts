@@ -167,7 +167,7 @@ export function readBody(
     size += chunk.length;
     if (size > limit) refuse();
     else if (!linger) chunks.push(chunk);
-    if (size > limit + MAX_DISCARDED_BYTES) req.socket.destroy();
+    if (size > limit + MAX_DISCARDED_BYTES) req.pause(); // its caller, held back, has time to read the refusal
   });
   req.once("end", () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
   const onGone = (cause?: Error) =>
