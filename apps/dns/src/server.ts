@@ -73,5 +73,10 @@ function toTlsSettings(identity: InternalIdentity | undefined): TlsSettings {
     throw new InvalidArgumentError(
       "an https catalog needs -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')",
     );
-  return { ca: identity.roots, cert: identity.certPem, key: identity.keyPem, serverRoles: ["catalog", "agent", "server"] };
+  return {
+    ca: identity.roots,
+    cert: identity.certPem,
+    key: identity.keyPem,
+    serverRoles: ["catalog", "agent", "server"],
+  };
 }

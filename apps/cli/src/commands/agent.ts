@@ -33,6 +33,8 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
   const hub = openLog(config);
   const log = hub.log.child("agent");
   for (const warning of config.warnings) log.warn(warning);
+  // Before anything is started: a signal that comes meanwhile is answered once it is.
+  const stopped = signalled();
   const running = await startComposition(config, {
     hub,
     version: VERSION,
@@ -48,7 +50,7 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
         log.error("reload failed, everything goes on as before", { error: describeError(error) }),
       );
   });
-  const signal = await Promise.race([signalled(), running.left.then(() => "leave")]);
+  const signal = await Promise.race([stopped, running.left.then(() => "leave")]);
   log.info("Caught signal", { signal });
   for (const again of ["SIGINT", "SIGTERM"] as const) process.once(again, () => process.exit(1));
   const deadline = setTimeout(() => process.exit(0), SHUTDOWN_GRACE_MS);
