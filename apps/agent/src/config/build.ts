@@ -255,6 +255,12 @@ function toDomain(key: string, text: string, fail: Fail): string {
 
 /** Who may connect where no intention says: an explicit policy, else that of the ACLs. */
 function intentionPolicy(raw: RawConfig, warn: BuildContext["warn"]): Policy {
+  // Somebody who sets this believes the API to be closed: say so at each start, loudly.
+  if (raw.acl?.enabled)
+    warn(
+      "acl.enabled",
+      "ACLs are not enforced yet: whoever reaches the API may read and write everything; only intentions are",
+    );
   const aclPolicy = raw.acl?.default_policy ?? raw.acl_default_policy ?? "allow";
   if (raw.default_intention_policy === undefined && aclPolicy === "deny" && !raw.acl?.enabled)
     warn("acl.default_policy", "is 'deny' while ACLs are off: connections are denied unless an intention allows them");
