@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -59,7 +59,6 @@ try {
 
 async function startMesh(ports: Ports): Promise<void> {
   const config = join(dir, "mesh.d");
-  const { mkdirSync } = await import("node:fs");
   mkdirSync(config);
   writeFileSync(
     join(config, "socat.json"),

@@ -4,7 +4,7 @@
  * the rest of the path as its argument.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { HeddleError, InvalidArgumentError } from "./errors.ts";
+import { HeddleError } from "./errors.ts";
 import { sendText } from "./http.ts";
 
 /** One request to a row of the table. */
@@ -99,15 +99,6 @@ export function rowMatcher(table: ApiTable): (url: string) => boolean {
     const path = decodePath(url.split("?")[0] as string);
     return path !== undefined && findRow(rows, path) !== undefined;
   };
-}
-
-/** The rest of a path after its row, split at slashes. */
-export function pathParts(rest: string, names: string[]): string[] {
-  const parts = rest.split("/");
-  if (parts.length < names.length || parts.some((p, i) => p === "" && i < names.length)) {
-    throw new InvalidArgumentError(`Missing ${names[parts.findIndex((p) => p === "")] ?? names.at(-1)}`);
-  }
-  return parts;
 }
 
 function findRow(

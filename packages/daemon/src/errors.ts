@@ -51,16 +51,6 @@ export class InvalidArgumentError extends HeddleError {
     super("invalid_argument", message, options);
   }
 }
-export class NotFoundError extends HeddleError {
-  constructor(message: string, options?: Options) {
-    super("not_found", message, options);
-  }
-}
-export class ConflictError extends HeddleError {
-  constructor(message: string, options?: Options) {
-    super("conflict", message, options);
-  }
-}
 export class PermissionDeniedError extends HeddleError {
   constructor(message: string, options?: Options) {
     super("permission_denied", message, options);

@@ -6,9 +6,8 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
-import type { ErrorRequestHandler } from "express";
 import { beginDrain, createDrain, joinDrain } from "./drain.ts";
-import { describeError, HeddleError, InvalidArgumentError, TooLargeError } from "./errors.ts";
+import { describeError, InvalidArgumentError, TooLargeError } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { explainListenError } from "./listen.ts";
 
@@ -211,26 +210,4 @@ export function sendText(res: ServerResponse, status: number, text: string): voi
     "X-Content-Type-Options": "nosniff",
   });
   res.end(bytes);
-}
-
-/** The last handler of an app: `/internal` answers `{ error: { code, message } }`, the public API plain text, as Consul. */
-export function errorHandler(log: Logger): ErrorRequestHandler {
-  return function handleError(error: unknown, req, res, _next) {
-    const known = error instanceof HeddleError ? error : undefined;
-    const status = known?.status ?? statusOf(error);
-    const message = describeError(error);
-    const fields = { method: req.method, path: req.path, status, error: message };
-    if (status >= 500) log.error("request failed", known ? fields : { ...fields, stack: (error as Error).stack });
-    else log.info("request refused", fields);
-    if (res.headersSent) return void res.destroy();
-    if (req.path.startsWith("/internal/"))
-      sendJson(res, status, { error: { code: known?.code ?? "internal", message } });
-    else sendText(res, status, message);
-  };
-}
-
-// Express and its body parsers throw http-errors: plain errors with a status.
-function statusOf(error: unknown): number {
-  const status = (error as { status?: unknown } | undefined)?.status;
-  return typeof status === "number" && status >= 400 && status < 600 ? status : 500;
 }

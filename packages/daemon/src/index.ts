@@ -1,15 +1,13 @@
-export { apiRouter, encodeJson, pathParts, refusal, refusalHeaders, reply, replyEmpty } from "./api.ts";
+export { apiRouter, encodeJson, refusal, refusalHeaders, reply, replyEmpty } from "./api.ts";
 export { backoffMs, sleep, systemClock } from "./clock.ts";
 export { ConfigError, formatOptions, loadOptions, option } from "./config.ts";
 export { decodeBody, decodeObject, parseBody } from "./decode.ts";
 export { formatDuration, parseDuration } from "./duration.ts";
 export {
-  ConflictError,
   describeError,
   HeddleError,
   HTTP_STATUS,
   InvalidArgumentError,
-  NotFoundError,
   PermissionDeniedError,
   RateLimitedError,
   TimeoutError,
@@ -17,7 +15,7 @@ export {
   UnavailableError,
 } from "./errors.ts";
 export { whenDraining } from "./drain.ts";
-export { errorHandler, readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
+export { readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
 export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, toInternalError } from "./internal.ts";
 export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
