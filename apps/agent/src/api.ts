@@ -37,15 +37,16 @@ export function createAgentApi(
     ...eventTable(deps),
     ...aclTable(),
   };
+  const log = deps.log.child("http");
   const route = publicApi(table, {
     datacenter: deps.config.datacenter,
-    log: deps.log.child("http"),
+    log,
     onRequest: (request) => measureRequest(deps.telemetry, request),
   });
   const applySettings = prepareSettings(() => deps.settings());
   let rest: Promise<RequestListener> | undefined;
   return (req, res) => {
-    logWhenDone(req, res, deps.log.child("http"));
+    if (log.isDebug()) logWhenDone(req, res, log);
     if (!applySettings(req, res)) return;
     // Rows are matched before express: a read of hot data is answered in a few microseconds.
     if (route(req, res)) return;
@@ -69,7 +70,6 @@ async function createRest(ops: RequestHandler): Promise<RequestListener> {
 }
 
 function logWhenDone(req: IncomingMessage, res: ServerResponse, log: Logger): void {
-  if (!log.isDebug()) return;
   const start = performance.now();
   res.once("close", () => {
     const latency = `${(performance.now() - start).toFixed(3)}ms`;

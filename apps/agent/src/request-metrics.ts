@@ -1,6 +1,6 @@
 /** What each request of the public API counts as, under the names that Consul's dashboards and alerts ask for. */
 import type { ApiRequest } from "@heddle/daemon";
-import type { Labels, Telemetry } from "./telemetry.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 /** Starts measuring a request; the figures are taken when its answer is out. */
 export function measureRequest(telemetry: Telemetry, request: ApiRequest): void {
@@ -9,7 +9,7 @@ export function measureRequest(telemetry: Telemetry, request: ApiRequest): void 
   const row = rest === "" ? path : path.slice(0, path.length - rest.length);
   // What the agent answers itself asks no server.
   if (!row.startsWith("/v1/agent/")) telemetry.count("client.rpc");
-  res.once("close", () => {
+  res.on("close", () => {
     const ms = performance.now() - start;
     telemetry.sample(httpName(method, row), ms);
     if (res.statusCode >= 400) return;
@@ -18,14 +18,15 @@ export function measureRequest(telemetry: Telemetry, request: ApiRequest): void 
   });
 }
 
-const names = new Map<string, string>();
+const names = new Map<string, Map<string, string>>();
 /** "http.PUT.v1.kv._": the row's path with dots, and "_" for what follows it. */
 function httpName(method: string, row: string): string {
-  const key = method + row;
-  let name = names.get(key);
+  let ofMethod = names.get(method);
+  if (!ofMethod) names.set(method, (ofMethod = new Map<string, string>()));
+  let name = ofMethod.get(row);
   if (name === undefined) {
     name = `http.${method}${row.replace(/\/$/, "/_").replaceAll("/", ".")}`;
-    if (names.size < 1_000) names.set(key, name);
+    if (ofMethod.size < 1_000) ofMethod.set(row, name);
   }
   return name;
 }
@@ -62,8 +63,8 @@ function sampleWrite(telemetry: Telemetry, request: ApiRequest, row: string, ms:
   if (endpoint === undefined) return;
   telemetry.sample(endpoint, ms);
   if (store === "" || store === undefined) return;
-  const labels: Labels = op ? { op: request.method === "DELETE" && row !== "/v1/kv/" ? "delete" : op } : {};
-  telemetry.sample(store, ms, labels);
+  const label = request.method === "DELETE" && row !== "/v1/kv/" ? "delete" : op;
+  telemetry.sample(store, ms, label ? { op: label } : undefined);
 }
 
 function kvOperation({ method, query }: ApiRequest): string {

@@ -20,7 +20,7 @@ export function formatPrometheus(
   for (const series of telemetry.series()) {
     if (now - series.lastAt > retentionMs) continue;
     const name = metricName(series.name);
-    if (series.kind === "counter") add(name, "counter", [`${name}${formatLabels(series.labels)} ${series.sum}`]);
+    if (series.kind === "counter") add(name, "counter", [`${name}${formatLabels(series.labels)} ${series.total.sum}`]);
     else add(name, "summary", summaryLines(name, series, now));
   }
   return [...families]
@@ -29,14 +29,14 @@ export function formatPrometheus(
     .join("");
 }
 
-function summaryLines(name: string, { labels, latest, sum, count }: Series, now: number): string[] {
-  const values = latest.filter((v) => now - v.at <= QUANTILE_AGE_MS).map((v) => v.value);
-  values.sort((a, b) => a - b);
+function summaryLines(name: string, series: Series, now: number): string[] {
+  const { labels, total } = series;
+  const values = series.latest(now - QUANTILE_AGE_MS).sort((a, b) => a - b);
   const quantile = (q: number) => values[Math.min(values.length - 1, Math.floor(q * values.length))] ?? Number.NaN;
   return [
     ...QUANTILES.map((q) => `${name}${formatLabels({ ...labels, quantile: String(q) })} ${quantile(q)}`),
-    `${name}_sum${formatLabels(labels)} ${sum}`,
-    `${name}_count${formatLabels(labels)} ${count}`,
+    `${name}_sum${formatLabels(labels)} ${total.sum}`,
+    `${name}_count${formatLabels(labels)} ${total.count}`,
   ];
 }
 

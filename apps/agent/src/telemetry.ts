@@ -14,8 +14,6 @@ export type Labels = Record<string, string>;
 
 /** What was observed in one interval, or since the start. */
 export interface Aggregate {
-  name: string;
-  labels: Labels;
   count: number;
   sum: number;
   sumOfSquares: number;
@@ -23,26 +21,66 @@ export interface Aggregate {
   max: number;
 }
 
-export interface Series extends Aggregate {
-  kind: "counter" | "sample";
+/** The observations under one name and labels. */
+export class Series {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly kind: "counter" | "sample";
+  readonly total = emptyAggregate();
   /** Milliseconds since the epoch. */
   lastAt: number;
-  /** The latest values, for quantiles; samples only. */
-  latest: { value: number; at: number }[];
-}
+  readonly #clock: Clock;
+  // The interval that runs and the one before it: what is shown is the last that is over.
+  #current = { start: 0, aggregate: emptyAggregate() };
+  #previous = this.#current;
+  // The latest values and when they came, for quantiles: two rings.
+  readonly #values: number[] = [];
+  readonly #times: number[] = [];
+  #next = 0;
 
-interface Interval {
-  start: number;
-  counters: Map<string, Aggregate>;
-  samples: Map<string, Aggregate>;
+  constructor(kind: Series["kind"], name: string, { labels, clock }: { labels: Labels; clock: Clock }) {
+    this.kind = kind;
+    this.name = name;
+    this.labels = labels;
+    this.#clock = clock;
+    this.lastAt = clock.now();
+  }
+
+  /** A count, or a duration in milliseconds. */
+  observe(value: number): void {
+    const now = this.#clock.now();
+    const start = now - (now % INTERVAL_MS);
+    this.lastAt = now;
+    if (this.#current.start !== start) {
+      this.#previous = this.#current;
+      this.#current = { start, aggregate: emptyAggregate() };
+    }
+    add(this.total, value);
+    add(this.#current.aggregate, value);
+    if (this.kind === "counter") return;
+    this.#values[this.#next] = value;
+    this.#times[this.#next] = now;
+    this.#next = (this.#next + 1) % MAX_KEPT_VALUES;
+  }
+
+  /** What was observed in the interval that began at `start`. */
+  during(start: number): Aggregate | undefined {
+    return [this.#current, this.#previous].find((interval) => interval.start === start)?.aggregate;
+  }
+
+  /** The latest values of the time since `since`. */
+  latest(since: number): number[] {
+    return this.#values.filter((_, i) => (this.#times[i] as number) >= since);
+  }
 }
 
 export class Telemetry {
   readonly #config: AgentConfig;
   readonly #clock: Clock;
   readonly #startedAt: number;
-  #intervals: Interval[] = [];
   readonly #series = new Map<string, Series>();
+  /** By the names that the code uses, without labels: the hot path makes no text. */
+  readonly #byShortName = new Map<string, Series | undefined>();
 
   constructor(config: AgentConfig, clock: Clock) {
     this.#config = config;
@@ -50,13 +88,13 @@ export class Telemetry {
     this.#startedAt = clock.now();
   }
 
-  count(name: string, labels: Labels = {}): void {
-    this.#add("counter", name, 1, labels);
+  count(name: string, labels?: Labels): void {
+    this.#find("counter", name, labels)?.observe(1);
   }
 
   /** A duration in milliseconds. */
-  sample(name: string, ms: number, labels: Labels = {}): void {
-    this.#add("sample", name, ms, labels);
+  sample(name: string, ms: number, labels?: Labels): void {
+    this.#find("sample", name, labels)?.observe(ms);
   }
 
   /** Everything observed since the start. */
@@ -83,55 +121,44 @@ export class Telemetry {
 
   /** The last interval that is over, or the first one while it runs. */
   display() {
-    const now = this.#intervalStart();
+    const now = Math.floor(this.#clock.now() / INTERVAL_MS) * INTERVAL_MS;
     const first = Math.floor(this.#startedAt / INTERVAL_MS) * INTERVAL_MS;
     const start = now === first ? now : now - INTERVAL_MS;
-    const interval = this.#intervals.find((i) => i.start === start);
+    const shown = (kind: Series["kind"]) =>
+      this.series().flatMap((series) => {
+        const aggregate = series.kind === kind ? series.during(start) : undefined;
+        return aggregate ? [show(series, aggregate)] : [];
+      });
     return {
       Timestamp: `${new Date(start).toISOString().replace("T", " ").slice(0, 19)} +0000 UTC`,
       Gauges: this.gauges().map(({ name, value }) => ({ Name: name, Value: value, Labels: {} })),
       Points: [],
-      Counters: [...(interval?.counters.values() ?? [])].map(show),
-      Samples: [...(interval?.samples.values() ?? [])].map(show),
+      Counters: shown("counter"),
+      Samples: shown("sample"),
     };
   }
 
-  #add(kind: Series["kind"], shortName: string, value: number, labels: Labels): void {
+  #find(kind: Series["kind"], shortName: string, labels?: Labels): Series | undefined {
+    if (labels) return this.#make(kind, shortName, labels);
+    let series = this.#byShortName.get(shortName);
+    if (!series && !this.#byShortName.has(shortName)) {
+      series = this.#make(kind, shortName, {});
+      if (this.#byShortName.size < MAX_SERIES) this.#byShortName.set(shortName, series);
+    }
+    return series;
+  }
+
+  /** The series, made where it is new; none where it is not wanted, or there are too many. */
+  #make(kind: Series["kind"], shortName: string, labels: Labels): Series | undefined {
     const name = this.#fullName(shortName);
-    if (!this.#isWanted(name)) return;
-    const values = Object.values(labels);
-    const key = values.length === 0 ? name : `${name}\0${values.join("\0")}`;
-    const now = this.#clock.now();
+    if (!this.#isWanted(name)) return undefined;
+    const key = [name, ...Object.values(labels)].join("\0");
     let series = this.#series.get(key);
-    if (!series) {
-      if (this.#series.size >= MAX_SERIES) return;
-      series = { ...emptyAggregate(name, labels), kind, lastAt: now, latest: [] };
+    if (!series && this.#series.size < MAX_SERIES) {
+      series = new Series(kind, name, { labels, clock: this.#clock });
       this.#series.set(key, series);
     }
-    observe(series, value);
-    series.lastAt = now;
-    if (kind === "sample") {
-      if (series.latest.length >= MAX_KEPT_VALUES) series.latest.splice(0, MAX_KEPT_VALUES / 2);
-      series.latest.push({ value, at: now });
-    }
-    const interval = this.#current();
-    const map = kind === "counter" ? interval.counters : interval.samples;
-    let aggregate = map.get(key);
-    if (!aggregate) map.set(key, (aggregate = emptyAggregate(name, labels)));
-    observe(aggregate, value);
-  }
-
-  #current(): Interval {
-    const start = this.#intervalStart();
-    const last = this.#intervals.at(-1);
-    if (last?.start === start) return last;
-    const interval = { start, counters: new Map<string, Aggregate>(), samples: new Map<string, Aggregate>() };
-    this.#intervals = [...this.#intervals.slice(-1), interval];
-    return interval;
-  }
-
-  #intervalStart(): number {
-    return Math.floor(this.#clock.now() / INTERVAL_MS) * INTERVAL_MS;
+    return series;
   }
 
   #fullName(name: string): string {
@@ -149,25 +176,19 @@ export class Telemetry {
   }
 }
 
-const emptyAggregate = (name: string, labels: Labels): Aggregate => ({
-  name,
-  labels,
-  count: 0,
-  sum: 0,
-  sumOfSquares: 0,
-  min: Number.POSITIVE_INFINITY,
-  max: Number.NEGATIVE_INFINITY,
-});
+function emptyAggregate(): Aggregate {
+  return { count: 0, sum: 0, sumOfSquares: 0, min: Number.POSITIVE_INFINITY, max: Number.NEGATIVE_INFINITY };
+}
 
-function observe(aggregate: Aggregate, value: number): void {
+function add(aggregate: Aggregate, value: number): void {
   aggregate.count += 1;
   aggregate.sum += value;
   aggregate.sumOfSquares += value * value;
-  aggregate.min = Math.min(aggregate.min, value);
-  aggregate.max = Math.max(aggregate.max, value);
+  if (value < aggregate.min) aggregate.min = value;
+  if (value > aggregate.max) aggregate.max = value;
 }
 
-function show({ name, labels, count, sum, sumOfSquares, min, max }: Aggregate) {
+function show({ name, labels }: Series, { count, sum, sumOfSquares, min, max }: Aggregate) {
   const variance = count > 1 ? (count * sumOfSquares - sum * sum) / (count * (count - 1)) : 0;
   return {
     Name: name,

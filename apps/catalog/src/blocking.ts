@@ -11,7 +11,7 @@ import {
   whenDraining,
 } from "@heddle/daemon";
 import { loadRegexps, needsRegexps } from "@heddle/filter";
-import type { Answer, Question } from "./answers.ts";
+import { type Answer, type Question, sendable } from "./answers.ts";
 import type { CatalogState } from "./state.ts";
 
 /** How a question is asked of a request; throws to refuse. The same for HTTP and for the stream. */
@@ -21,6 +21,18 @@ export interface ReadOptions {
   /** Shown as X-Consul-Effective-Consistency, which Consul has on some endpoints only. */
   consistency?: boolean;
 }
+
+// As a list, which Node writes as it stands.
+const READ_HEAD = [
+  "X-Consul-KnownLeader",
+  "true",
+  "X-Consul-LastContact",
+  "0",
+  "Vary",
+  "Accept-Encoding",
+  "X-Content-Type-Options",
+  "nosniff",
+];
 
 const MAX_ASKED = 1_024; // remembered questions with `cached`, a row
 
@@ -39,26 +51,16 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     const params = readParams(query);
     const question = askOrExplain(ask, request);
     const send = (answer: Answer) => {
-      const headers: Record<string, string | number> = {
-        "X-Consul-Index": answer.index,
-        "X-Consul-KnownLeader": "true",
-        "X-Consul-LastContact": 0,
-        Vary: "Accept-Encoding",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Length": answer.body.length,
-      };
-      if (consistency) headers["X-Consul-Effective-Consistency"] = params.mode;
-      if (answer.body.length > 0 && answer.status === 200) headers["Content-Type"] = "application/json";
-      if (params.cached) {
-        headers["X-Cache"] = hasAsked(question.key) ? "HIT" : "MISS";
-        headers["Age"] = 0;
-      }
-      if (answer.headers) Object.assign(headers, answer.headers);
-      const body =
-        query.has("pretty") && headers["Content-Type"] === "application/json" ? prettify(answer.body) : answer.body;
-      headers["Content-Length"] = body.length;
-      res.writeHead(answer.status, headers);
-      res.end(body);
+      const isJson = answer.body.length > 0 && answer.status === 200 && !answer.headers;
+      const isPretty = query.has("pretty") && isJson;
+      const body = isPretty ? prettify(answer.body) : sendable(answer);
+      const head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(body.length)];
+      if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
+      if (isJson) head.push("Content-Type", "application/json");
+      if (params.cached) head.push("X-Cache", hasAsked(question.key) ? "HIT" : "MISS", "Age", "0");
+      for (const name in answer.headers) head.push(name, answer.headers[name] as string);
+      res.writeHead(answer.status, head);
+      res.end(body, "latin1");
     };
     if (params.index === 0) return send(state.answers.now(question));
     const waitMs = params.waitMs + (Math.random() * params.waitMs) / 16;

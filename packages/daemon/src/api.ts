@@ -29,6 +29,9 @@ export interface ApiTableOptions {
   onError: (error: unknown, request: ApiRequest) => void;
 }
 
+// Shared by all requests without one: handlers read their query, they do not write it.
+const NO_QUERY = new URLSearchParams();
+
 /** Turns a table into a request handler that returns false where no row has the path. */
 export function apiRouter(
   table: ApiTable,
@@ -79,7 +82,7 @@ export function apiRouter(
       method,
       path,
       rest: found.rest,
-      query: new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1)),
+      query: mark < 0 ? NO_QUERY : new URLSearchParams(url.slice(mark + 1)),
     };
     try {
       options.before?.(request);

@@ -66,7 +66,6 @@ function encodeList(records: KvRecords) {
 // Bytes that somebody stored must not run as a page of ours, whatever they hold (CVE-2020-25864).
 const RAW_HEADERS = {
   "Content-Type": "text/plain",
-  "X-Content-Type-Options": "nosniff",
   "Content-Security-Policy": "sandbox",
 };
 
