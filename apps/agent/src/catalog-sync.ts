@@ -2,7 +2,7 @@
  * Anti-entropy: brings the catalog's picture of this node to what the local state says. At once on each change, and in full
  * at start, whenever the catalog is back, and at Consul's staggered intervals.
  */
-import type { ApiClient } from "@heddle/api-client";
+import { type ApiClient, ApiError } from "@heddle/api-client";
 import { backoffMs, describeError, type Health, type Logger, sleep } from "@heddle/daemon";
 import type { HealthCheck, NodeService } from "@heddle/service-definition";
 import type { LocalChange, LocalState } from "./local-state.ts";
@@ -10,6 +10,7 @@ import type { LocalChange, LocalState } from "./local-state.ts";
 const SYNC_INTERVAL_MS = 60_000; // Consul's, up to 128 nodes
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 5_000;
+const MAX_BATCH = 64; // registrations in one request
 export const SERF_HEALTH = "serfHealth";
 
 export interface NodeFacts {
@@ -31,6 +32,14 @@ export interface CatalogSyncOptions {
   log: Logger;
 }
 
+interface Registration {
+  Node: string;
+  Address: string;
+  SkipNodeUpdate: true;
+  Service?: Omit<NodeService, "Meta"> & { Meta: NodeService["Meta"] | null };
+  Checks: HealthCheck[];
+}
+
 export class CatalogSync {
   readonly #options: CatalogSyncOptions;
   readonly #dirty = { services: new Set<string>(), checks: new Set<string>() };
@@ -38,7 +47,9 @@ export class CatalogSync {
   readonly #owned = { services: new Set<string>(), checks: new Set<string>() };
   readonly #deferred = new Map<string, NodeJS.Timeout>();
   #wake: () => void = () => {};
-  #idle: Promise<void> = Promise.resolve();
+  /** The round that brings changes to the catalog, and the one that takes what changes meanwhile. */
+  #running: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
   #isFull = false;
   #health: Health = { started: false, live: true, ready: false, details: "not synced yet" };
 
@@ -53,8 +64,15 @@ export class CatalogSync {
 
   /** Resolves when what has changed so far is in the catalog, or at once where the catalog is away. */
   async flush(): Promise<void> {
-    if (this.#hasWork()) this.#idle = this.#push();
-    await this.#idle;
+    if (!this.#isFull) return;
+    try {
+      await (this.#hasWork() ? this.#round() : this.#running);
+    } catch (error) {
+      // The loop tries again; what could not be brought there is still marked by a full sync.
+      this.#options.log.warn("cannot bring a change to the catalog yet", { error: describeError(error) });
+      this.#isFull = false;
+      this.#wake();
+    }
   }
 
   /** Runs until `signal` aborts. */
@@ -63,7 +81,7 @@ export class CatalogSync {
     let attempt = 0;
     while (!signal.aborted) {
       try {
-        if (this.#isFull) await this.#pushChanges();
+        if (this.#isFull) await this.#round();
         else await this.#syncAll();
         if (attempt > 0) log.info("the catalog is back, synced in full", {});
         attempt = 0;
@@ -94,15 +112,20 @@ export class CatalogSync {
   }
 
   async #untilWork(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    let isTimeout = true;
-    const woken = new Promise<void>((resolve) => {
-      this.#wake = () => {
-        isTimeout = false;
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", finish);
         resolve();
       };
+      const timer = setTimeout(() => {
+        this.#isFull = false;
+        finish();
+      }, timeoutMs);
+      signal.addEventListener("abort", finish, { once: true });
+      this.#wake = finish;
     });
-    await Promise.race([woken, sleep(timeoutMs, signal).catch(() => {})]);
-    if (isTimeout) this.#isFull = false;
   }
 
   #changed(changes: LocalChange[]): void {
@@ -133,15 +156,14 @@ export class CatalogSync {
     this.#deferred.set(id, timer);
   }
 
-  async #push(): Promise<void> {
-    try {
-      if (this.#isFull) await this.#pushChanges();
-    } catch (error) {
-      // The loop tries again; what could not be brought there is still marked by a full sync.
-      this.#options.log.warn("cannot bring a change to the catalog yet", { error: describeError(error) });
-      this.#isFull = false;
-      this.#wake();
-    }
+  /** Brings what is marked to the catalog; callers of one moment share a round, and rounds follow each other. */
+  #round(): Promise<void> {
+    const start = () => {
+      this.#next = undefined;
+      return this.#pushChanges();
+    };
+    this.#next ??= this.#running = this.#running.then(start, start);
+    return this.#next;
   }
 
   async #syncAll(): Promise<void> {
@@ -173,12 +195,12 @@ export class CatalogSync {
   async #pushChanges(): Promise<void> {
     while (this.#hasWork()) {
       const services = [...this.#dirty.services];
-      const checks = [...this.#dirty.checks];
+      const checks = new Set(this.#dirty.checks);
       this.#dirty.services.clear();
       this.#dirty.checks.clear();
       try {
-        for (const id of services) await this.#pushService(id, checks);
-        for (const id of checks) await this.#pushCheck(id);
+        await this.#pushRemovals(services, checks);
+        await this.#pushRegistrations(services, checks);
       } catch (error) {
         for (const id of services) this.#dirty.services.add(id);
         for (const id of checks) this.#dirty.checks.add(id);
@@ -187,52 +209,81 @@ export class CatalogSync {
     }
   }
 
-  /** Brings one service, with those of its checks that wait too, to the catalog. */
-  async #pushService(id: string, checks: string[]): Promise<void> {
+  async #pushRemovals(services: string[], checks: Set<string>): Promise<void> {
     const { catalog, state, node, log } = this.#options;
-    const service = state.nodeService(id);
-    if (!service) {
+    for (const id of services) {
+      if (state.service(id)) continue;
       await catalog.put("/v1/catalog/deregister", { body: { Node: node.Node, ServiceID: id } });
       this.#owned.services.delete(id);
       log.info("Deregistered service", { service: id });
-      return;
     }
-    // A service without metadata has null there in the catalog, and {} at its agent.
-    const Service = Object.keys(service.Meta).length > 0 ? service : { ...service, Meta: null };
-    const mine = checks.filter((check) => state.check(check)?.definition.ServiceID === id);
-    const Checks = mine.flatMap((check) => toCatalogCheck(state.healthCheck(check)));
-    await catalog.put("/v1/catalog/register", {
-      body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Service, Checks },
-    });
-    this.#owned.services.add(id);
-    log.info("Synced service", { service: id });
-    for (const check of mine) {
-      this.#owned.checks.add(check);
-      log.info("Synced check", { check });
-      checks.splice(checks.indexOf(check), 1);
-    }
-  }
-
-  async #pushCheck(id: string): Promise<void> {
-    const { catalog, state, node, log } = this.#options;
-    const check = state.healthCheck(id);
-    if (!check) {
+    for (const id of checks) {
+      if (state.check(id)) continue;
       await catalog.put("/v1/catalog/deregister", { body: { Node: node.Node, CheckID: id } });
       this.#owned.checks.delete(id);
       log.info("Deregistered check", { check: id });
+    }
+  }
+
+  async #pushRegistrations(services: string[], checks: Set<string>): Promise<void> {
+    const registrations = this.#registrations(services, checks);
+    while (registrations.length > 0) await this.#register(registrations.splice(0, MAX_BATCH));
+  }
+
+  /** One for each service, with those of its checks that wait too, and for each check that is left. */
+  #registrations(services: string[], checks: Set<string>): Registration[] {
+    const { state, node } = this.#options;
+    const head = { Node: node.Node, Address: node.Address, SkipNodeUpdate: true as const };
+    const left = new Map<string, HealthCheck[]>();
+    for (const id of checks) {
+      const check = state.healthCheck(id);
+      // Without its service, which is gone meanwhile, the catalog took the check away too.
+      if (!check || (check.ServiceID !== "" && !state.service(check.ServiceID))) continue;
+      left.set(check.ServiceID, [...(left.get(check.ServiceID) ?? []), check]);
+    }
+    const ofServices = services.flatMap((id) => {
+      const service = state.nodeService(id);
+      if (!service) return [];
+      const Checks = left.get(id) ?? [];
+      left.delete(id);
+      // A service without metadata has null there in the catalog, and {} at its agent.
+      const Service = Object.keys(service.Meta).length > 0 ? service : { ...service, Meta: null };
+      return [{ ...head, Service, Checks }];
+    });
+    return [...ofServices, ...[...left.values()].flat().map((check) => ({ ...head, Checks: [check] }))];
+  }
+
+  /** Several go in one request; where the catalog refuses that, one by one, so that one bad one holds up no other. */
+  async #register(registrations: Registration[]): Promise<void> {
+    const { catalog, log } = this.#options;
+    const [only] = registrations;
+    const isOne = registrations.length === 1;
+    try {
+      if (isOne) await catalog.put("/v1/catalog/register", { body: only });
+      else await catalog.put("/v1/internal/registrations", { body: registrations });
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      if (!isOne) {
+        for (const registration of registrations) await this.#register([registration]);
+        return;
+      }
+      const what = only?.Service ? { service: only.Service.ID } : { check: only?.Checks[0]?.CheckID };
+      log.error("the catalog refused a registration", { ...what, error: describeError(error) });
       return;
     }
-    // Its service is gone meanwhile: the catalog took the check away with it.
-    if (check.ServiceID !== "" && !state.service(check.ServiceID)) return;
-    const [Check] = toCatalogCheck(check);
-    await catalog.put("/v1/catalog/register", {
-      body: { Node: node.Node, Address: node.Address, SkipNodeUpdate: true, Check },
-    });
-    this.#owned.checks.add(id);
-    log.info("Synced check", { check: id, status: check.Status });
+    for (const { Service, Checks } of registrations) {
+      if (Service) {
+        this.#owned.services.add(Service.ID);
+        log.info("Synced service", { service: Service.ID });
+      }
+      for (const { CheckID, Status } of Checks) {
+        this.#owned.checks.add(CheckID);
+        log.info("Synced check", { check: CheckID, status: Status });
+      }
+    }
   }
 }
 
-function toCatalogCheck(check: HealthCheck | undefined) {
-  return check ? [check] : [];
-}
+/** Whether the catalog has understood and does not want it, so that sending it again at once is of no use. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof ApiError && ![403, 429, 503, 504].includes(error.status);

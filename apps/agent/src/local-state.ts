@@ -122,8 +122,8 @@ export class LocalState {
   /** The status of a service or, with "", of the node: the worst of the checks that count for it. */
   aggregate(serviceId: string): CheckStatus {
     const counted = this.checks().filter((c) => c.definition.ServiceID === "" || c.definition.ServiceID === serviceId);
-    const statuses = counted.map((c) => this.checkState(c.definition.CheckID).status);
-    return statuses.includes("critical") ? "critical" : statuses.includes("warning") ? "warning" : "passing";
+    const statuses = new Set(counted.map((c) => this.checkState(c.definition.CheckID).status));
+    return statuses.has("critical") ? "critical" : statuses.has("warning") ? "warning" : "passing";
   }
 
   /**

@@ -99,7 +99,7 @@ test("output alone is not brought to the catalog at once, a status is", async ()
   expect(catalog.calls).toHaveLength(count);
   state.setCheckState("c", "warning", "3");
   await sync.flush();
-  expect(catalog.calls.at(-1)?.body).toMatchObject({ Check: { Status: "warning", Output: "3" } });
+  expect(catalog.calls.at(-1)?.body).toMatchObject({ Checks: [{ Status: "warning", Output: "3" }] });
   await stop();
   catalog.end();
 });

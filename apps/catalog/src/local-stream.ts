@@ -1,17 +1,15 @@
 /**
- * The change stream without a connection, for a daemon composed into the catalog's own process. It can do what no
- * connection can: `poll` says at once what a write just acknowledged has changed, so that its reader never lags behind.
+ * The change stream without a connection, for a daemon composed into the catalog's own process. Its reader polls: it gets
+ * what a write just acknowledged has changed, and a change that nobody asks after costs nothing.
  */
 import type { Question } from "./answers.ts";
 import type { Ask } from "./blocking.ts";
 import type { CatalogState } from "./state.ts";
 import { resolve } from "./stream.ts";
 
-const ROUND_MS = 10 * 60_000;
-
 export interface LocalStream {
   readonly connected: true;
-  /** Gives the answer before it returns, and each changed one after. Throws InvalidArgumentError for a path that cannot be followed. */
+  /** Gives the answer before it returns, and a changed one at the next `poll`. Throws InvalidArgumentError for a path that cannot be followed. */
   subscribe(
     path: string,
     handlers: { onAnswer: (answer: { index: number; body: unknown }) => void },
@@ -43,17 +41,13 @@ function follow(
   onAnswer: (answer: { index: number; body: unknown }) => void,
 ): LocalSubscription {
   let seen = 0;
-  let waiting = { cancel: () => {} };
+  let isClosed = false;
   const poll = () => {
-    if (state.topics.index(question.topics) <= seen) return;
+    if (isClosed || state.topics.index(question.topics) <= seen) return;
     const { index, status, body } = state.answers.now(question);
     seen = index;
     onAnswer({ index, body: status === 200 && body.length > 0 ? JSON.parse(body.toString("utf8")) : null });
   };
-  const wait = () => {
-    poll();
-    waiting = state.answers.wait(question, seen, ROUND_MS, wait);
-  };
-  wait();
-  return { poll, close: () => waiting.cancel() };
+  poll();
+  return { poll, close: () => void (isClosed = true) };
 }

@@ -28,6 +28,9 @@ export class CatalogState {
   /** Keys of the instances with an address of their own: what a reverse lookup asks for. */
   readonly #byAddress = new Map<string, Set<string>>();
 
+  /** What a name's instances are called and tagged, by their name in lower case; made anew where one of them changed. */
+  readonly #tagsByName = new Map<string, Record<string, string[]>>();
+
   constructor(store: Store) {
     this.store = store;
     this.topics = new Topics(store.revision);
@@ -69,6 +72,15 @@ export class CatalogState {
   /** The instances that have this address themselves, not by their node. */
   instancesAt(address: string): StoredRecord<ServiceRecord>[] {
     return this.#records(this.#byAddress.get(address.toLowerCase()));
+  }
+
+  /** Every service's name, as its instances spell it, with their tags. */
+  *names(): Iterable<[name: string, tags: string[]]> {
+    for (const key of [...this.#byName.keys()].sort()) {
+      let tags = this.#tagsByName.get(key);
+      if (!tags) this.#tagsByName.set(key, (tags = namesWithTags(this.instances(key))));
+      yield* Object.entries(tags);
+    }
   }
 
   /** Every instance of every service. */
@@ -132,18 +144,32 @@ export class CatalogState {
   }
 
   #index(record: StoredRecord<ServiceRecord>): void {
-    add(this.#byName, serviceNameKey(record.value.Service.Service), record.key);
+    const name = serviceNameKey(record.value.Service.Service);
+    add(this.#byName, name, record.key);
+    this.#tagsByName.delete(name);
     const destination = destinationOf(record.value.Service);
     if (destination !== undefined) add(this.#byDestination, destination, record.key);
     if (record.value.Service.Address) add(this.#byAddress, record.value.Service.Address.toLowerCase(), record.key);
   }
 
   #unindex(record: StoredRecord<ServiceRecord>): void {
-    remove(this.#byName, serviceNameKey(record.value.Service.Service), record.key);
+    const name = serviceNameKey(record.value.Service.Service);
+    remove(this.#byName, name, record.key);
+    this.#tagsByName.delete(name);
     const destination = destinationOf(record.value.Service);
     if (destination !== undefined) remove(this.#byDestination, destination, record.key);
     if (record.value.Service.Address) remove(this.#byAddress, record.value.Service.Address.toLowerCase(), record.key);
   }
+}
+
+/** Names of services with the tags of their instances, in the order of their first appearance. */
+export function namesWithTags(records: StoredRecord<ServiceRecord>[]): Record<string, string[]> {
+  const names: Record<string, string[]> = Object.create(null) as Record<string, string[]>;
+  for (const { value } of records) {
+    const tags = (names[value.Service.Service] ??= []);
+    for (const tag of value.Service.Tags) if (!tags.includes(tag)) tags.push(tag);
+  }
+  return names;
 }
 
 /** The service that an instance speaks Connect for, in lower case. */

@@ -144,21 +144,25 @@ export function reply(
   value: unknown,
   headers: Record<string, string | number> = {},
 ): void {
-  const bytes = encodeJson(value, query.has("pretty"));
+  const text = encodeText(value, query.has("pretty"));
   res.writeHead(200, {
     "Content-Type": "application/json",
-    "Content-Length": bytes.length,
+    "Content-Length": Buffer.byteLength(text),
     Vary: "Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
     ...headers,
   });
-  res.end(bytes);
+  // Text goes out in one write with its head, bytes in one of their own.
+  res.end(text);
 }
 
 /** JSON bytes as Consul writes them: `pretty` means four spaces and a last line feed. */
 export function encodeJson(value: unknown, pretty: boolean): Buffer {
-  return Buffer.from(pretty ? `${JSON.stringify(value, undefined, 4)}\n` : JSON.stringify(value));
+  return Buffer.from(encodeText(value, pretty));
 }
+
+const encodeText = (value: unknown, pretty: boolean): string =>
+  pretty ? `${JSON.stringify(value, undefined, 4)}\n` : JSON.stringify(value);
 
 /** Answers 200 with no body, as Consul does for agent writes. */
 export function replyEmpty({ res }: Pick<ApiRequest, "res">): void {

@@ -169,8 +169,10 @@ export function readBody(
     if (size > limit + MAX_DISCARDED_BYTES) req.pause(); // its caller, held back, has time to read the refusal
   });
   req.once("end", () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
-  const onGone = (cause?: Error) =>
-    reject(new InvalidArgumentError("the caller went away before its request was complete", { cause }));
+  const onGone = (cause?: Error) => {
+    if (!req.complete || cause)
+      reject(new InvalidArgumentError("the caller went away before its request was complete", { cause }));
+  };
   req.once("error", onGone).once("close", () => {
     clearTimeout(linger);
     onGone();

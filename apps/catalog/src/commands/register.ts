@@ -271,6 +271,12 @@ export function register(registration: ReturnType<typeof toRegistration>): Comma
   };
 }
 
+/** Writes several registrations, of different instances, in one step. */
+export function registerAll(registrations: ReturnType<typeof toRegistration>[]): Command<true> {
+  const commands = registrations.map(register);
+  return (view) => ({ writes: commands.flatMap((command) => command(view).writes), result: true });
+}
+
 /** The writes that store a check: its service's name and tags filled in, its sessions ended where it is critical. */
 export function checkWrites(view: View, check: CheckRecord, service?: NodeService): Write[] {
   const value = { ...check };

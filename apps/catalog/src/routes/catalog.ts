@@ -1,15 +1,16 @@
 /** /v1/catalog: who is registered. */
-import { type ApiTable, decodeBody, readBody, refusal, reply } from "@heddle/daemon";
+import { type ApiTable, decodeBody, decodeObject, parseBody, readBody, refusal, reply } from "@heddle/daemon";
 import { catalogServiceFields, nodeFields, serviceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import { deregister, DEREGISTER_FIELDS } from "../commands/deregister.ts";
-import { register, REGISTER_FIELDS, toRegistration } from "../commands/register.ts";
-import type { NodeRecord } from "../records.ts";
+import { register, REGISTER_FIELDS, registerAll, toRegistration } from "../commands/register.ts";
+import { type CatalogState, namesWithTags } from "../state.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
+const MAX_REGISTRATIONS = 64;
 
 export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
   const { state } = deps;
@@ -54,7 +55,7 @@ export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
     "/v1/catalog/services": ({ query }) => ({
       key: questionKey("/v1/catalog/services", query),
       topics: query.has("node-meta") ? ["services", "nodes"] : ["services"],
-      compute: () => servicesWithTags({ state }, nodeMetaFilter(query)),
+      compute: () => servicesWithTags(state, query),
     }),
     "/v1/catalog/service/": rows("service"),
     "/v1/catalog/connect/": rows("connect"),
@@ -107,19 +108,15 @@ export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
 }
 
 /** Each service name with the tags of its instances, in the order of their first appearance. */
-function servicesWithTags(
-  { state }: Pick<CatalogDeps, "state">,
-  isWanted: (node: NodeRecord) => boolean,
-): Record<string, string[]> {
-  const names: Record<string, string[]> = Object.create(null) as Record<string, string[]>;
-  for (const record of state.services()) {
-    const node = state.node(record.value.Node)?.value;
-    if (!node || !isWanted(node)) continue;
-    const { Service: name, Tags } = record.value.Service;
-    const tags = (names[name] ??= []);
-    for (const tag of Tags) if (!tags.includes(tag)) tags.push(tag);
-  }
-  return names;
+function servicesWithTags(state: CatalogState, query: URLSearchParams): Record<string, string[]> {
+  if (!query.has("node-meta")) return Object.fromEntries(state.names());
+  const isWanted = nodeMetaFilter(query);
+  return namesWithTags(
+    state.services().filter(({ value }) => {
+      const node = state.node(value.Node)?.value;
+      return node !== undefined && isWanted(node);
+    }),
+  );
 }
 
 export function catalogTable(deps: CatalogDeps): ApiTable {
@@ -145,6 +142,18 @@ export function catalogTable(deps: CatalogDeps): ApiTable {
         const body = decodeBody(await readBody(request.req, MAX_BODY), REGISTER_FIELDS);
         requireDatacenter(body["Datacenter"], datacenter);
         await state.store.run(register(toRegistration(body, datacenter)));
+        reply(request, true);
+      },
+    },
+    // Not Consul's: what an agent has to say of its services at one moment, as one step.
+    "/v1/internal/registrations": {
+      PUT: async (request) => {
+        const list = parseBody(await readBody(request.req, MAX_BODY));
+        if (!Array.isArray(list) || list.length > MAX_REGISTRATIONS)
+          throw refusal(400, `want a list of at most ${MAX_REGISTRATIONS} registrations`);
+        const bodies = list.map((body) => decodeObject(body, REGISTER_FIELDS));
+        for (const body of bodies) requireDatacenter(body["Datacenter"], datacenter);
+        await state.store.run(registerAll(bodies.map((body) => toRegistration(body, datacenter))));
         reply(request, true);
       },
     },
