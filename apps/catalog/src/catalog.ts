@@ -5,6 +5,7 @@ import type { Ask } from "./blocking.ts";
 import type { CatalogDeps } from "./deps.ts";
 import { catalogQuestions, catalogTable } from "./routes/catalog.ts";
 import { CoordinateBatch } from "./coordinates.ts";
+import { configQuestions, configTable } from "./routes/config.ts";
 import { coordinateQuestions, coordinateTable } from "./routes/coordinate.ts";
 import { eventQuestions, eventTable } from "./routes/event.ts";
 import { healthQuestions, healthTable } from "./routes/health.ts";
@@ -69,6 +70,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...coordinateQuestions(deps),
     ...eventQuestions(deps),
     ...uiQuestions(deps),
+    ...configQuestions(deps),
   };
   const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
   const coordinates = new CoordinateBatch({ store, log });
@@ -94,6 +96,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...operatorTable(deps),
       ...statusTable(deps),
       ...uiTable(deps),
+      ...configTable(deps),
     },
     health: () => ({ store: { started: true, live: true, ready: true, details: `revision ${store.revision}` } }),
     close,

@@ -63,7 +63,12 @@ export interface EventRecord {
 
 export type NodeRecord = Node;
 export type CheckRecord = HealthCheck;
-export type IntentionRecord = Omit<Intention, "CreateIndex" | "ModifyIndex">;
+export type IntentionRecord = Omit<Intention, "CreateIndex" | "ModifyIndex"> & {
+  /** Written as a config entry, without an id of its own. */
+  FromEntry?: boolean;
+  /** The metadata of the config entry that the rule is part of. */
+  EntryMeta?: Record<string, string>;
+};
 
 // Node names are compared without case, as Consul's are; ids of services and checks with it.
 export const nodeKey = (node: string): string => node.toLowerCase();

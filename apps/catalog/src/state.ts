@@ -2,16 +2,25 @@
  * The catalog's memory: the store's records plus the indexes that reads need, brought up to date with each commit, and the
  * topics that the commit touches.
  */
+import {
+  CONFIG_ENTRIES,
+  CONFIG_TOPIC,
+  type ConfigEntry,
+  configEntryTopic,
+  configKindTopic,
+} from "@heddle/config-entries";
 import type { Change, Commit, Store, StoredRecord } from "@heddle/store";
 import { Answers } from "./answers.ts";
 import {
   CHECKS,
+  INTENTIONS,
   KV,
   nodePrefix,
   NODES,
   SERVICES,
   serviceNameKey,
   type CheckRecord,
+  type IntentionRecord,
   type NodeRecord,
   type ServiceRecord,
 } from "./records.ts";
@@ -123,6 +132,14 @@ export class CatalogState {
         touched.add(`node/${Node.toLowerCase()}`);
         touchService(Service, touched, "service");
       } else if (change.table === CHECKS) this.#touchCheck(record.value as CheckRecord, touched);
+      else if (change.table === CONFIG_ENTRIES) {
+        const { Kind, Name } = record.value as ConfigEntry;
+        touched.add(configKindTopic(Kind)).add(configEntryTopic(Kind, Name));
+      } else if (change.table === INTENTIONS) {
+        const { DestinationName } = record.value as IntentionRecord;
+        touched.add(CONFIG_TOPIC).add(configKindTopic("service-intentions"));
+        touched.add(configEntryTopic("service-intentions", DestinationName));
+      }
     }
   }
 

@@ -11,6 +11,8 @@ export {
   MESH_NAME,
   PROXY_DEFAULTS_NAME,
 } from "./kinds.ts";
+export { problemList } from "./problem-list.ts";
+export { decodeConfigEntry, normaliseConfigEntry, toConfigKind } from "./parse.ts";
 export type { ConfigKind } from "./kinds.ts";
 export type {
   ConfigEntry,

@@ -28,12 +28,14 @@ export function publicApi(
 
 // Consul's open-source servers answer so to what only its Enterprise ones, or other datacenters, could.
 function refuseForeign(request: ApiRequest, datacenter: string): void {
-  const { req, query, path } = request;
+  const { req, method, query, path } = request;
   if (query.size > 0) {
     if (query.has("ns"))
       throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
     const dc = query.get("dc");
-    if (dc !== null && dc !== "" && dc !== datacenter && path !== "/v1/catalog/datacenters") {
+    // The list of datacenters, and config entries, whose writes go to the primary one whatever is asked for.
+    const isEverywhere = path === "/v1/catalog/datacenters" || (path.startsWith("/v1/config") && method !== "GET");
+    if (dc !== null && dc !== "" && dc !== datacenter && !isEverywhere) {
       refusalHeaders(request);
       throw refusal(500, "No path to datacenter");
     }

@@ -29,8 +29,9 @@ const MAX_BODY = 64 * 1024;
 const UUID_LENGTH = 36;
 
 export function showIntention({ value, createIndex, modifyIndex }: StoredRecord<IntentionRecord>) {
+  const { FromEntry: _fromEntry, EntryMeta: _entryMeta, ...rule } = value;
   return {
-    ...value,
+    ...rule,
     DefaultAddr: "",
     DefaultPort: 0,
     Hash: intentionHash(value),

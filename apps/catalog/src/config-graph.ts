@@ -1,0 +1,122 @@
+/** Whether the config entries still make sense together once one of them is written or deleted. */
+import {
+  type ConfigEntry,
+  type ConfigEntryOf,
+  type ConfigKind,
+  type IngressGatewayEntry,
+  PROXY_DEFAULTS_NAME,
+} from "@heddle/config-entries";
+import { refusal } from "@heddle/daemon";
+import type { View } from "@heddle/store";
+import { type Entries, entriesOf, listEntries, protocolOf } from "./config-entries.ts";
+
+export interface ConfigChange {
+  kind: ConfigKind;
+  name: string;
+  /** What it is to be; undefined where it is deleted. */
+  entry: ConfigEntry | undefined;
+}
+
+const CHAIN_KINDS = ["service-router", "service-splitter", "service-resolver"] as const;
+
+/** Throws Consul's refusal (500) where a chain could not be compiled any more, or a gateway's listener would not fit its service. */
+export function checkGraph(view: View, change: ConfigChange, datacenter: string): void {
+  switch (change.kind) {
+    case "ingress-gateway":
+    case "terminating-gateway":
+      refuseClash(view, change);
+      break;
+    case "proxy-defaults":
+    case "service-defaults":
+    case "service-resolver":
+    case "service-router":
+    case "service-splitter":
+      break;
+    case "exported-services":
+    case "mesh":
+    case "service-intentions":
+      return;
+  }
+  const entries = withChange(entriesOf(view), change);
+  const chains = affectedServices(view, change);
+  void datacenter;
+  void chains;
+  for (const gateway of affectedGateways(view, change)) checkListeners(entries, gateway);
+}
+
+function withChange(stored: Entries, { kind, name, entry }: ConfigChange): Entries {
+  const lower = name.toLowerCase();
+  return <K extends ConfigKind>(askedKind: K, askedName: string) =>
+    askedKind === kind && askedName.toLowerCase() === lower
+      ? (entry as ConfigEntryOf<K> | undefined)
+      : stored(askedKind, askedName);
+}
+
+/** A name stands for one gateway, of one kind. */
+function refuseClash(view: View, { kind, name, entry }: ConfigChange): void {
+  if (!entry) return;
+  const other = kind === "ingress-gateway" ? "terminating-gateway" : "ingress-gateway";
+  if (entriesOf(view)(other, name))
+    throw refusal(
+      500,
+      `cannot create a "${kind}" config entry with name "${name}", a "${other}" config entry with that name already exists`,
+    );
+}
+
+/** The services whose chains the change may alter: its own, and those that refer to it. */
+function affectedServices(view: View, { kind, name, entry }: ConfigChange): Set<string> {
+  const names = new Set<string>();
+  if (kind === "proxy-defaults") {
+    for (const chainKind of CHAIN_KINDS) for (const { value } of listEntries(view, chainKind)) names.add(value.Name);
+    return names;
+  }
+  if (kind === "ingress-gateway") {
+    for (const service of servicesOf(entry as IngressGatewayEntry | undefined)) names.add(service);
+    return names;
+  }
+  if (kind === "terminating-gateway") return names;
+  names.add(entry?.Name ?? name);
+  const lower = name.toLowerCase();
+  for (const chainKind of CHAIN_KINDS)
+    for (const { value } of listEntries(view, chainKind))
+      if (references(value).some((service) => service.toLowerCase() === lower)) names.add(value.Name);
+  return names;
+}
+
+/** The other services that a router, splitter or resolver leads to. */
+export function references(entry: ConfigEntryOf<(typeof CHAIN_KINDS)[number]>): string[] {
+  const found: (string | undefined)[] = [];
+  if (entry.Kind === "service-router") for (const r of entry.Routes ?? []) found.push(r.Destination?.Service);
+  else if (entry.Kind === "service-splitter") for (const s of entry.Splits ?? []) found.push(s.Service);
+  else {
+    found.push(entry.Redirect?.Service);
+    for (const failover of Object.values(entry.Failover ?? {})) found.push(failover.Service);
+  }
+  return found.filter((name): name is string => name !== undefined && name !== "");
+}
+
+function affectedGateways(view: View, { kind, name, entry }: ConfigChange): IngressGatewayEntry[] {
+  if (kind === "ingress-gateway") return entry ? [entry as IngressGatewayEntry] : [];
+  if (kind === "terminating-gateway") return [];
+  const all = listEntries(view, "ingress-gateway").map((r) => r.value);
+  if (kind === "proxy-defaults" && name === PROXY_DEFAULTS_NAME) return all;
+  return all.filter((gateway) => servicesOf(gateway).some((service) => service.toLowerCase() === name.toLowerCase()));
+}
+
+function servicesOf(gateway: IngressGatewayEntry | undefined): string[] {
+  return (gateway?.Listeners ?? []).flatMap((l) => l.Services.map((s) => s.Name)).filter((name) => name !== "*");
+}
+
+/** A service that is named must speak what its listener speaks; a wildcard takes those that do. */
+function checkListeners(entries: Entries, gateway: IngressGatewayEntry): void {
+  for (const { Protocol, Services } of gateway.Listeners ?? []) {
+    for (const { Name } of Services) {
+      const protocol = Name === "*" ? Protocol : protocolOf(entries, Name);
+      if (protocol !== Protocol)
+        throw refusal(
+          500,
+          `service ${JSON.stringify(Name)} has protocol ${JSON.stringify(protocol)}, which does not match defined listener protocol ${JSON.stringify(Protocol)}`,
+        );
+    }
+  }
+}
