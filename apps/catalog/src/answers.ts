@@ -9,6 +9,7 @@ import type { Topics, Waiter } from "./topics.ts";
 export interface Question {
   /** Equal keys mean equal answers. */
   readonly key: string;
+  /** Where what is asked decides them, a getter: they may then be others once one of them has been touched. */
   readonly topics: readonly string[];
   /** The answer, `undefined` for not found, or bytes with their own headers. */
   compute: () => unknown;

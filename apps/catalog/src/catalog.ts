@@ -12,8 +12,10 @@ import { healthQuestions, healthTable } from "./routes/health.ts";
 import { intentionQuestions, intentionTable } from "./routes/intentions.ts";
 import { kvQuestions, kvTable } from "./routes/kv.ts";
 import { operatorTable } from "./routes/operator.ts";
+import { queryQuestions, queryTable } from "./routes/query.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { statusTable } from "./routes/status.ts";
+import { QueryIndex } from "./queries/index.ts";
 import { uiQuestions, uiTable } from "./routes/ui.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
@@ -41,6 +43,8 @@ export interface Catalog extends AsyncDisposable {
   /** The stream for daemons of the same process. */
   readonly localStream: LocalStream;
   readonly state: CatalogState;
+  /** Loads what the stored records need, before anybody asks. */
+  prepare(): Promise<void>;
   health(): Record<string, Health>;
   close(): Promise<void>;
 }
@@ -58,6 +62,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     limits: { kvMaxValueSize: options.kvMaxValueSize },
     sessionTtlMinMs: options.sessionTtlMinMs,
     lockDelays: new LockDelays(store, clock),
+    queries: new QueryIndex(store, log.child("queries")),
     sessionTimers: new SessionTimers({ store, clock, log }),
     log,
   };
@@ -69,6 +74,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...intentionQuestions(deps),
     ...coordinateQuestions(deps),
     ...eventQuestions(deps),
+    ...queryQuestions(deps),
     ...uiQuestions(deps),
     ...configQuestions(deps),
   };
@@ -94,10 +100,12 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...coordinateTable(deps, coordinates),
       ...eventTable(deps),
       ...operatorTable(deps),
+      ...queryTable(deps),
       ...statusTable(deps),
       ...uiTable(deps),
       ...configTable(deps),
     },
+    prepare: () => deps.queries.prepare(),
     health: () => ({ store: { started: true, live: true, ready: true, details: `revision ${store.revision}` } }),
     close,
     [Symbol.asyncDispose]: close,

@@ -1,5 +1,6 @@
 /** What the catalog's routes are handed. */
 import type { Logger } from "@heddle/daemon";
+import type { QueryIndex } from "./queries/index.ts";
 import type { LockDelays, SessionTimers } from "./session-timers.ts";
 import type { CatalogState } from "./state.ts";
 
@@ -16,5 +17,6 @@ export interface CatalogDeps {
   sessionTtlMinMs: number;
   sessionTimers: SessionTimers;
   lockDelays: LockDelays;
+  queries: QueryIndex;
   log: Logger;
 }

@@ -11,6 +11,7 @@ export const INTENTIONS = "intentions";
 export const COORDINATES = "coordinates";
 export const EVENTS = "events";
 export const AUTOPILOT = "autopilot";
+export const QUERIES = "prepared-queries";
 
 /** An instance of a service on a node. */
 export interface ServiceRecord {
@@ -59,6 +60,36 @@ export interface EventRecord {
   NodeFilter: string;
   ServiceFilter: string;
   TagFilter: string;
+}
+
+/** Where a query goes on to where nothing is found here; kept for clients of Consul from 1.14 on. */
+export interface FailoverTarget {
+  Peer?: string;
+  Datacenter?: string;
+  Partition?: string;
+  Namespace?: string;
+}
+
+/** A prepared query: a service and which of its instances to answer with, under a name of its own. */
+export interface QueryRecord {
+  ID: string;
+  Name: string;
+  /** The session that it ends with; empty: none. */
+  Session: string;
+  Token: string;
+  Template: { Type: string; Regexp: string; RemoveEmptyTags: boolean };
+  Service: {
+    Service: string;
+    Failover: { NearestN: number; Datacenters: string[] | null; Targets?: FailoverTarget[] };
+    OnlyPassing: boolean;
+    IgnoreCheckIDs: string[] | null;
+    Near: string;
+    Tags: string[] | null;
+    NodeMeta: Record<string, string> | null;
+    ServiceMeta: Record<string, string> | null;
+    Connect: boolean;
+  };
+  DNS: { TTL: string };
 }
 
 export type NodeRecord = Node;

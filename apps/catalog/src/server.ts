@@ -34,6 +34,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
       log,
     }),
   );
+  await catalog.prepare();
   const registry = createRegistry("catalog");
   registerCatalogMetrics(registry, catalog);
   const health = () => catalog.health();

@@ -48,6 +48,7 @@ export const DNS_OPTIONS = {
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_DNS_PORT),
   catalogUrl: option.url("The catalog.", "http://127.0.0.1:8300"),
   datacenter: option.string("Name of the datacenter.", "dc1"),
+  nodeName: option.string("The node whose view of what is near counts (Near: _agent in a prepared query)."),
   domain: option.string("Domain that is answered for.", "consul."),
   altDomain: option.string("A second domain that is answered for."),
   nodeTtl: option.durationMs("TTL of nodes' records.", 0),

@@ -9,7 +9,7 @@ import { failure } from "./answers/zone.ts";
 import { createDirectory } from "./catalog/directory.ts";
 import type { CatalogStream } from "./catalog/follower.ts";
 import { RCODE } from "./codec/constants.ts";
-import { parseQuery, type Query, udpLimit } from "./codec/query.ts";
+import { clientAddress, parseQuery, type Query, udpLimit } from "./codec/query.ts";
 import { type Answer, writeRefusal, writeReply } from "./codec/reply.ts";
 import type { DnsConfig } from "./config.ts";
 import { registerDnsMetrics, type Transport } from "./metrics.ts";
@@ -45,12 +45,14 @@ export interface Dns extends AsyncDisposable {
 }
 
 type Send = (bytes: Buffer | undefined) => void;
+type Peer = { address: string; port: number };
 
 export function createDns(options: DnsOptions): Dns {
   const { log, stream } = options;
   const clock = options.clock ?? systemClock;
   const random = options.random ?? Math.random;
-  const directory = createDirectory({ stream, api: options.api, clock, log });
+  const { nodeName } = options.config;
+  const directory = createDirectory({ stream, api: options.api, clock, log, nodeName });
   let listeners: Listeners | undefined;
   let waiting = 0;
   const metrics = registerDnsMetrics(options.registry, {
@@ -97,7 +99,7 @@ export function createDns(options: DnsOptions): Dns {
     }
   };
 
-  const handle = (packet: Buffer, transport: Transport, isOwnQuestion: () => boolean, send: Send) => {
+  const handle = (packet: Buffer, transport: Transport, peer: Peer, send: Send) => {
     const query = parseQuery(packet);
     if (query === undefined || "refuse" in query) {
       metrics.malformed();
@@ -108,17 +110,18 @@ export function createDns(options: DnsOptions): Dns {
     const finish = (resolution: Answer | "forward"): void | Promise<void> => {
       if (resolution !== "forward") return reply(query, resolution, transport, send);
       if (!views.recursor.isEnabled) return reply(query, views.refusal(query.question), transport, send);
-      if (isOwnQuestion()) return reply(query, failure(RCODE.REFUSED), transport, send);
+      if (transport === "udp" && views.recursor.isOwnPort(peer.port))
+        return reply(query, failure(RCODE.REFUSED), transport, send);
       return later(() => forward(query, transport, send), query, transport, send);
     };
-    const resolution = views.resolve(query.question);
+    const resolution = views.resolve(query.question, () => clientAddress(query.edns) ?? peer.address);
     if (!(resolution instanceof Promise)) return void finish(resolution);
     void later(async () => finish(await resolution), query, transport, send);
   };
 
-  const guard = (packet: Buffer, transport: Transport, isOwnQuestion: () => boolean, send: Send) => {
+  const guard = (packet: Buffer, transport: Transport, peer: Peer, send: Send) => {
     try {
-      handle(packet, transport, isOwnQuestion, send);
+      handle(packet, transport, peer, send);
     } catch (error) {
       // A fault of ours costs this question its answer, not the daemon its life.
       log.error("a question failed", { packet: packet.toString("hex", 0, 512), stack: (error as Error).stack });
@@ -134,8 +137,8 @@ export function createDns(options: DnsOptions): Dns {
     async listen() {
       listeners = await bindListeners(options.config, {
         log,
-        onUdp: (packet, peer, send) => guard(packet, "udp", () => views.recursor.isOwnPort(peer.port), send),
-        onTcp: (packet, send) => guard(packet, "tcp", () => false, send),
+        onUdp: (packet, peer, send) => guard(packet, "udp", peer, send),
+        onTcp: (packet, peer, send) => guard(packet, "tcp", peer, send),
       });
     },
     get port() {

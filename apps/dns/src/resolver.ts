@@ -1,15 +1,16 @@
 /**
  * From a question to an answer: which zone, which lookup, what the catalog says, which records. Answers come at once from
- * memory; only a first question, a prepared query or a foreign target takes a promise.
+ * memory; only a first question, a query that looks at who asks, or a foreign target takes a promise.
  */
 import type { Clock } from "@heddle/daemon";
 import type { Instance, NodeEntry } from "./answers/instance.ts";
 import { nodeRecords } from "./answers/node.ts";
-import { formatAddress, isReverse, parseReverse, pointerRecord } from "./answers/reverse.ts";
+import { isReverse, parseReverse, pointerRecord } from "./answers/reverse.ts";
 import { type Lookup, parseLookup } from "./answers/route.ts";
 import { healthy, type ServiceRecords, serviceRecords, withTag } from "./answers/service.ts";
 import { failure, nameServers, noData, nxDomain, positive, type Zone } from "./answers/zone.ts";
-import type { Directory, Snapshot } from "./catalog/directory.ts";
+import type { Directory, QueryResult, Snapshot } from "./catalog/directory.ts";
+import { formatAddress } from "./codec/address.ts";
 import { RCODE, TYPE } from "./codec/constants.ts";
 import { toWireName } from "./codec/name.ts";
 import type { Question } from "./codec/query.ts";
@@ -44,7 +45,11 @@ export interface ResolverDeps {
 
 /** "forward" where the name is nobody's here. */
 export type Resolution = Answer | "forward";
-export type Resolve = (question: Question, depth?: number) => Resolution | Promise<Resolution>;
+/** `client` tells the address that asks: prepared queries may answer with what is near it. */
+export type Resolve = (question: Question, client?: Client, depth?: number) => Resolution | Promise<Resolution>;
+export type Client = () => string;
+
+const NOBODY: Client = () => "";
 
 export function createResolver(deps: ResolverDeps): Resolve {
   const { zone, settings, directory, hosts, clock } = deps;
@@ -52,7 +57,7 @@ export function createResolver(deps: ResolverDeps): Resolve {
   const empty = () => noData(zone, clock.now());
   const prepared = new WeakMap<Snapshot, Map<string, ServiceRecords>>();
 
-  const resolve: Resolve = (question, depth = MAX_DEPTH) => {
+  const resolve: Resolve = (question, client = NOBODY, depth = MAX_DEPTH) => {
     const labels = zone.trim(question.name);
     if (labels === undefined) return isReverse(question.name) ? reverse(question) : "forward";
     switch (question.type) {
@@ -63,11 +68,11 @@ export function createResolver(deps: ResolverDeps): Resolve {
       case TYPE.IXFR:
         return failure(RCODE.NOTIMP, { isAuthoritative: true });
       default:
-        return lookUp(parseLookup(labels, question.type), question, depth);
+        return lookUp(parseLookup(labels, question.type), question, client, depth);
     }
   };
 
-  const lookUp = (lookup: Lookup, question: Question, depth: number): Answer | Promise<Answer> => {
+  const lookUp = (lookup: Lookup, question: Question, client: Client, depth: number): Answer | Promise<Answer> => {
     if (lookup.kind === "none") return none();
     if (lookup.kind === "addr") return address(lookup.address, question.type);
     if (lookup.datacenter !== "" && lookup.datacenter !== zone.datacenter) return none();
@@ -82,7 +87,7 @@ export function createResolver(deps: ResolverDeps): Resolve {
       case "virtual":
         return after(directory.service(lookup.name), (s) => virtual(s?.instances ?? [], question.type));
       case "query":
-        return query(lookup.name, question, depth);
+        return after(directory.query(lookup.name, client()), (found) => query(found, question, depth));
       case "node":
         return after(directory.nodes(), ({ byName }) => node(byName.get(lookup.name), question, depth));
       default:
@@ -91,22 +96,36 @@ export function createResolver(deps: ResolverDeps): Resolve {
   };
 
   const service = (snapshot: Snapshot, name: string, tag: string, question: Question, depth: number) => {
-    const isSelfNamed = snapshot.hostNames.has(question.name);
-    const key = isSelfNamed ? `${question.type} ${tag} ${question.name}` : `${question.type} ${tag}`;
-    let sets = prepared.get(snapshot);
-    if (sets === undefined) prepared.set(snapshot, (sets = new Map()));
-    let set = sets.get(key);
-    if (set === undefined) {
-      const instances = withTag(healthy(snapshot.instances, settings.onlyPassing), tag);
-      if (instances.length === 0) return none();
-      set = serviceRecords(instances, question.type, { zone, ttl: zone.serviceTtl(name), name: question.name });
-      if (sets.size < MAX_PREPARED) sets.set(key, set);
-    }
+    const set = prepare(snapshot, question, tag, () => ({
+      instances: withTag(healthy(snapshot.instances, settings.onlyPassing), tag),
+      ttl: zone.serviceTtl(name),
+    }));
+    if (set === undefined) return none();
     return finish(set, question, depth, {
       isShuffled: true,
       isUdpLimited: true,
       maxRecords: recordLimit(question.type),
     });
+  };
+
+  // The records of a snapshot for a type and a tag, made once; undefined where no instance counts.
+  const prepare = (
+    snapshot: Snapshot,
+    question: Question,
+    tag: string,
+    select: () => { instances: Instance[]; ttl: number },
+  ): ServiceRecords | undefined => {
+    const isSelfNamed = snapshot.hostNames.has(question.name);
+    const key = isSelfNamed ? `${question.type} ${tag} ${question.name}` : `${question.type} ${tag}`;
+    let sets = prepared.get(snapshot);
+    if (sets === undefined) prepared.set(snapshot, (sets = new Map()));
+    const known = sets.get(key);
+    if (known !== undefined) return known;
+    const { instances, ttl } = select();
+    if (instances.length === 0) return undefined;
+    const set = serviceRecords(instances, question.type, { zone, ttl, name: question.name });
+    if (sets.size < MAX_PREPARED) sets.set(key, set);
+    return set;
   };
 
   const recordLimit = (type: number): number =>
@@ -137,7 +156,7 @@ export function createResolver(deps: ResolverDeps): Resolve {
     const name = toLookupName(host);
     if (zone.trim(name) === undefined) return hosts.lookup(host, type, ttl);
     if (depth <= 1) return [];
-    const answer = await resolve({ name, type }, depth - 1);
+    const answer = await resolve({ name, type }, NOBODY, depth - 1);
     const owner = toWireName(host);
     if (answer === "forward" || owner === undefined) return [];
     return answer.records.map((rr) => ({ ...rr, owner: rr.owner ?? owner }));
@@ -149,14 +168,20 @@ export function createResolver(deps: ResolverDeps): Resolve {
     return finish(set, question, depth, { additional: set.additional });
   };
 
-  const query = async (name: string, question: Question, depth: number): Promise<Answer> => {
-    const result = await directory.query(name);
-    if (result === undefined || result.instances.length === 0) return { ...none(), isSubnetScoped: true };
-    const ttl = result.ttlMs === undefined ? zone.serviceTtl(result.service) : result.ttlMs / 1000;
-    const instances = result.instances.map((i) => ({ ...i, datacenter: i.datacenter || result.datacenter }));
-    const set = serviceRecords(instances, question.type, { zone, ttl, name: question.name });
-    const more = { isSubnetScoped: true, isUdpLimited: true, maxRecords: recordLimit(question.type) };
-    return finish(set, question, depth, more);
+  const query = (result: QueryResult | undefined, question: Question, depth: number): Answer | Promise<Answer> => {
+    const set =
+      result &&
+      prepare(result, question, "", () => ({
+        instances: result.instances.map((i) => ({ ...i, datacenter: i.datacenter || result.datacenter })),
+        ttl: result.ttlMs === undefined ? zone.serviceTtl(result.service) : result.ttlMs / 1000,
+      }));
+    if (set === undefined) return { ...none(), isSubnetScoped: true };
+    return finish(set, question, depth, {
+      isShuffled: !result?.isOrdered,
+      isSubnetScoped: true,
+      isUdpLimited: true,
+      maxRecords: recordLimit(question.type),
+    });
   };
 
   const virtual = (instances: Instance[], type: number): Answer => {

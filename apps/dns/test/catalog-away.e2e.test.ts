@@ -54,14 +54,16 @@ test("a service whose first answer does not come is SERVFAIL, and others are not
   await expect.poll(async () => (await dig(dns.port, "slow.service.consul")).status).toBe("NOERROR");
 });
 
-test("prepared queries are executed by the catalog, their TTL counts, and the last result outlives it", async () => {
+test("prepared queries are followed, their TTL counts, and the last result outlives the catalog", async () => {
   const catalog = await startFakeCatalog();
   onTestFinished(() => catalog.stop());
   const Nodes = [
     toCheckServiceNode("web", { node: "n1", address: "10.0.0.1" }),
     toCheckServiceNode("web", { node: "n2", address: "10.0.0.2" }),
   ];
-  catalog.set("/v1/query/find.web/execute", { Service: "web", Nodes, DNS: { TTL: "7s" }, Datacenter: "dc1" });
+  const answer = { Service: "web", Nodes, DNS: { TTL: "7s" }, Datacenter: "dc1", Near: "n1" };
+  catalog.set("/v1/internal/query/find.web", answer);
+  catalog.set("/v1/internal/query/near.me", { ...answer, Near: "_ip" });
   await using dns = await startFor(catalog);
   const inOrder = ["find.web.query.consul. 7 A 10.0.0.1", "find.web.query.consul. 7 A 10.0.0.2"];
   expect((await dig(dns.port, "find.web.query.consul")).answer).toEqual(inOrder);
@@ -69,9 +71,16 @@ test("prepared queries are executed by the catalog, their TTL counts, and the la
     "find.web.query.consul. 7 SRV 1 1 80 n1.node.dc1.consul.",
   );
   expect((await dig(dns.port, "none.query.consul")).status).toBe("NXDOMAIN");
+  expect(catalog.asked.get("/v1/internal/query/find.web")).toBeUndefined();
+  // Whose answer depends on who asks is asked for each time.
+  expect((await dig(dns.port, "near.me.query.consul")).answer).toHaveLength(2);
+  expect(catalog.asked.get("/v1/internal/query/near.me")).toBe(1);
+  catalog.set("/v1/internal/query/find.web", { ...answer, Nodes: Nodes.slice(1) });
+  await expect.poll(async () => (await dig(dns.port, "find.web.query.consul")).answer).toEqual(inOrder.slice(1));
   await catalog.stop();
-  expect((await dig(dns.port, "find.web.query.consul")).answer).toEqual(inOrder);
-  expect((await dig(dns.port, "none.query.consul")).status).toBe("SERVFAIL");
+  expect((await dig(dns.port, "find.web.query.consul")).answer).toEqual(inOrder.slice(1));
+  expect((await dig(dns.port, "near.me.query.consul")).answer).toHaveLength(2);
+  expect((await dig(dns.port, "other.query.consul")).status).toBe("SERVFAIL");
 });
 
 test("a service's own address has a name, asked of the catalog", async () => {

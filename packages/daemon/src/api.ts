@@ -20,7 +20,8 @@ export interface ApiRequest {
 }
 
 export type ApiHandler = (request: ApiRequest) => void | Promise<void>;
-export type ApiMethod = "DELETE" | "GET" | "POST" | "PUT";
+/** OPTIONS is answered by the table itself where a row does not. */
+export type ApiMethod = "DELETE" | "GET" | "OPTIONS" | "POST" | "PUT";
 export type ApiTable = Record<string, Partial<Record<ApiMethod, ApiHandler>>>;
 
 export interface ApiTableOptions {
@@ -70,7 +71,7 @@ export function apiRouter(
     const method = req.method ?? "GET";
     const handler = found.row[method as ApiMethod];
     if (!handler) {
-      const allowed = ["OPTIONS", ...Object.keys(found.row)].toSorted().join(",");
+      const allowed = [...new Set(["OPTIONS", ...Object.keys(found.row)])].toSorted().join(",");
       res.setHeader("Allow", allowed);
       if (method === "OPTIONS") res.writeHead(200, { "Content-Length": 0 }).end();
       else sendText(res, 405, `method ${method} not allowed`);

@@ -3,7 +3,7 @@ export { compileFilter, type Filter, MAX_EXPRESSION_BYTES } from "./compile.ts";
 export { FilterError } from "./errors.ts";
 export { type Field, type Fields, fields } from "./fields.ts";
 export { parseFilter } from "./grammar.ts";
-export { compilePattern, loadRegexps, needsRegexps } from "./regexps.ts";
+export { compileGroups, compilePattern, loadRegexps, needsRegexps } from "./regexps.ts";
 export {
   catalogServiceFields,
   checkFields,

@@ -22,6 +22,22 @@ export async function loadRegexps(): Promise<void> {
 
 /** Whether a text matches anywhere. Throws FilterError with RE2's words. */
 export function compilePattern(pattern: string): (text: string) => boolean {
+  const compiled = compileBounded(pattern);
+  return (text) => timed(() => compiled.matcher(text).find(), pattern);
+}
+
+/** The first match in a text and its groups, "" for those that took no part; undefined where nothing matches. Throws FilterError. */
+export function compileGroups(pattern: string): (text: string) => string[] | undefined {
+  const compiled = compileBounded(pattern);
+  return (text) =>
+    timed(() => {
+      const matcher = compiled.matcher(text);
+      if (!matcher.find()) return undefined;
+      return Array.from({ length: matcher.groupCount() + 1 }, (_, i) => matcher.group(i) ?? "");
+    }, pattern);
+}
+
+function compileBounded(pattern: string): RE2JS {
   if (!engine) throw new Error("the RE2 engine is not loaded: await loadRegexps() first");
   if (pattern.length > MAX_PATTERN)
     throw new FilterError(`regular expression is ${pattern.length} characters long: the limit is ${MAX_PATTERN}`, {
@@ -33,15 +49,15 @@ export function compilePattern(pattern: string): (text: string) => boolean {
       `regular expression unfolds to ${compiled.programSize()} instructions: the limit is ${MAX_INSTRUCTIONS}`,
       { status: 400 },
     );
-  return (text) => timed(() => compiled.matcher(text).find(), pattern);
+  return compiled;
 }
 
 let turnMs = 0;
 /** Linear is not yet fast: thousands of rows and an odd pattern together could still take seconds. */
-function timed(match: () => boolean, pattern: string): boolean {
+function timed<T>(match: () => T, pattern: string): T {
   if (turnMs === 0) setImmediate(() => (turnMs = 0));
   const start = performance.now();
-  const isMatch = match();
+  const result = match();
   turnMs += performance.now() - start;
   if (turnMs > MAX_TURN_MS) {
     throw new FilterError(
@@ -49,7 +65,7 @@ function timed(match: () => boolean, pattern: string): boolean {
       { status: 400 },
     );
   }
-  return isMatch;
+  return result;
 }
 
 function compileRe2(re2: typeof RE2JS, pattern: string): RE2JS {

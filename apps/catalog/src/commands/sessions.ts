@@ -13,6 +13,7 @@ import {
   type KvRecord,
   type SessionRecord,
 } from "../records.ts";
+import { queryRemoval } from "./queries.ts";
 
 /** Which keys a session holds: key `<session>\0<key>`, so that ending a session needs no scan of the KV table. */
 export const LOCKS = "locks";
@@ -129,7 +130,7 @@ function checkIds({ NodeChecks, ServiceChecks, Checks }: SessionRecord): string[
 }
 
 function sessionRemoval(view: View, session: SessionRecord): Write[] {
-  const writes: Write[] = [{ table: SESSIONS, key: session.ID }];
+  const writes: Write[] = [{ table: SESSIONS, key: session.ID }, ...queryRemoval(view, session.ID)];
   for (const lock of view.list<{ Key: string }>(LOCKS, `${session.ID}\0`)) {
     const held = view.get<KvRecord>(KV, lock.value.Key);
     writes.push({ table: LOCKS, key: lock.key });

@@ -141,6 +141,7 @@ async function startServers(
       log: log.child("catalog"),
     }),
   );
+  await catalog.prepare();
   registerCatalogMetrics(registries.catalog, catalog);
   const ca = stack.use(
     await createCa({
@@ -237,6 +238,7 @@ function toDnsConfig(config: AgentConfig, catalogUrl: string): DnsConfig {
     port: config.ports.dns,
     catalogUrl,
     datacenter: config.datacenter,
+    nodeName: config.nodeName,
     domain: config.domain,
     altDomain: config.altDomain,
     nodeTtl: dns.nodeTtlMs,

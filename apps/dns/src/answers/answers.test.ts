@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { formatAddress } from "../codec/address.ts";
 import { RCODE, TYPE } from "../codec/constants.ts";
 import { type Instance, formatRfc1464, toInstances, worst } from "./instance.ts";
-import { formatAddress, parseReverse } from "./reverse.ts";
+import { parseReverse } from "./reverse.ts";
 import { parseLookup } from "./route.ts";
 import { healthy, serviceRecords, withTag } from "./service.ts";
 import { createZone, nxDomain, serviceTtlMs, type ZoneSettings } from "./zone.ts";

@@ -1,6 +1,6 @@
 /** The catalog as DNS sees it: nodes and names always, the instances of a service from the first question on. */
 import type { ApiClient } from "@heddle/api-client";
-import { type Clock, describeError, type Logger, parseDuration, UnavailableError } from "@heddle/daemon";
+import { type Clock, type Logger, parseDuration, UnavailableError } from "@heddle/daemon";
 import { type Instance, isAddress, type NodeEntry, toInstances, toNode } from "../answers/instance.ts";
 import { toAddressBytes } from "../codec/record.ts";
 import { type CatalogStream, Follower, type FollowerDeps } from "./follower.ts";
@@ -10,7 +10,7 @@ const MAX_SERVICES = 4_096;
 const MAX_MESH_NAMES = 1_024; // names of proxies' destinations need not exist, so anybody can make us follow one
 const MAX_REQUESTS = 256;
 const REQUEST_TIMEOUT_MS = 2_000;
-const MAX_STALE_QUERIES = 1_024;
+const MAX_QUERIES = 1_024; // a template answers any name, so anybody can make us follow one
 
 export interface Nodes {
   byName: Map<string, NodeEntry>;
@@ -25,11 +25,14 @@ export interface Snapshot {
   readonly hostNames: ReadonlySet<string>;
 }
 
-export interface QueryResult {
+export interface QueryResult extends Snapshot {
   service: string;
-  instances: Instance[];
   datacenter: string;
   ttlMs: number | undefined;
+  /** Whether the nearest instances come first; without, their order means nothing. */
+  isOrdered: boolean;
+  /** Whether it is another answer for each address that asks. */
+  isByAddress: boolean;
 }
 
 export type MeshKind = "connect" | "ingress";
@@ -42,7 +45,8 @@ export interface Directory {
   /** Undefined for a name that the catalog does not know: such names cost no subscription. */
   service(name: string): Snapshot | undefined | Promise<Snapshot | undefined>;
   mesh(kind: MeshKind, name: string): Snapshot | Promise<Snapshot>;
-  query(name: string): Promise<QueryResult | undefined>;
+  /** `client` is the address that asks, for queries that answer with what is near it. */
+  query(name: string, client: string): QueryResult | undefined | Promise<QueryResult | undefined>;
   /** The name of a service that has this address. */
   serviceAt(address: string): Promise<string | undefined>;
   close(): void;
@@ -53,6 +57,8 @@ export interface DirectoryDeps {
   api: Pick<ApiClient, "get">;
   clock: Clock;
   log: Logger;
+  /** The node that a query means by `_agent`; empty: the catalog's. */
+  nodeName: string;
 }
 
 export function createDirectory(deps: DirectoryDeps): Directory {
@@ -67,7 +73,22 @@ export function createDirectory(deps: DirectoryDeps): Directory {
     });
   const services = follow("service", MAX_SERVICES);
   const mesh = { connect: follow("connect", MAX_MESH_NAMES), ingress: follow("ingress", MAX_MESH_NAMES) };
+  const agent = deps.nodeName === "" ? "" : `?agent=${encodeURIComponent(deps.nodeName)}`;
+  const queryPath = (name: string) => `/v1/internal/query/${encodeURIComponent(name)}${agent}`;
+  const queries = new Followers<QueryResult | null>({
+    max: MAX_QUERIES,
+    clock: deps.clock,
+    create: (name) => new Follower(queryPath(name), toQueryResult, followerDeps),
+  });
   const requests = createRequests(deps);
+  // Where each address has an answer of its own there is nothing to follow; what everybody else gets is better than none.
+  const nearClient = (name: string, client: string, otherwise: QueryResult) =>
+    requests.get(`${queryPath(name)}${agent === "" ? "?" : "&"}ip=${encodeURIComponent(client)}`).then(
+      (body) => toQueryResult(body) ?? undefined,
+      () => otherwise,
+    );
+  const forClient = (found: QueryResult | null, name: string, client: string) =>
+    found?.isByAddress && client !== "" ? nearClient(name, client, found) : (found ?? undefined);
 
   const serviceOf = (known: Set<string>, name: string) => (known.has(name) ? services.get(name) : undefined);
   return {
@@ -75,7 +96,7 @@ export function createDirectory(deps: DirectoryDeps): Directory {
       return !deps.stream.connected;
     },
     get followed() {
-      return services.size + mesh.connect.size + mesh.ingress.size;
+      return services.size + mesh.connect.size + mesh.ingress.size + queries.size;
     },
     get isReady() {
       return nodes.current !== undefined && names.current !== undefined;
@@ -88,10 +109,15 @@ export function createDirectory(deps: DirectoryDeps): Directory {
       return known instanceof Promise ? known.then((k) => serviceOf(k, name)) : serviceOf(known, name);
     },
     mesh: (kind, name) => mesh[kind].get(name),
-    query: (name) => requests.query(name),
+    query(name, client) {
+      const found = queries.get(name);
+      return found instanceof Promise
+        ? found.then((result) => forClient(result, name, client))
+        : forClient(found, name, client);
+    },
     serviceAt: (address) => requests.serviceAt(address),
     close() {
-      for (const part of [nodes, names, services, mesh.connect, mesh.ingress]) part.close();
+      for (const part of [nodes, names, services, mesh.connect, mesh.ingress, queries]) part.close();
     },
   };
 }
@@ -119,10 +145,9 @@ function toSnapshot(body: unknown): Snapshot {
   return { instances, hostNames: new Set(names.map((name) => name.toLowerCase().replace(/\.$/, ""))) };
 }
 
-// What has no place in the stream is asked for each time: prepared queries, and whose a service address is.
-function createRequests({ api, clock, log }: DirectoryDeps) {
+// What has no place in the stream is asked for each time: whose an address is, and what is near it.
+function createRequests({ api }: DirectoryDeps) {
   const underWay = new Map<string, Promise<unknown>>();
-  const lastQueries = new Map<string, QueryResult>();
   const get = (path: string): Promise<unknown> => {
     const running = underWay.get(path);
     if (running) return running;
@@ -134,25 +159,8 @@ function createRequests({ api, clock, log }: DirectoryDeps) {
     underWay.set(path, request);
     return request;
   };
-  let warnedAt = Number.NEGATIVE_INFINITY;
   return {
-    async query(name: string): Promise<QueryResult | undefined> {
-      try {
-        const result = toQueryResult(await get(`/v1/query/${encodeURIComponent(name)}/execute`));
-        lastQueries.delete(name);
-        if (result) lastQueries.set(name, result);
-        const oldest = lastQueries.size > MAX_STALE_QUERIES ? lastQueries.keys().next().value : undefined;
-        if (oldest !== undefined) lastQueries.delete(oldest);
-        return result;
-      } catch (error) {
-        if (clock.now() - warnedAt > 10_000)
-          log.warn("cannot execute a prepared query", { query: name, error: describeError(error) });
-        warnedAt = Math.max(warnedAt, clock.now());
-        const last = lastQueries.get(name);
-        if (last) return last;
-        throw error;
-      }
-    },
+    get,
     async serviceAt(address: string): Promise<string | undefined> {
       const found = await get(`/v1/internal/service-address/${encodeURIComponent(address)}`);
       const [first] = Array.isArray(found) ? (found as { Service?: unknown }[]) : [];
@@ -161,15 +169,17 @@ function createRequests({ api, clock, log }: DirectoryDeps) {
   };
 }
 
-function toQueryResult(body: unknown): QueryResult | undefined {
-  if (typeof body !== "object" || body === null) return undefined;
-  const { Service, Nodes, Datacenter, DNS } = body as Record<string, unknown>;
+function toQueryResult(body: unknown): QueryResult | null {
+  if (typeof body !== "object" || body === null) return null;
+  const { Service, Nodes, Datacenter, DNS, Near } = body as Record<string, unknown>;
   const ttl = (DNS as { TTL?: unknown } | undefined)?.TTL;
   return {
+    ...toSnapshot(Nodes),
     service: typeof Service === "string" ? Service : "",
-    instances: toInstances(Nodes),
     datacenter: typeof Datacenter === "string" ? Datacenter : "",
     ttlMs: typeof ttl === "string" && ttl !== "" ? parseTtl(ttl) : undefined,
+    isOrdered: typeof Near === "string" && Near !== "",
+    isByAddress: Near === "_ip",
   };
 }
 

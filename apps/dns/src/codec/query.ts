@@ -1,5 +1,6 @@
 /** Reads a query by hand: one question, at most one OPT, nothing else worth keeping. Never throws, allocates little. */
 import { CLASS_ANY, CLASS_IN, FLAG, HEADER_BYTES, MIN_UDP_BYTES, RCODE, TYPE } from "./constants.ts";
+import { formatAddress } from "./address.ts";
 import { readName } from "./name.ts";
 
 const OPTION_CLIENT_SUBNET = 8;
@@ -62,6 +63,17 @@ export function parseQuery(packet: Buffer): ParsedQuery {
 /** How many bytes a UDP answer to this client may have. */
 export function udpLimit(edns: Edns | undefined, max: number): number {
   return edns === undefined ? MIN_UDP_BYTES : Math.min(max, Math.max(MIN_UDP_BYTES, edns.udpSize));
+}
+
+/** The client's own address as its resolver tells it, as much of it as it tells; undefined where it does not. */
+export function clientAddress(edns: Edns | undefined): string | undefined {
+  const subnet = edns?.subnet;
+  if (subnet === undefined || subnet.length < 4) return undefined;
+  const family = subnet.readUInt16BE(0);
+  if (subnet[2] === 0 || (family !== 1 && family !== 2)) return undefined;
+  const bytes = Buffer.alloc(family === 1 ? 4 : 16);
+  subnet.copy(bytes, 0, 4);
+  return formatAddress(bytes.toString("hex"));
 }
 
 // The OPT record of the additional section; null where the section is malformed.

@@ -17,7 +17,11 @@ export interface TcpListener {
 }
 
 /** Answers through `send` exactly once, at once or later; without bytes the connection ends. */
-export type TcpHandler = (packet: Buffer, send: (answer: Buffer | undefined) => void) => void;
+export type TcpHandler = (
+  packet: Buffer,
+  peer: { address: string; port: number },
+  send: (answer: Buffer | undefined) => void,
+) => void;
 
 export async function listenTcp(host: string, port: number, handler: TcpHandler, log: Logger): Promise<TcpListener> {
   // In order of their last whole message, so that the first is the one idle longest.
@@ -60,6 +64,7 @@ function serve(socket: Socket, handler: TcpHandler, hooks: { onMessage: () => vo
   let underWay = 0;
   let isTaking = false;
   let isEnded = false;
+  const peer = { address: socket.remoteAddress ?? "", port: socket.remotePort ?? 0 };
   const deadline = setTimeout(() => socket.destroy(), MESSAGE_DEADLINE_MS);
   hooks.onMessage();
   socket.setNoDelay(true);
@@ -80,7 +85,7 @@ function serve(socket: Socket, handler: TcpHandler, hooks: { onMessage: () => vo
       deadline.refresh();
       hooks.onMessage();
       underWay++;
-      handler(packet, answer);
+      handler(packet, peer, answer);
     }
     isTaking = false;
     // A client that asks and never reads is not read either, and its deadline ends it.
