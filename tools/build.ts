@@ -43,7 +43,6 @@ await build({
   platform: "node",
   target: "node24",
   minifySyntax: true,
-  keepNames: true,
   legalComments: "none",
   plugins: [lazyBuiltins],
   // Optional natives of ws: not installed, found missing at run time.

@@ -9,6 +9,9 @@ export function parseDuration(text: string): number {
     new InvalidArgumentError(
       `invalid duration '${text.slice(0, 64)}': want a number and a unit, such as '10s', '1h30m' or '250ms'`,
     );
+  // The common form first: each blocking query has one.
+  const simple = /^(\d{1,9})(ms|s|m|h)$/.exec(text);
+  if (simple) return Number(simple[1]) * (UNIT_MS[simple[2] as string] as number);
   if (text.length > 64) throw invalid();
   const sign = text.startsWith("-") ? -1 : 1;
   const body = /^[+-]/.test(text) ? text.slice(1) : text;
