@@ -25,6 +25,7 @@ import { createStreamServer, type StreamServer } from "./stream.ts";
 export interface CatalogOptions {
   store: Store;
   datacenter: string;
+  dnsDomain: string;
   nodeName: string;
   leader: string;
   defaultIntentionPolicy: "allow" | "deny";
@@ -56,6 +57,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const deps: CatalogDeps = {
     state: new CatalogState(store),
     datacenter: options.datacenter,
+    dnsDomain: options.dnsDomain,
     nodeName: options.nodeName,
     leader: options.leader,
     defaultIntentionPolicy: options.defaultIntentionPolicy,

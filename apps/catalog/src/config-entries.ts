@@ -41,14 +41,10 @@ export function findEntry(view: View, kind: ConfigKind, name: string): StoredRec
 }
 
 export function showEntry({ value, createIndex, modifyIndex }: StoredRecord<ConfigEntry>): ShownEntry {
-  const { Name, ...rest } = value;
-  return {
-    ...rest,
-    // There is one mesh entry, and Consul's has no name.
-    ...(value.Kind !== "mesh" && { Name }),
-    CreateIndex: createIndex,
-    ModifyIndex: modifyIndex,
-  };
+  const shown: ShownEntry = { ...value, CreateIndex: createIndex, ModifyIndex: modifyIndex };
+  // There is one mesh entry, and Consul's has no name.
+  if (value.Kind === "mesh") delete shown.Name;
+  return shown;
 }
 
 /** What a service speaks: its own defaults, else those of all proxies, else tcp. */

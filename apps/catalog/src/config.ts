@@ -10,6 +10,7 @@ export const CATALOG_OPTIONS = {
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CATALOG_PORT),
   dataDir: option.string("Directory of the record store; empty keeps everything in memory."),
   datacenter: option.string("Name of the datacenter.", "dc1"),
+  dnsDomain: option.string("Zone that DNS answers.", "consul"),
   defaultIntentionPolicy: {
     ...option.string("allow or deny: what holds where no intention matches.", "allow"),
     expects: "allow or deny",

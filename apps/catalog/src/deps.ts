@@ -7,6 +7,8 @@ import type { CatalogState } from "./state.ts";
 export interface CatalogDeps {
   state: CatalogState;
   datacenter: string;
+  /** The zone that DNS answers, for the names that gateways are reached by. */
+  dnsDomain: string;
   /** The node that sessions belong to where the request names none. */
   nodeName: string;
   /** host:port that clients are shown as the leader. */

@@ -8,6 +8,7 @@ async function catalogInMemory() {
   return createCatalog({
     store: await openStore({ dataDir: "", name: "catalog", log: silentLog }),
     datacenter: "dc1",
+    dnsDomain: "consul",
     nodeName: "n1",
     leader: "127.0.0.1:8300",
     defaultIntentionPolicy: "allow",

@@ -26,6 +26,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     createCatalog({
       store,
       datacenter: config.datacenter,
+      dnsDomain: config.dnsDomain,
       nodeName: "catalog",
       leader: `${config.host}:${config.port}`,
       defaultIntentionPolicy: config.defaultIntentionPolicy === "deny" ? "deny" : "allow",

@@ -11,6 +11,7 @@ import {
 } from "@heddle/config-entries";
 import type { Change, Commit, Store, StoredRecord } from "@heddle/store";
 import { Answers } from "./answers.ts";
+import { GatewayLinks, linkedServices } from "./gateway-links.ts";
 import {
   CHECKS,
   INTENTIONS,
@@ -40,8 +41,11 @@ export class CatalogState {
   /** What a name's instances are called and tagged, by their name in lower case; made anew where one of them changed. */
   readonly #tagsByName = new Map<string, Record<string, string[]>>();
 
+  #links: GatewayLinks;
+
   constructor(store: Store) {
     this.store = store;
+    this.#links = new GatewayLinks(store);
     this.topics = new Topics(store.revision);
     this.answers = new Answers(this.topics);
     for (const record of store.list<ServiceRecord>(SERVICES)) this.#index(record);
@@ -73,9 +77,28 @@ export class CatalogState {
     return this.#records(this.#byName.get(serviceNameKey(name)));
   }
 
-  /** The instances to dial for a service over Connect. */
+  /** The instances to dial for a service over Connect: its own, and the terminating gateways that lead to it. */
   connectInstances(name: string): StoredRecord<ServiceRecord>[] {
-    return this.#records(this.#byDestination.get(serviceNameKey(name)));
+    const key = serviceNameKey(name);
+    const own = this.#records(this.#byDestination.get(key));
+    const gateways = this.#links.terminatingOf(key, this.#isPlain(key));
+    return gateways.length === 0 ? own : own.concat(gateways.flatMap((gateway) => this.instances(gateway)));
+  }
+
+  /** The instances of the ingress gateways that let callers in to a service. */
+  ingressInstances(name: string): StoredRecord<ServiceRecord>[] {
+    const key = serviceNameKey(name);
+    return this.#links.ingressOf(key, this.#isPlain(key)).flatMap((gateway) => this.instances(gateway));
+  }
+
+  /** The names of the services that are neither proxies nor gateways, nor Consul's own. */
+  plainNames(): string[] {
+    const names = [...this.#byName.keys()].filter((key) => this.#isPlain(key));
+    return names.map((key) => this.instances(key)[0]?.value.Service.Service ?? key).sort();
+  }
+
+  #isPlain(key: string): boolean {
+    return key !== "consul" && this.instances(key).some(({ value }) => !value.Service.Kind);
   }
 
   /** The instances that have this address themselves, not by their node. */
@@ -106,6 +129,7 @@ export class CatalogState {
   #apply(commit: Commit): void {
     const touched = new Set<string>();
     const woken = new Set<Waiter>();
+    if (commit.changes.some((change) => change.table === CONFIG_ENTRIES)) this.#links = new GatewayLinks(this.store);
     for (const change of commit.changes) {
       if (change.table === SERVICES) {
         if (change.before) this.#unindex(change.before as StoredRecord<ServiceRecord>);
@@ -130,11 +154,10 @@ export class CatalogState {
       } else if (change.table === SERVICES) {
         const { Node, Service } = record.value as ServiceRecord;
         touched.add(`node/${Node.toLowerCase()}`);
-        touchService(Service, touched, "service");
+        this.#touchService(Service, touched, "service");
       } else if (change.table === CHECKS) this.#touchCheck(record.value as CheckRecord, touched);
       else if (change.table === CONFIG_ENTRIES) {
-        const { Kind, Name } = record.value as ConfigEntry;
-        touched.add(configKindTopic(Kind)).add(configEntryTopic(Kind, Name));
+        this.#touchEntry(record.value as ConfigEntry, touched);
       } else if (change.table === INTENTIONS) {
         const { DestinationName } = record.value as IntentionRecord;
         touched.add(CONFIG_TOPIC).add(configKindTopic("service-intentions"));
@@ -147,17 +170,46 @@ export class CatalogState {
   #touchCheck(check: CheckRecord, touched: Set<string>): void {
     touched.add(`checks/${check.Node.toLowerCase()}`);
     if (check.ServiceID === "") {
-      for (const { value } of this.servicesOf(check.Node)) touchService(value.Service, touched, "health");
+      for (const { value } of this.servicesOf(check.Node)) this.#touchService(value.Service, touched, "health");
       return;
     }
     touched.add(`checks-of/${serviceNameKey(check.ServiceName)}`);
     const instance = this.store.get<ServiceRecord>(SERVICES, `${nodePrefix(check.Node)}${check.ServiceID}`);
-    if (instance) touchService(instance.value.Service, touched, "health");
+    if (instance) this.#touchService(instance.value.Service, touched, "health");
     else touched.add(`health/${serviceNameKey(check.ServiceName)}`);
   }
 
+  // What a gateway serves depends on entries of several kinds (a service's protocol), who leads to a service on two.
+  #touchEntry(entry: ConfigEntry, touched: Set<string>): void {
+    touched.add(configKindTopic(entry.Kind)).add(configEntryTopic(entry.Kind, entry.Name));
+    touched.add("gateway-services");
+    if (entry.Kind === "ingress-gateway") touched.add("health-ingress");
+    if (entry.Kind === "terminating-gateway") this.#touchLinked(linkedServices(entry), touched, "service");
+  }
+
+  #touchService(service: ServiceRecord["Service"], touched: Set<string>, what: "health" | "service"): void {
+    touchInstance(service, touched, what);
+    const name = serviceNameKey(service.Service);
+    const linked = this.#links.linkedTo(name);
+    if (linked.size > 0) this.#touchLinked(linked, touched, what);
+    if (this.#links.isIngress(name)) touched.add("health-ingress");
+    if (what === "service" && this.#links.hasWildcard) {
+      touched.add("gateway-services").add("health-ingress");
+      this.#touchLinked([name], touched, what);
+    }
+  }
+
+  #touchLinked(services: Iterable<string>, touched: Set<string>, what: "health" | "service"): void {
+    for (const service of services) {
+      for (const name of service === "*" ? this.#byName.keys() : [service]) {
+        touched.add(`health-connect/${name}`);
+        if (what === "service") touched.add(`connect/${name}`);
+      }
+    }
+  }
+
   #touchInstances(node: string, touched: Set<string>): void {
-    for (const { value } of this.servicesOf(node)) touchService(value.Service, touched, "service");
+    for (const { value } of this.servicesOf(node)) this.#touchService(value.Service, touched, "service");
   }
 
   #index(record: StoredRecord<ServiceRecord>): void {
@@ -197,7 +249,8 @@ function destinationOf(service: ServiceRecord["Service"]): string | undefined {
 
 // Topics: `service/x` for the instances of x, `connect/x` for those that speak Connect for it, and the same with their
 // checks: `health/x`, `health-connect/x`. What changes an instance changes its health answers too.
-function touchService(service: ServiceRecord["Service"], touched: Set<string>, what: "health" | "service"): void {
+// `gateway-services` and `health-ingress` are for what gateways serve, and for the instances of ingress gateways.
+function touchInstance(service: ServiceRecord["Service"], touched: Set<string>, what: "health" | "service"): void {
   const name = serviceNameKey(service.Service);
   const destination = destinationOf(service);
   touched.add(`health/${name}`);

@@ -7,6 +7,7 @@ import { register, REGISTER_FIELDS, registerAll, toRegistration } from "../comma
 import { type CatalogState, namesWithTags } from "../state.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { gatewayServices } from "../gateway-services.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
@@ -100,8 +101,11 @@ export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
       const name = argument(rest, "gateway name");
       return {
         key: questionKey(`/v1/catalog/gateway-services/${name}`, query),
-        topics: ["config-entries"],
-        compute: () => null,
+        topics: ["gateway-services"],
+        compute: () => {
+          const rows = gatewayServices(state, name);
+          return rows.length === 0 ? null : rows; // as Consul's
+        },
       };
     },
   };

@@ -4,12 +4,29 @@ import { refusal } from "@heddle/daemon";
 import { checkFields, instanceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
+import type { CatalogState } from "../state.ts";
 import { showCheck, showInstance } from "../views.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
+/** What each list of instances holds, and what its readers wait on. */
+const LISTS = {
+  service: {
+    topic: (name: string) => `health/${name}`,
+    of: (state: CatalogState, name: string) => state.instances(name),
+  },
+  connect: {
+    topic: (name: string) => `health-connect/${name}`,
+    of: (state: CatalogState, name: string) => state.connectInstances(name),
+  },
+  ingress: {
+    topic: () => "health-ingress",
+    of: (state: CatalogState, name: string) => state.ingressInstances(name),
+  },
+};
+
 export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
   const { state } = deps;
-  const instances = (kind: "connect" | "service"): Ask =>
+  const instances = (kind: keyof typeof LISTS): Ask =>
     function askHealth({ query, rest }) {
       const name = argument(rest, "service name");
       const passing = passingOnly(query);
@@ -17,12 +34,12 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       const near = nearOrder<ReturnType<typeof showInstance>>(deps, query, (row) => row.Node?.Node ?? "");
       return {
         key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
-        topics: [`${kind === "service" ? "health" : "health-connect"}/${name.toLowerCase()}`, ...near.topics],
+        topics: [LISTS[kind].topic(name.toLowerCase()), ...near.topics],
         compute: () => {
           const hasTags = tagFilter(query);
           const isWanted = nodeMetaFilter(query);
-          const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
-          const rows = found
+          const rows = LISTS[kind]
+            .of(state, name)
             .filter((record) => hasTags(record.value.Service.Tags))
             .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)))
             .map((record) => showInstance(state, record))
@@ -43,11 +60,7 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
   return {
     "/v1/health/service/": instances("service"),
     "/v1/health/connect/": instances("connect"),
-    "/v1/health/ingress/": ({ query, rest }) => {
-      const name = argument(rest, "service name");
-      rowFilter(query, instanceFields);
-      return { key: questionKey(`/v1/health/ingress/${name}`, query), topics: ["config-entries"], compute: () => [] };
-    },
+    "/v1/health/ingress/": instances("ingress"),
     "/v1/health/node/": ({ query, rest }) => {
       const name = argument(rest, "node name");
       const isKept = rowFilter(query, checkFields);

@@ -5,13 +5,14 @@ import type { ProxyConfig } from "@heddle/service-definition/types";
 import type { StoredRecord } from "@heddle/store";
 import { type Ask, read } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { type GatewayService, gatewayServices } from "../gateway-services.ts";
 import { CHECKS, NODES, SERVICES, type NodeRecord } from "../records.ts";
 import { showCheck, showInstance, showService } from "../views.ts";
 import { argument, questionKey, rowFilter } from "./reads.ts";
 
 const EVERYTHING = [NODES, SERVICES, CHECKS];
 
-export function uiQuestions({ state }: CatalogDeps): Record<string, Ask> {
+export function uiQuestions({ state, datacenter, dnsDomain }: CatalogDeps): Record<string, Ask> {
   const showNode = ({ value }: StoredRecord<NodeRecord>) => ({
     ID: value.ID,
     Node: value.Node,
@@ -57,7 +58,38 @@ export function uiQuestions({ state }: CatalogDeps): Record<string, Ask> {
           ),
       };
     },
+    "/v1/internal/ui/gateway-services-nodes/": ({ query, rest }) => {
+      const gateway = argument(rest, "gateway name");
+      return {
+        key: questionKey(`/v1/internal/ui/gateway-services-nodes/${gateway}`, query),
+        topics: [...EVERYTHING, "gateway-services"],
+        compute: () => {
+          const byName = new Map<string, GatewayService[]>();
+          for (const row of gatewayServices(state, gateway)) {
+            const rows = byName.get(row.Service.Name);
+            if (rows) rows.push(row);
+            else byName.set(row.Service.Name, [row]);
+          }
+          return [...byName].map(([name, rows]) => {
+            const instances = state.instances(name).map((record) => showInstance(state, record));
+            const addresses = rows.flatMap((row) => gatewayAddresses(row, `ingress.${datacenter}.${dnsDomain}.`));
+            const shown = summary(name, instances);
+            return {
+              ...shown,
+              Nodes: orNull(shown.Nodes),
+              GatewayConfig: addresses.length > 0 ? { Addresses: addresses } : {},
+            };
+          });
+        },
+      };
+    },
   };
+}
+
+/** Where an ingress gateway is reached for a service: by the hosts that it takes, else by the name that DNS has for it. */
+function gatewayAddresses(row: GatewayService, zone: string): string[] {
+  if (row.GatewayKind !== "ingress-gateway") return [];
+  return (row.Hosts ?? [`${row.Service.Name}.${zone}`]).map((host) => `${host}:${row.Port ?? 0}`);
 }
 
 export function uiTable(deps: CatalogDeps): ApiTable {

@@ -133,6 +133,7 @@ async function startServers(
     createCatalog({
       store: catalogStore,
       datacenter: config.datacenter,
+      dnsDomain: config.domain,
       nodeName: config.nodeName,
       leader: `${config.advertiseAddr}:${config.ports.server}`,
       defaultIntentionPolicy: config.defaultIntentionPolicy,
