@@ -57,6 +57,28 @@ test("several upstreams, addresses of their own, and a public listener in front 
   await comesTo(ports.other, "echo");
 });
 
+test("a prepared query as an upstream: its connections go where its answer points, as soon as it points elsewhere", async (ctx) => {
+  needs(ctx, "socat", "nc", "curl");
+  const place = await startAgent(await makePlace());
+  const { ports } = place;
+  const put = async (method: string, path: string, body: object) => {
+    const answer = await fetch(`http://127.0.0.1:${ports.http}${path}`, { method, body: JSON.stringify(body) });
+    return (await answer.text()).trim();
+  };
+  startSocat(ports.echo);
+  place.start("connect", "proxy", "-sidecar-for", "socat");
+  const web = place.start("connect", "proxy", "-service", "web", "-upstream", `find.query:${ports.upstream}`);
+  await web.printed(`listener=127.0.0.1:${ports.upstream}->prepared_query:find`);
+  await comesTo(ports.upstream, "refused");
+  const { ID } = JSON.parse(await put("POST", "/v1/query", { Name: "find", Service: { Service: "socat" } })) as {
+    ID: string;
+  };
+  await comesTo(ports.upstream, "echo");
+  await web.printed(/destination_id=\S*\/svc\/socat/);
+  await put("PUT", `/v1/query/${ID}`, { Name: "find", Service: { Service: "nobody" } });
+  await comesTo(ports.upstream, "refused");
+});
+
 test.each([
   [["-service", "web", "-upstream", "socat"], /upstream/],
   [["-service", "web", "-upstream", "socat:notaport"], /upstream.*port/i],

@@ -48,7 +48,11 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
     const url = new URL(target);
     const isTls = url.protocol === "https:";
     const kept = Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host");
-    const headers: OutgoingHttpHeaders = { ...Object.fromEntries(kept), "x-heddle-node": nodeName };
+    const headers: OutgoingHttpHeaders = {
+      "x-forwarded-for": req.socket.remoteAddress,
+      ...Object.fromEntries(kept),
+      "x-heddle-node": nodeName,
+    };
     const options: RequestOptions = {
       host: url.hostname.replace(/^\[|\]$/g, ""),
       port: url.port,

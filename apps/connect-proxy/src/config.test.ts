@@ -31,7 +31,14 @@ describe("where the proxy learns what to do", () => {
 
   test("flags alone, in every form of an upstream", () => {
     const { source, api } = load(
-      ["-service=web", "-upstream=socat:9191", "-upstream=db:127.0.0.2:9192", "-upstream", "v6:[::1]:9193"],
+      [
+        "-service=web",
+        "-upstream=socat:9191",
+        "-upstream=db:127.0.0.2:9192",
+        "-upstream",
+        "v6:[::1]:9193",
+        "-upstream=find.db.query:9194",
+      ],
       { CONSUL_HTTP_ADDR: "h:1", CONSUL_HTTP_TOKEN: "t" },
     );
     expect(api).toMatchObject({ address: "http://h:1/", token: "t" });
@@ -40,11 +47,14 @@ describe("where the proxy learns what to do", () => {
       ["socat", { host: "127.0.0.1", port: 9191 }],
       ["db", { host: "127.0.0.2", port: 9192 }],
       ["v6", { host: "::1", port: 9193 }],
+      ["find.db", { host: "127.0.0.1", port: 9194 }],
     ]);
+    expect(source.spec.upstreams.map(({ kind }) => kind)).toEqual(["service", "service", "service", "prepared_query"]);
     expect(configurationLines(source, "")).toEqual([
       "    Configuration mode: Flags",
       "               Service: web",
       "              Upstream: db => 127.0.0.2:9192",
+      "              Upstream: find.db => :9194",
       "              Upstream: socat => :9191",
       "              Upstream: v6 => [::1]:9193",
       "       Public listener: Disabled",

@@ -27,7 +27,9 @@ export const proxyOptions = {
   service: option.string("Name of the service that this proxy represents."),
   serviceAddr: option.string("Address of the local service. Only with -service and -listen."),
   listen: option.string("Address to accept the service's callers on, such as ':8443'. Needs -service-addr."),
-  upstream: option.list("Service to reach and where to offer it: name:port or name:address:port. Repeatable."),
+  upstream: option.list(
+    "Service to reach and where to offer it: name:port or name:address:port; NAME.query is a prepared query. Repeatable.",
+  ),
   register: option.boolean("Register this proxy with the local agent. Only with -service and -listen."),
   registerId: option.string("Suffix of the registered ID, to tell several proxies of a service apart."),
   logLevel: option.logLevel("info"),
@@ -126,6 +128,12 @@ export function usage(): string {
   return `Usage: heddle connect proxy [options]\n\n${formatOptions(proxyOptions)}`;
 }
 
+/** As in Consul, "find-db.query" is a prepared query, and "db.service" the service db. */
+function nameOfUpstream(text: string): Pick<UpstreamSpec, "kind" | "name"> {
+  const [, name = text, type = "service"] = /^(.+)\.(query|service)$/.exec(text) ?? [];
+  return { name, kind: type === "query" ? "prepared_query" : "service" };
+}
+
 /** Parses "name:port" and "name:address:port" (an IPv6 address in brackets). */
 function parseUpstreamFlag(text: string, problems: string[]): UpstreamSpec[] {
   const colon = text.indexOf(":");
@@ -138,7 +146,7 @@ function parseUpstreamFlag(text: string, problems: string[]): UpstreamSpec[] {
   }
   return [
     {
-      name,
+      ...nameOfUpstream(name),
       namespace: "default",
       datacenter: "",
       bind: { host: bind.host || DEFAULT_UPSTREAM_BIND_ADDRESS, port: bind.port },

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { attemptBudgetMs, pickOrder, toEndpoints } from "./endpoints.ts";
+import { attemptBudgetMs, pickOrder, toEndpoints, toQueryEndpoints } from "./endpoints.ts";
 import { chooseSidecar } from "./resolve.ts";
 
 test("an instance's own address counts before its node's, and what cannot be dialled is left out", () => {
@@ -14,6 +14,22 @@ test("an instance's own address counts before its node's, and what cannot be dia
     { host: "10.0.0.1", port: 1, id: "a", node: "n" },
     { host: "10.0.0.2", port: 2, id: "b", node: "n" },
   ]);
+});
+
+test("an instance of a query's answer has to be the service that its proxy stands for", () => {
+  const Node = { Node: "n", Address: "10.0.0.1", Datacenter: "dc2" };
+  const proxy = { ID: "p", Kind: "connect-proxy", Service: "p", Port: 1, Proxy: { DestinationServiceName: "db" } };
+  const Nodes = [
+    { Node, Service: proxy },
+    { Node: { ...Node, Datacenter: "" }, Service: { ID: "native", Service: "db", Port: 2 } },
+    { Node, Service: { ...proxy, Proxy: {} } },
+    { Node, Service: { ...proxy, Port: 0 } },
+  ];
+  expect(toQueryEndpoints({ Nodes, Datacenter: "dc1" })).toEqual([
+    { host: "10.0.0.1", port: 1, id: "p", node: "n", service: { name: "db", datacenter: "dc2" } },
+    { host: "10.0.0.1", port: 2, id: "native", node: "n", service: { name: "db", datacenter: "dc1" } },
+  ]);
+  expect(toQueryEndpoints({ Nodes: null })).toEqual([]);
 });
 
 test("every endpoint is tried once, and each is first about equally often", () => {

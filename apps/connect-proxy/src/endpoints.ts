@@ -5,12 +5,27 @@ export interface Endpoint extends HostPort {
   /** Service instance and node, for logs. */
   id: string;
   node: string;
+  /** Where a query chose the service: which one has to answer there, and in which datacenter. */
+  service?: { name: string; datacenter: string };
 }
 
 /** One entry of `/v1/health/connect/:service`, as far as a proxy reads it. */
 export interface HealthEntry {
-  Node?: { Node?: string; Address?: string };
-  Service?: { ID?: string; Address?: string; Port?: number };
+  Node?: { Node?: string; Address?: string; Datacenter?: string };
+  Service?: {
+    ID?: string;
+    Kind?: string;
+    Service?: string;
+    Address?: string;
+    Port?: number;
+    Proxy?: { DestinationServiceName?: string };
+  };
+}
+
+/** The answer of `/v1/query/:name/execute`, as far as a proxy reads it. */
+export interface QueryAnswer {
+  Nodes?: HealthEntry[] | null;
+  Datacenter?: string;
 }
 
 /** Entries without an address or a port cannot be dialled and are left out. */
@@ -23,6 +38,17 @@ export function toEndpoints(entries: HealthEntry[]): Endpoint[] {
     found.push({ host, port, id: Service?.ID ?? "", node: Node?.Node ?? "" });
   }
   return found;
+}
+
+/** The endpoints of a prepared query's answer, each with the service that it stands for. */
+export function toQueryEndpoints({ Nodes, Datacenter = "" }: QueryAnswer): Endpoint[] {
+  return (Nodes ?? []).flatMap((entry) => {
+    const { Kind, Service: own = "", Proxy } = entry.Service ?? {};
+    const name = Kind === "connect-proxy" ? (Proxy?.DestinationServiceName ?? "") : own;
+    if (name === "") return [];
+    const datacenter = entry.Node?.Datacenter || Datacenter;
+    return toEndpoints([entry]).map((endpoint) => ({ ...endpoint, service: { name, datacenter } }));
+  });
 }
 
 /** A random order, so that load spreads and a dead instance is not everybody's first choice. */

@@ -43,18 +43,16 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
         `the limit of ${upstream.maxConnections} connections is reached (limits.max_connections)`,
       );
 
-    // 2. Whom do we want? Exactly one identity, whatever address it has.
-    const leaf = deps.leaf();
-    parties.destinationId = serviceSpiffeId({
-      trustDomain: leaf.trustDomain,
-      namespace: upstream.namespace,
-      datacenter: upstream.datacenter || leaf.datacenter,
-      service: upstream.name,
-    });
+    // 2. Whom do we want? Exactly one identity, whatever address it has; a query says which at each instance.
+    if (upstream.kind === "service") parties.destinationId = identityOf(upstream);
 
     // 3. Pick an instance and reach it, or the next, while there is time.
     const order = pickOrder(deps.endpoints() ?? [], deps.random);
-    if (order.length === 0) throw new RefusedError("no_endpoint", `no healthy instance of '${upstream.name}' is known`);
+    if (order.length === 0)
+      throw new RefusedError(
+        "no_endpoint",
+        `no healthy instance of ${upstream.kind === "service" ? "" : "query "}'${upstream.name}' is known`,
+      );
     const leg = await reachOne(order, parties, upstream.connectTimeoutMs);
     if (app.destroyed) {
       leg.reset();
@@ -65,6 +63,12 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
     await carry(app, leg, parties);
   }
 
+  function identityOf(wanted: { name: string; datacenter: string; namespace?: string }): string {
+    const { trustDomain, datacenter } = deps.leaf();
+    const { name: service, namespace = "default" } = wanted;
+    return serviceSpiffeId({ trustDomain, namespace, datacenter: wanted.datacenter || datacenter, service });
+  }
+
   async function reachOne(order: Endpoint[], parties: Parties, timeoutMs: number): Promise<MeshLeg> {
     const deadline = performance.now() + timeoutMs;
     const failures: RefusedError[] = [];
@@ -72,6 +76,7 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
       const left = deadline - performance.now();
       if (left <= 0) break;
       parties.peer = formatHostPort(endpoint);
+      if (endpoint.service) parties.destinationId = identityOf(endpoint.service);
       try {
         return await reach(endpoint, parties.destinationId ?? "", attemptBudgetMs(left, order.length - i));
       } catch (error) {

@@ -77,6 +77,6 @@ export function createSnapshotStore(): SnapshotStore {
 }
 
 /** What is watched for an upstream: two listeners on the same service share one list of endpoints. */
-export function upstreamKey({ name, namespace, datacenter }: UpstreamSpec): string {
-  return `${datacenter}/${namespace}/${name}`;
+export function upstreamKey({ kind, name, namespace, datacenter }: UpstreamSpec): string {
+  return `${kind}/${datacenter}/${namespace}/${name}`;
 }

@@ -6,11 +6,12 @@ import type { Intention } from "@heddle/intentions";
 import { parseSpiffeId } from "@heddle/spiffe";
 import { readCertificate } from "@heddle/tls";
 import type { AgentLink } from "./agent-link.ts";
-import { type HealthEntry, toEndpoints } from "./endpoints.ts";
+import { type HealthEntry, type QueryAnswer, toEndpoints, toQueryEndpoints } from "./endpoints.ts";
 import { type Leaf, type Roots, type Rules, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import { type AgentService, parseAgentService, type UpstreamSpec } from "./spec.ts";
 import type { WatchLoop } from "./watches.ts";
 
+const QUERY_POLL_MS = 2_000; // Consul's agents cannot wait for a query's answer to change
 const RETRY_MAX_MS = 800; // a flipped intention must bite within a second of the agent's return
 
 export interface SourceDeps {
@@ -85,12 +86,25 @@ export function createSources({ client, store, link, log }: SourceDeps) {
     (upstream: UpstreamSpec): WatchLoop =>
     async (signal) => {
       const key = upstreamKey(upstream);
+      const { datacenter } = upstream;
+      const dc = datacenter === "" ? {} : { dc: datacenter };
+      if (upstream.kind === "prepared_query") {
+        await follow<QueryAnswer>(
+          `answer of query ${upstream.name}`,
+          `/v1/query/${encodeURIComponent(upstream.name)}/execute`,
+          signal,
+          // A query that is not there yet has no instances: the listener stands, and says so to whoever comes.
+          ({ status, body }) => store.setEndpoints(key, status === 404 ? [] : toQueryEndpoints(body)),
+          { query: { connect: "true", ...dc }, allow: [404], pollMs: QUERY_POLL_MS },
+        );
+        return store.setEndpoints(key, undefined);
+      }
       await follow<HealthEntry[]>(
         `endpoints of ${upstream.name}`,
         `/v1/health/connect/${encodeURIComponent(upstream.name)}`,
         signal,
         ({ body }) => store.setEndpoints(key, toEndpoints(body)),
-        { query: { passing: 1, ...(upstream.datacenter !== "" && { dc: upstream.datacenter }) } },
+        { query: { passing: 1, ...dc } },
       );
       store.setEndpoints(key, undefined);
     };

@@ -28,6 +28,7 @@ describe("a registration", () => {
         upstreams: [
           {
             name: "cache",
+            kind: "service",
             namespace: "default",
             datacenter: "",
             bind: { host: "127.0.0.1", port: 9191 },
@@ -90,7 +91,7 @@ describe("a registration", () => {
             { DestinationName: "a", LocalBindPort: 9 },
             { DestinationName: "b", LocalBindPort: 9 },
             { DestinationName: "c" },
-            { DestinationName: "q", DestinationType: "prepared_query", LocalBindPort: 10 },
+            { DestinationName: "q", DestinationType: "magic", LocalBindPort: 10 },
           ],
         },
         { Kind: "" },
@@ -107,7 +108,16 @@ describe("a registration", () => {
       "upstream 'c': local_bind_port is 0: want a port from 1 to 65535",
       "upstreams 'a' and 'b' both bind 127.0.0.1:9",
     ]);
-    expect(skipped).toEqual(["upstream 'q': destination type 'prepared_query' is not supported: want 'service'"]);
+    expect(skipped).toEqual([
+      "upstream 'q': destination type 'magic' is not supported: want 'service' or 'prepared_query'",
+    ]);
+  });
+
+  test("may have a prepared query as an upstream", () => {
+    const upstream = { DestinationName: "find.db", DestinationType: "prepared_query", LocalBindPort: 10 };
+    const { spec, skipped } = parseAgentService(service({ Upstreams: [upstream] }));
+    expect(skipped).toEqual([]);
+    expect(upstreamListenerName(spec.upstreams[0] as UpstreamSpec)).toBe("127.0.0.1:10->prepared_query:find.db");
   });
 });
 

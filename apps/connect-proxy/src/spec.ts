@@ -25,6 +25,8 @@ export interface PublicSpec {
 
 export interface UpstreamSpec {
   name: string;
+  /** Whether the name is a service's or that of a prepared query, which says what service it means. */
+  kind: "prepared_query" | "service";
   namespace: string;
   /** Empty for the proxy's own. */
   datacenter: string;
@@ -132,8 +134,8 @@ function upstreamSpec(upstream: AgentUpstream, problems: string[], skipped: stri
   const what = `upstream '${name}'`;
   if (name === "") problems.push("an upstream names no destination");
   const type = upstream.DestinationType || "service";
-  if (type !== "service") {
-    skipped.push(`${what}: destination type '${type}' is not supported: want 'service'`);
+  if (type !== "service" && type !== "prepared_query") {
+    skipped.push(`${what}: destination type '${type}' is not supported: want 'service' or 'prepared_query'`);
     return [];
   }
   const config = upstream.Config ?? {};
@@ -145,6 +147,7 @@ function upstreamSpec(upstream: AgentUpstream, problems: string[], skipped: stri
   return [
     {
       name,
+      kind: type,
       namespace: upstream.DestinationNamespace || "default",
       datacenter: upstream.Datacenter ?? "",
       bind: { host: upstream.LocalBindAddress || DEFAULT_UPSTREAM_BIND_ADDRESS, port },
@@ -192,8 +195,9 @@ export function formatHostPort({ host, port }: HostPort): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** "127.0.0.1:9191->service:default/socat", the name of an upstream's listener in Consul's logs. */
+/** "127.0.0.1:9191->service:default/socat", the name of an upstream's listener in Consul's logs; of a query "…->prepared_query:find-db". */
 export function upstreamListenerName(upstream: UpstreamSpec): string {
   const dc = upstream.datacenter === "" ? "" : `?dc=${upstream.datacenter}`;
-  return `${formatHostPort(upstream.bind)}->service:${upstream.namespace}/${upstream.name}${dc}`;
+  const name = upstream.kind === "service" ? `${upstream.namespace}/${upstream.name}` : upstream.name;
+  return `${formatHostPort(upstream.bind)}->${upstream.kind}:${name}${dc}`;
 }

@@ -173,6 +173,23 @@ describe("against a Consul agent", () => {
     await client.delete(`/v1/connect/intentions/${body.ID}`);
   });
 
+  test("our proxy goes where a prepared query of Consul's points, and follows it", { timeout: 30_000 }, async (ctx) => {
+    const { client, address } = theConsul(ctx);
+    await registerService(client, "epsilon");
+    await isReady(await startProxy(["-sidecar-for=epsilon"], { agent: address }));
+    await isPassing(client, "epsilon");
+    const web = await startProxy(["-service=web", "-upstream=find-it.query:0"], { agent: address });
+    await isReady(web);
+    const port = web.running.listeners()[0]?.address?.port ?? 0;
+    expect(await echoes(port, "too early")).toBe(false);
+    expect((await web.logged("connection refused")).reason).toBe("no healthy instance of query 'find-it' is known");
+    const query = { Name: "find-it", Service: { Service: "epsilon" } };
+    const { body } = await client.post<{ ID: string }>("/v1/query", { body: query });
+    onTestFinished(() => void client.delete(`/v1/query/${body.ID}`).catch(() => {}));
+    await expect.poll(() => echoes(port, "by query").catch(() => false), { timeout: 10_000 }).toBe(true);
+    expect((await web.logged("connection closed")).destination_id).toMatch(/\/svc\/epsilon$/);
+  });
+
   test("Consul's proxy calls ours, and is refused where an intention denies it", { timeout: 30_000 }, async (ctx) => {
     const { client, address } = theConsul(ctx);
     await registerService(client, "gamma");

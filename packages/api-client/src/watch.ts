@@ -28,6 +28,8 @@ export interface WatchOptions {
   /** Waits on X-Consul-ContentHash instead of X-Consul-Index: `/v1/agent/service/:id` knows no index. */
   hash?: boolean;
   waitMs?: number;
+  /** Asks again after this long where the server does not wait for a change: its answer then has index 1, or none. */
+  pollMs?: number;
   /** The longest pause between attempts while the agent is away. Default 5 s. */
   retryMaxMs?: number;
   onError?: (failure: WatchFailure) => void;
@@ -70,9 +72,11 @@ export async function* watch<T>(
     options.onAnswer?.();
     const position = byHash ? String(answer.headers["x-consul-contenthash"] ?? "") : nextIndex(seen, answer);
     const isChanged = seen === "" || position !== seen;
-    seen = position;
+    const cannotWait = position === "1" && options.pollMs !== undefined;
+    seen = cannotWait ? "" : position;
     if (isChanged) yield answer;
-    if (position === "" && !("x-consul-index" in answer.headers)) await sleep(POLL_MS, signal).catch(() => {});
+    if (cannotWait || (position === "" && !("x-consul-index" in answer.headers)))
+      await sleep(options.pollMs ?? POLL_MS, signal).catch(() => {});
   }
 }
 
