@@ -1,4 +1,3 @@
-import type { ApiClient } from "@heddle/api-client";
 import { silentLog } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { expect, test } from "vitest";
@@ -15,23 +14,20 @@ function setUp() {
   roots.set({ ActiveRootID: "root-1", TrustDomain: trustDomain, Roots: [] }, 1);
   let signed = 0;
   let isAway = false;
-  const ca = {
-    async post(_path: string, { body }: { body: { csr: string } }) {
-      if (isAway) throw new Error("connection refused");
-      expect(body.csr).toContain("BEGIN CERTIFICATE REQUEST");
-      signed++;
-      const reply = {
-        certPem: `leaf ${signed}\n`,
-        chainPem: [],
-        rootId: roots.value?.ActiveRootID,
-        serial: `0${signed}`,
-        notBefore: new Date(clock.now()).toISOString(),
-        notAfter: new Date(clock.now() + HOUR_MS).toISOString(),
-      };
-      return { body: reply };
-    },
-  } as unknown as ApiClient;
-  const leaves = new Leaves({ ca, roots, datacenter: "dc1", clock, log: silentLog });
+  const sign = async (csr: string) => {
+    if (isAway) throw new Error("connection refused");
+    expect(csr).toContain("BEGIN CERTIFICATE REQUEST");
+    signed++;
+    return {
+      certPem: `leaf ${signed}\n`,
+      chainPem: [],
+      rootId: roots.value?.ActiveRootID ?? "",
+      serial: `0${signed}`,
+      notBefore: new Date(clock.now()).toISOString(),
+      notAfter: new Date(clock.now() + HOUR_MS).toISOString(),
+    };
+  };
+  const leaves = new Leaves({ sign, roots, datacenter: "dc1", clock, log: silentLog });
   return { clock, roots, leaves, signed: () => signed, setAway: (value: boolean) => (isAway = value) };
 }
 
@@ -82,4 +78,20 @@ test("another active root has every leaf signed anew", async () => {
   await leaves.rootsChanged();
   expect(signed()).toBe(2);
   expect(leaf.value?.SerialNumber).toBe("02");
+});
+
+test("where there is no room for another leaf, the one that was asked for the longest ago makes it", async () => {
+  const { leaves, signed } = setUp();
+  const first = await leaves.get("s0");
+  const kept = leaves.get("s1");
+  for (let i = 2; i < 10_000; i++) await leaves.get(`s${i}`);
+  const waiting = first.changed(first.index, 60_000);
+  await leaves.get("one-more"); // s0 is waited for, so s1 goes
+  expect(signed()).toBe(10_001);
+  expect((await leaves.get("s0")).value).toBe(first.value);
+  expect(await leaves.get("s1")).not.toBe(await kept);
+  expect(signed()).toBe(10_002);
+  leaves.close();
+  first.set(first.value as never, first.index + 1);
+  await waiting;
 });

@@ -2,7 +2,6 @@
  * Certificates for this node's services: the agent makes the key, asks the CA to sign, keeps the leaf and renews it at a
  * random point between 60 % and 90 % of its life, or at once when the active root changes.
  */
-import type { ApiClient } from "@heddle/api-client";
 import { backoffMs, type Clock, describeError, InvalidArgumentError, type Logger, type Timer } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import { createCsr, generateKey, keyToPem } from "@heddle/tls";
@@ -12,6 +11,7 @@ const RENEW_FROM = 0.6;
 const RENEW_TO = 0.9;
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
+const RENEW_STEPS = 64;
 const MAX_LEAVES = 10_000; // a node's services and those that its proxies speak for
 const IDLE_MS = 6 * 60 * 60_000; // a leaf that nobody asked for is not renewed for ever
 
@@ -35,17 +35,19 @@ export interface Roots {
   Roots: { ID: string; Name: string; RootCert: string; IntermediateCerts: string[] | null; Active: boolean }[];
 }
 
-interface SignReply {
+/** What the CA answers to a request. */
+export interface SignedLeaf {
   rootId: string;
   certPem: string;
-  chainPem?: string[];
+  chainPem: string[];
   serial: string;
   notBefore: string;
   notAfter: string;
 }
 
 export interface LeavesOptions {
-  ca: ApiClient;
+  /** Has a request signed by the CA: over HTTP, or in a composition by a call. */
+  sign: (csrPem: string) => Promise<SignedLeaf>;
   roots: Watched<Roots>;
   datacenter: string;
   clock: Clock;
@@ -73,13 +75,13 @@ export class Leaves {
   /** The leaf of a service: signed on first use. Throws what the CA refuses, UnavailableError where it is away. */
   async get(service: string): Promise<Watched<Leaf>> {
     let entry = this.#entries.get(service);
-    if (!entry) {
-      if (this.#entries.size >= MAX_LEAVES) this.#dropIdle();
-      if (this.#entries.size >= MAX_LEAVES)
-        throw new InvalidArgumentError(`too many leaves on one node: the limit is ${MAX_LEAVES}`);
+    if (entry) {
+      this.#entries.delete(service);
+    } else {
+      if (this.#entries.size >= MAX_LEAVES) this.#dropOne();
       entry = { leaf: new Watched(), rootId: "", askedAt: 0, attempt: 0 };
-      this.#entries.set(service, entry);
     }
+    this.#entries.set(service, entry); // to the end: the first is the one that was asked for the longest ago
     entry.askedAt = this.#options.clock.now();
     if (entry.leaf.value === undefined || this.#isExpired(entry.leaf.value)) {
       try {
@@ -110,32 +112,31 @@ export class Leaves {
   }
 
   async #signNow(service: string, entry: Entry): Promise<void> {
-    const { ca, roots, datacenter, clock, log } = this.#options;
+    const { sign, roots, datacenter, clock, log } = this.#options;
     if (roots.value === undefined) await roots.changed(0, 5_000);
     const trusted = roots.value;
     if (trusted === undefined) throw new Error("the CA has not answered yet");
     const key = generateKey();
     const uri = serviceSpiffeId({ trustDomain: trusted.TrustDomain, namespace: "default", datacenter, service });
-    const csr = createCsr({ key, spiffeId: uri });
-    const { body } = await ca.post<SignReply>("/internal/v1/ca/sign", { body: { csr, service } });
+    const signed = await sign(createCsr({ key, spiffeId: uri }));
     this.#index = Math.max(this.#index + 1, Math.floor(clock.now() / 1000));
-    entry.rootId = body.rootId;
+    entry.rootId = signed.rootId;
     entry.attempt = 0;
     entry.leaf.set(
       {
-        SerialNumber: body.serial,
-        CertPEM: body.certPem + (body.chainPem ?? []).join(""),
+        SerialNumber: signed.serial,
+        CertPEM: signed.certPem + signed.chainPem.join(""),
         PrivateKeyPEM: keyToPem(key),
         Service: service,
         ServiceURI: uri,
-        ValidAfter: body.notBefore,
-        ValidBefore: body.notAfter,
+        ValidAfter: signed.notBefore,
+        ValidBefore: signed.notAfter,
         CreateIndex: entry.leaf.value?.CreateIndex ?? this.#index,
         ModifyIndex: this.#index,
       },
       this.#index,
     );
-    log.debug("leaf signed", { service, serial: body.serial, valid_before: body.notAfter });
+    log.debug("leaf signed", { service, serial: signed.serial, valid_before: signed.notAfter });
     this.#arm(service, entry);
   }
 
@@ -144,9 +145,12 @@ export class Leaves {
     const { ValidAfter, ValidBefore } = entry.leaf.value as Leaf;
     const from = Date.parse(ValidAfter);
     const life = Date.parse(ValidBefore) - from;
-    const at = from + life * (RENEW_FROM + Math.random() * (RENEW_TO - RENEW_FROM));
+    const share = RENEW_FROM + (Math.floor(Math.random() * RENEW_STEPS) / RENEW_STEPS) * (RENEW_TO - RENEW_FROM);
+    const delayMs = Math.max(0, from + life * share - clock.now());
     entry.renewal?.cancel();
-    entry.renewal = clock.after(Math.max(0, at - clock.now()), () => void this.#renew(service, entry));
+    // Whole seconds of few lengths: Node keeps a list for each length, and thousands of lists cost more than a signature.
+    const wholeMs = delayMs > 60_000 ? Math.ceil(delayMs / 1_000) * 1_000 : delayMs;
+    entry.renewal = clock.after(wholeMs, () => void this.#renew(service, entry));
   }
 
   async #renew(service: string, entry: Entry): Promise<void> {
@@ -173,11 +177,14 @@ export class Leaves {
     return Date.parse(leaf.ValidBefore) <= this.#options.clock.now();
   }
 
-  #dropIdle(): void {
+  /** Makes room: of the leaves that nobody waits on, the one that was asked for the longest ago goes, and comes anew when asked for. */
+  #dropOne(): void {
     for (const [service, entry] of this.#entries) {
-      if (this.#options.clock.now() - entry.askedAt < IDLE_MS) continue;
+      if (entry.leaf.isAwaited || entry.signing) continue;
       entry.renewal?.cancel();
       this.#entries.delete(service);
+      return;
     }
+    throw new InvalidArgumentError(`too many leaves on one node: the limit is ${MAX_LEAVES}, and all are watched`);
   }
 }

@@ -36,7 +36,7 @@ import type { AgentConfig } from "./config/index.ts";
 import type { AgentDeps } from "./deps.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
-import { Leaves } from "./leaves.ts";
+import { Leaves, type SignedLeaf } from "./leaves.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
 import { Registrar } from "./registrar.ts";
@@ -54,6 +54,8 @@ export interface AgentStartDeps {
   mounted?: ApiTable;
   /** In a composition: the catalog's changes, without a connection. */
   localStream?: LocalStream;
+  /** In a composition: has a certificate request signed, without a connection. */
+  sign?: (csrPem: string) => Promise<SignedLeaf>;
   /** In a composition: takes the change stream's connections over. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
   /** In a composition: the other daemons' metrics, told beside the agent's own. */
@@ -110,7 +112,13 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     onRoots: () => void leaves?.rootsChanged(),
     local: deps.localStream && { stream: deps.localStream, defaultAllow: config.defaultIntentionPolicy !== "deny" },
   });
-  leaves = new Leaves({ ca, roots: followed.roots, datacenter: config.datacenter, clock, log: log.child("connect") });
+  leaves = new Leaves({
+    sign: deps.sign ?? (async (csr) => (await ca.post<SignedLeaf>("/internal/v1/ca/sign", { body: { csr } })).body),
+    roots: followed.roots,
+    datacenter: config.datacenter,
+    clock,
+    log: log.child("connect"),
+  });
   stack.defer(() => leaves.close());
 
   await registrar.files(config.services, config.checks);

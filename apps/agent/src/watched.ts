@@ -18,6 +18,11 @@ export class Watched<T> {
     return this.#index;
   }
 
+  /** True while somebody waits for a change. */
+  get isAwaited(): boolean {
+    return this.#waiting.size > 0;
+  }
+
   /** Sets the value; `index` must grow with each change and is never below 1. */
   set(value: T, index: number): void {
     this.#value = value;

@@ -9,7 +9,7 @@ import {
   UnavailableError,
 } from "@heddle/daemon";
 import { DEFAULT_NAMESPACE, IdentityError, type SpiffeId } from "@heddle/spiffe";
-import { issueLeaf, parseCsr, type CsrFacts } from "@heddle/tls";
+import { issueLeafAsync, parseCsr, type CsrFacts } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 import type { CaMetrics } from "./metrics.ts";
 import { createRateLimit } from "./rate-limit.ts";
@@ -48,7 +48,7 @@ export function createIssuer({ authority, datacenter, metrics, clock, log }: Iss
     authorize(csr.id, authority.trustDomain, datacenter);
     await limit.take(authority.settings.csrMaxPerSecond);
     const { id: rootId, signer } = authority.activeRoot;
-    const leaf = issueLeaf({
+    const leaf = await issueLeafAsync({
       publicKey: csr.spki,
       spiffeId: csr.spiffeId,
       signer,

@@ -20,7 +20,7 @@ export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, t
 export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
 export { explainListenError, portHolder } from "./listen.ts";
-export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog } from "./log.ts";
+export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog, writeToStandardOutput } from "./log.ts";
 export { createRegistry, opsRoutes } from "./metrics.ts";
 export { opsOptions, startOpsServer } from "./ops-server.ts";
 export { publicApi } from "./public-api.ts";

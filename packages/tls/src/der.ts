@@ -155,15 +155,17 @@ export function readTime(value: DerValue): number {
 export function der(tag: number, ...parts: Uint8Array[]): Buffer {
   let length = 0;
   for (const part of parts) length += part.length;
-  const head =
-    length < 0x80
-      ? [tag, length]
-      : length < 0x100
-        ? [tag, 0x81, length]
-        : length < 0x10000
-          ? [tag, 0x82, length >> 8, length & 0xff]
-          : [tag, 0x83, length >> 16, (length >> 8) & 0xff, length & 0xff];
-  return Buffer.concat([Uint8Array.from(head), ...parts], head.length + length);
+  const size = length < 0x80 ? 0 : length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
+  const out = Buffer.allocUnsafe(2 + size + length);
+  out[0] = tag;
+  out[1] = size === 0 ? length : 0x80 | size;
+  if (size > 0) out.writeUIntBE(length, 2, size);
+  let at = 2 + size;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
 }
 
 export const sequence = (...parts: Uint8Array[]): Buffer => der(TAG.sequence, ...parts);
@@ -178,7 +180,17 @@ export function integer(bytes: Uint8Array): Buffer {
   return (trimmed[0] ?? 0) >= 0x80 ? der(TAG.integer, Uint8Array.of(0), trimmed) : der(TAG.integer, trimmed);
 }
 
+const encodedOids = new Map<string, Buffer>(); // of constants alone: what comes from outside is never encoded
+
 export function oid(text: string): Buffer {
+  const known = encodedOids.get(text);
+  if (known) return known;
+  const encoded = encodeOid(text);
+  encodedOids.set(text, encoded);
+  return encoded;
+}
+
+function encodeOid(text: string): Buffer {
   const [a, b, ...rest] = text.split(".").map(Number) as [number, number, ...number[]];
   const bytes: number[] = [];
   for (const arc of [a * 40 + b, ...rest]) {

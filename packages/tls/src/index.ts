@@ -11,8 +11,16 @@ export {
 } from "./context.ts";
 export { createCsr, MAX_CSR_BYTES, parseCsr } from "./csr.ts";
 export { createInternalCa, createInternalCertificate, INTERNAL_ROLES } from "./internal.ts";
-export { certificateId, colonHex, generateKey, keyId, keyToPem, publicKeyDer, write0600 } from "./keys.ts";
-export { CLOCK_SKEW_MS, createSigner, issueLeaf } from "./leaf.ts";
+export {
+  certificateId,
+  colonHex,
+  generateKey,
+  keyId,
+  keyToPem,
+  publicKeyDer,
+  write0600,
+} from "./keys.ts";
+export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.ts";
 export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";

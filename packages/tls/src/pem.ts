@@ -25,7 +25,9 @@ export function readPem(text: string, label: string, what: string): Buffer[] {
 
 export function toPem(label: string, bytes: Uint8Array): string {
   const base64 = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
-  return `-----BEGIN ${label}-----\n${base64.replace(/.{1,64}/g, "$&\n")}-----END ${label}-----\n`;
+  let lines = "";
+  for (let at = 0; at < base64.length; at += 64) lines += `${base64.slice(at, at + 64)}\n`;
+  return `-----BEGIN ${label}-----\n${lines}-----END ${label}-----\n`;
 }
 
 export const certificatesToDer = (pem: string, what = "certificate"): Buffer[] => readPem(pem, "CERTIFICATE", what);

@@ -2,7 +2,7 @@
 import { createWriteStream, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { type AgentConfig, formatAgentFlags, loadAgentConfig } from "@heddle/agent";
-import { createLogHub, describeError, isLoopback, type LogHub } from "@heddle/daemon";
+import { createLogHub, describeError, isLoopback, type LogHub, writeToStandardOutput } from "@heddle/daemon";
 import { startComposition } from "../compose/agent.ts";
 import { nodeId } from "../compose/node-id.ts";
 import { VERSION } from "../version.ts";
@@ -80,7 +80,7 @@ function openLog(config: AgentConfig): LogHub {
     level,
     json,
     write(line) {
-      process.stdout.write(line);
+      writeToStandardOutput(line);
       stream.write(line);
     },
   });

@@ -1,9 +1,11 @@
 /**
  * The composition: the agent with, on a server, the catalog, the CA, the health checker and DNS in the same process. The
- * daemons still meet over HTTP, on the internal listener; the public listener mounts the servers' rows directly.
+ * daemons still meet over HTTP, on the internal listener; the public listener mounts the servers' rows directly, and what is
+ * asked for the most (rules, DNS's records, signatures) is a call.
  */
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
+import type { Ca } from "@heddle/ca";
 import { type Catalog, CATALOG_ROLES, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
 import {
   type ApiTable,
@@ -66,6 +68,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
       mounted: servers.table,
       // With a catalog of its own elsewhere, this one's rules are not those that count.
       ...(catalogUrl === servers.url && { localStream: servers.catalog.localStream }),
+      ...(caUrl === servers.url && { sign: (csr: string) => servers.ca.issuer.sign(csr, "this agent") }),
       upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
     }),
     registries: Object.values(registries),
@@ -104,6 +107,7 @@ interface Servers {
   url: string;
   table: ApiTable;
   catalog: Catalog;
+  ca: Ca;
 }
 
 async function startServers(
@@ -177,7 +181,7 @@ async function startServers(
     log: log.child("internal"),
   });
   stack.defer(() => listener.close());
-  return { url: listener.url, table, catalog };
+  return { url: listener.url, table, catalog, ca };
 }
 
 /** On a node without servers, the health checker is still reached over HTTP: on a port of loopback that nobody else needs to know. */
