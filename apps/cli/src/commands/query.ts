@@ -94,6 +94,12 @@ interface Instance {
   Service: { ID: string; Address: string; Port: number };
 }
 
+interface LeftOut {
+  Node: string;
+  ServiceID: string;
+  Reason: string;
+}
+
 export const execute = command({
   usage: "query execute [options] ID_OR_NAME",
   about: "Executes a prepared query and lists the instances that it finds.",
@@ -102,13 +108,20 @@ export const execute = command({
     format: flag.format(),
     limit: flag.integer("At most this many; 0: all.", 0, 1_000_000, 0),
     near: flag.text("Sort by the round-trip time from this node; _agent is the agent's own."),
+    connect: flag.boolean("List instances that speak Connect for the service."),
+    explain: flag.boolean("List what is left out, too, and why (Heddle's agents know)."),
   },
   async run({ api, args, flags, terminal }) {
     const [id = ""] = argumentsOf(args, 1, "the query's id or name");
-    const query = { near: flags.near || undefined, limit: flags.limit || undefined };
+    const query = {
+      near: flags.near || undefined,
+      limit: flags.limit || undefined,
+      connect: flags.connect ? "true" : undefined, // Consul takes it without a value for false
+      explain: flags.explain || undefined,
+    };
     const { body, raw } = await attempt(
       "Error executing query",
-      api.get<{ Nodes: Instance[] | null }>(path(id, "/execute"), { query }),
+      api.get<{ Nodes: Instance[] | null; LeftOut?: LeftOut[] }>(path(id, "/execute"), { query }),
     );
     if (flags.format === "json") return printJson(terminal, raw);
     const rows = (body.Nodes ?? []).map(({ Node, Service }) => [
@@ -118,6 +131,8 @@ export const execute = command({
       String(Service.Port),
     ]);
     terminal.out(columns([["Node", "Instance", "Address", "Port"], ...rows]));
+    const leftOut = (body.LeftOut ?? []).map(({ Node, ServiceID, Reason }) => [Node, ServiceID, Reason]);
+    if (leftOut.length > 0) terminal.out(`\n${columns([["Node", "Instance", "Left out because"], ...leftOut])}`);
   },
 });
 
