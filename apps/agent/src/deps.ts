@@ -2,6 +2,7 @@
 import type { ApiClient } from "@heddle/api-client";
 import type { LogHub, Logger } from "@heddle/daemon";
 import type { CatalogSync } from "./catalog-sync.ts";
+import type { CentralConfig } from "./central-config.ts";
 import type { TtlChecks } from "./checks/ttl.ts";
 import type { AgentConfig } from "./config/index.ts";
 import type { Followed } from "./followed.ts";
@@ -18,6 +19,8 @@ export interface AgentDeps {
   state: LocalState;
   registrar: Registrar;
   sync: CatalogSync;
+  /** Where proxies get central defaults. */
+  central: CentralConfig | undefined;
   telemetry: Telemetry;
   ttl: TtlChecks;
   followed: Followed;

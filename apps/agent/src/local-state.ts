@@ -51,6 +51,11 @@ export type LocalChange =
   | { kind: "check"; id: string; what: "definition" | "output" | "removed" | "status" }
   | { kind: "service"; id: string; what: "changed" | "removed" };
 
+/** What the central configuration adds to what is registered. */
+export interface Defaults {
+  applyTo(definition: ServiceDefinition): ServiceDefinition;
+}
+
 export interface LocalStateOptions {
   store: Store;
   nodeName: string;
@@ -63,6 +68,7 @@ export class LocalState {
   readonly #options: LocalStateOptions;
   readonly #states = new Map<string, CheckState>();
   readonly #listeners = new Set<(changes: LocalChange[]) => void>();
+  #defaults: Defaults | undefined;
 
   constructor(options: LocalStateOptions) {
     this.#options = options;
@@ -104,10 +110,28 @@ export class LocalState {
     return this.#store.get<TtlState>(TTL_STATES, id)?.value;
   }
 
+  /** The service as everybody is shown it: what was registered, with the central defaults filled in. */
+  shown(id: string): ServiceDefinition | undefined {
+    const found = this.service(id)?.definition;
+    return found && this.#withDefaults(found);
+  }
+
   /** The service as the catalog is to hold it. */
   nodeService(id: string): NodeService | undefined {
-    const found = this.service(id);
-    return found && toNodeService(found.definition);
+    const found = this.shown(id);
+    return found && toNodeService(found);
+  }
+
+  /** Takes new central defaults over; what they change is told as a change of the service. */
+  setDefaults(defaults: Defaults): void {
+    const before = new Map(this.services().map(({ definition }) => [definition.ID, this.#withDefaults(definition)]));
+    this.#defaults = defaults;
+    const changed = [...before].filter(([id, definition]) => !isEqual(definition, this.shown(id)));
+    this.#emit(changed.map(([id]) => ({ kind: "service", id, what: "changed" })));
+  }
+
+  #withDefaults(definition: ServiceDefinition): ServiceDefinition {
+    return this.#defaults?.applyTo(definition) ?? definition;
   }
 
   /** The check as the catalog is to hold it and as the API shows it, with its status now. */

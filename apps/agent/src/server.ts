@@ -104,6 +104,9 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     log,
   });
   stack.defer(() => sync.close());
+  const central = config.enableCentralServiceConfig
+    ? new (await import("./central-config.ts")).CentralConfig({ catalog, state, log })
+    : undefined;
   let leaves: Leaves | undefined;
   const followed = followServers({
     catalog,
@@ -150,6 +153,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     state,
     registrar,
     sync,
+    central,
     telemetry: new Telemetry(config, clock),
     ttl,
     followed,
@@ -225,6 +229,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
+  if (central) tasks.run((signal) => central.run(signal));
   const link = linkHealthChecker({
     url: servers.health,
     tls: deps.tls && (tlsOptions(rolesOf("health")) as ClientOptions),

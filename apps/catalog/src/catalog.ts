@@ -1,7 +1,9 @@
 /** The catalog as a value: its routes and its stream over one store, to be mounted on any listener. */
-import { type ApiTable, type Clock, type Health, type Logger, systemClock } from "@heddle/daemon";
+import type { ConfigEntry } from "@heddle/config-entries";
+import { type ApiTable, type Clock, type Health, InvalidArgumentError, type Logger, systemClock } from "@heddle/daemon";
 import type { Store } from "@heddle/store";
 import type { Ask } from "./blocking.ts";
+import { setConfigEntry } from "./commands/config-entries.ts";
 import type { CatalogDeps } from "./deps.ts";
 import { catalogQuestions, catalogTable } from "./routes/catalog.ts";
 import { CoordinateBatch } from "./coordinates.ts";
@@ -31,6 +33,8 @@ export interface CatalogOptions {
   defaultIntentionPolicy: "allow" | "deny";
   kvMaxValueSize: number;
   sessionTtlMinMs: number;
+  /** Config entries that are to be there from the start; one that is there already stays as it is. */
+  configEntries?: readonly ConfigEntry[];
   clock?: Clock;
   log: Logger;
 }
@@ -48,6 +52,16 @@ export interface Catalog extends AsyncDisposable {
   prepare(): Promise<void>;
   health(): Record<string, Health>;
   close(): Promise<void>;
+}
+
+async function bootstrapEntry({ state, datacenter }: CatalogDeps, entry: ConfigEntry, i: number): Promise<void> {
+  try {
+    await state.store.run(setConfigEntry(entry, { cas: 0, datacenter, now: new Date() }));
+  } catch (cause) {
+    throw new InvalidArgumentError(`cannot store config_entries.bootstrap[${i}] (${entry.Kind}/${entry.Name})`, {
+      cause,
+    });
+  }
 }
 
 /** Builds the catalog over an open store; closing it closes the store. */
@@ -107,7 +121,10 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...uiTable(deps),
       ...configTable(deps),
     },
-    prepare: () => deps.queries.prepare(),
+    prepare: async () => {
+      await deps.queries.prepare();
+      for (const [i, entry] of (options.configEntries ?? []).entries()) await bootstrapEntry(deps, entry, i);
+    },
     health: () => ({ store: { started: true, live: true, ready: true, details: `revision ${store.revision}` } }),
     close,
     [Symbol.asyncDispose]: close,

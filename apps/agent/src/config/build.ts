@@ -1,7 +1,8 @@
 /** From everything that was said to the agent's configuration: defaults, addresses, and the rules between keys. */
 import { hostname } from "node:os";
 import { isIP } from "node:net";
-import { describeError, LOG_LEVELS, parseLogLevel } from "@heddle/daemon";
+import { CONFIG_KINDS, type ConfigEntry, decodeConfigEntry, normaliseConfigEntry } from "@heddle/config-entries";
+import { describeError, HeddleError, LOG_LEVELS, parseLogLevel } from "@heddle/daemon";
 import { isAnyAddress, validateMeta } from "@heddle/service-definition";
 import { expandTemplate, hostAddress, type Network, parseAddresses } from "./addresses.ts";
 import {
@@ -95,7 +96,7 @@ export function buildConfig(
     skipLeaveOnInterrupt: raw.skip_leave_on_interrupt ?? server,
     leaveDrainTimeMs: raw.performance?.leave_drain_time ?? defaults.DEFAULT_LEAVE_DRAIN_TIME_MS,
     tls: buildTls(raw, ports, fail),
-    enableCentralServiceConfig: raw.enable_central_service_config ?? true,
+    enableCentralServiceConfig: raw.enable_central_service_config ?? false,
     translateWanAddrs: raw.translate_wan_addrs ?? false,
     disableHostNodeId: raw.disable_host_node_id ?? true,
     disableRemoteExec: raw.disable_remote_exec ?? true,
@@ -267,35 +268,18 @@ function intentionPolicy(raw: RawConfig, warn: BuildContext["warn"]): Policy {
   return raw.default_intention_policy ?? aclPolicy;
 }
 
-const ENTRY_KINDS = new Set([
-  "api-gateway",
-  "exported-services",
-  "file-system-certificate",
-  "http-route",
-  "ingress-gateway",
-  "inline-certificate",
-  "jwt-provider",
-  "mesh",
-  "proxy-defaults",
-  "service-defaults",
-  "service-intentions",
-  "service-resolver",
-  "service-router",
-  "service-splitter",
-  "tcp-route",
-  "terminating-gateway",
-]);
-
-function buildConfigEntries(entries: Record<string, unknown>[], fail: Fail): Record<string, unknown>[] {
-  for (const [i, entry] of entries.entries()) {
-    const kind = entry.kind ?? entry.Kind;
-    if (typeof kind !== "string" || !ENTRY_KINDS.has(kind))
-      fail(
-        `config_entries.bootstrap[${i}].kind`,
-        `invalid value ${JSON.stringify(kind) ?? "nothing"}: want one of ${[...ENTRY_KINDS].join(", ")}`,
-      );
-  }
-  return entries;
+function buildConfigEntries(entries: Record<string, unknown>[], fail: Fail): ConfigEntry[] {
+  return entries.flatMap((entry, i) => {
+    try {
+      return [normaliseConfigEntry(decodeConfigEntry(entry))];
+    } catch (error) {
+      if (!(error instanceof HeddleError)) throw error;
+      const isKind = error.message.startsWith("invalid config entry kind");
+      const want = isKind ? `: want one of ${CONFIG_KINDS.join(", ")}` : "";
+      fail(`config_entries.bootstrap[${i}]`, `${error.message.trim()}${want}`);
+      return [];
+    }
+  });
 }
 
 function buildInternal(raw: RawConfig["heddle"] = {}, fail: Fail): AgentConfig["internal"] {

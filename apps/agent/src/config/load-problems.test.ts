@@ -153,7 +153,9 @@ describe("what is wrong with a configuration", () => {
     [
       "a kind of entry",
       { config_entries: { bootstrap: [{ kind: "nope" }] } },
-      expect.stringMatching(/^config_entries\.bootstrap\[0\]\.kind: invalid value "nope": want one of api-gateway, /),
+      expect.stringMatching(
+        /^config_entries\.bootstrap\[0\]: invalid config entry kind: nope: want one of exported-services, /,
+      ),
     ],
     [
       "a service daemon",

@@ -1,4 +1,5 @@
 /** The agent's configuration as the rest of the agent sees it: typed, complete, frozen. Durations are milliseconds. */
+import type { ConfigEntry } from "@heddle/config-entries";
 import type { LogLevel } from "@heddle/daemon";
 import type { CheckDefinition, ServiceDefinition } from "@heddle/service-definition";
 
@@ -52,7 +53,7 @@ export interface AgentConfig {
   limits: LimitsConfig;
   sessionTtlMinMs: number;
   connect: { enabled: boolean; caProvider: "consul"; caConfig: Record<string, unknown> };
-  configEntriesBootstrap: Record<string, unknown>[];
+  configEntriesBootstrap: ConfigEntry[];
   acl: AclConfig;
   defaultIntentionPolicy: Policy;
   uiConfig: {

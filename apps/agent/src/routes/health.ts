@@ -67,7 +67,7 @@ function serviceHealth({ state }: AgentDeps, id: string) {
   const verdict: Verdict = isInMaintenance ? "maintenance" : state.aggregate(id);
   return {
     AggregatedStatus: verdict,
-    Service: service && toAgentService(service.definition),
+    Service: service && toAgentService(state.shown(id) ?? service.definition),
     Checks: checks.map(({ definition }) => ({
       ...state.healthCheck(definition.CheckID),
       ServiceTags: null,

@@ -19,14 +19,14 @@ const DEFAULT_WAIT_MS = 5 * 60_000;
 const MAX_WAIT_MS = 10 * 60_000;
 
 export function serviceTable(deps: AgentDeps): ApiTable {
-  const { state, registrar, sync } = deps;
+  const { state, registrar, sync, central } = deps;
   return {
     "/v1/agent/services": {
       GET: async (request) => {
         const expression = request.query.get("filter") ?? "";
         if (needsRegexps(expression)) await loadRegexps();
         const isKept = compileFilter(expression, serviceFields);
-        const rows = state.services().map(({ definition }) => toAgentService(definition));
+        const rows = state.services().map(({ definition }) => toAgentService(state.shown(definition.ID) ?? definition));
         reply(request, Object.fromEntries(rows.filter(isKept).map((service) => [service.ID, service])));
       },
     },
@@ -36,6 +36,7 @@ export function serviceTable(deps: AgentDeps): ApiTable {
         const definition = parseServiceDefinition(parseBody(await readBody(request.req, MAX_BODY)));
         const replaceChecks =
           request.query.has("replace-existing-checks") && request.query.get("replace-existing-checks") !== "false";
+        await central?.ready();
         await registrar.service(definition, "api", { replaceChecks });
         await sync.flush();
         replyEmpty(request);
@@ -90,8 +91,8 @@ async function showService({ state }: AgentDeps, request: ApiRequest): Promise<v
   const asked = query.get("hash") ?? "";
   let end = performance.now() + (asked === "" ? 0 : waitMs(query));
   const hashNow = () => {
-    const found = state.service(id);
-    return found ? contentHash(found.definition) : undefined;
+    const found = state.shown(id);
+    return found && contentHash(found);
   };
   while (asked !== "" && hashNow() === asked && performance.now() < end && !res.destroyed) {
     await new Promise<void>((resolve) => {
@@ -113,9 +114,9 @@ async function showService({ state }: AgentDeps, request: ApiRequest): Promise<v
     });
   }
   const hash = hashNow();
-  const found = state.service(id);
+  const found = state.shown(id);
   if (!found || hash === undefined) throw refusal(404, `unknown service ID: ${id}`);
-  const shown = toAgentService(found.definition);
+  const shown = toAgentService(found);
   reply(request, { ...shown, ContentHash: hash }, { "X-Consul-ContentHash": hash });
 }
 

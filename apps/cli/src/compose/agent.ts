@@ -143,6 +143,7 @@ async function startServers(
       defaultIntentionPolicy: config.defaultIntentionPolicy,
       kvMaxValueSize: config.limits.kvMaxValueSize,
       sessionTtlMinMs: config.sessionTtlMinMs,
+      configEntries: config.configEntriesBootstrap,
       log: log.child("catalog"),
     }),
   );
