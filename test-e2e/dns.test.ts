@@ -30,8 +30,8 @@ async function daemon(name: string, ...args: string[]): Promise<{ child: ChildPr
   return { child, output: () => output };
 }
 
-async function put(port: number, path: string, body: unknown): Promise<void> {
-  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method: "PUT", body: JSON.stringify(body) });
+async function put(port: number, path: string, body: unknown, method = "PUT"): Promise<void> {
+  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method, body: JSON.stringify(body) });
   expect(answer.status, await answer.text()).toBe(200);
 }
 
@@ -50,6 +50,7 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
     Port: 21000,
     Proxy: { DestinationServiceName: "web" },
   });
+  await put(catalogPort, "/v1/query", { Name: "find-web", Service: { Service: "web" }, DNS: { TTL: "9s" } }, "POST");
   const dns = await daemon("dns", `-port=${dnsPort}`, `-catalog-url=http://127.0.0.1:${catalogPort}`);
   const dig = async (...args: string[]) => {
     const { stdout } = await run("dig", [
@@ -75,6 +76,7 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
   expect(await dig("n1.node.consul")).toEqual(["10.0.0.1"]);
   expect(await dig("-x", "10.0.0.1")).toEqual(["n1.node.dc1.consul."]);
   expect(await dig("-x", "10.5.0.2")).toEqual(["web.service.dc1.consul."]);
+  expect(await dig("find-web.query.consul")).toEqual(["10.0.0.1", "10.5.0.2"]);
 
   await register(
     catalogPort,
@@ -84,10 +86,12 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
     { CheckID: "c", Name: "c", ServiceID: "web2", Status: "critical" },
   );
   await expect.poll(() => dig("web.service.consul")).toEqual(["10.0.0.1"]);
+  await expect.poll(() => dig("find-web.query.consul")).toEqual(["10.0.0.1"]);
 
   catalog.child.kill("SIGKILL");
   await once(catalog.child, "exit");
   expect(await dig("web.service.consul")).toEqual(["10.0.0.1"]);
+  expect(await dig("find-web.query.consul")).toEqual(["10.0.0.1"]);
 
   // In memory only: it comes back empty and its index starts anew.
   await daemon("catalog", `-port=${catalogPort}`);

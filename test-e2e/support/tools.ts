@@ -6,10 +6,16 @@ import type { TestContext } from "vitest";
 const DEBIAN_PACKAGES = {
   curl: "curl",
   dig: "bind9-dnsutils",
+  drill: "ldnsutils",
+  getent: "libc-bin",
+  ip: "iproute2",
+  kdig: "knot-dnsutils",
   nc: "netcat-openbsd",
   openssl: "openssl",
+  nsenter: "util-linux",
   socat: "socat",
   tcpdump: "tcpdump",
+  unshare: "util-linux",
 } as const;
 
 export type Tool = keyof typeof DEBIAN_PACKAGES;

@@ -152,6 +152,13 @@ describe("instances whose address is a name", () => {
     ]);
   });
 
+  test.each(["MX", "TXT", "CNAME", "CAA"])("are a CNAME whatever is asked for: %s", async (type) => {
+    const dns = await daemonWith([]);
+    const got = await dig(dns.port, `foreign.service.consul ${type}`);
+    expect(got).toMatchObject({ status: "NOERROR", answer: ["foreign.service.consul. 0 CNAME www.example.com."] });
+    expect(await dig(dns.port, `web.service.consul ${type}`)).toMatchObject({ status: "NOERROR", answer: [] });
+  });
+
   test("are followed inside our own zone, and a circle ends", async () => {
     const dns = await daemonWith([]);
     expect((await dig(dns.port, "inner.service.consul A")).answer).toEqual([

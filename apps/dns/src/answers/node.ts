@@ -15,7 +15,7 @@ export function nodeRecords(node: NodeEntry, type: number, zone: Zone): ServiceR
   if (address) {
     if (isAny || type === (address.length === 4 ? TYPE.A : TYPE.AAAA))
       records.push(addressRecord(undefined, ttl, address));
-  } else if (isAny || type === TYPE.A || type === TYPE.AAAA || type === TYPE.CNAME) {
+  } else if (type !== TYPE.TXT) {
     const target = toWireName(node.nodeAddress);
     if (target && target.length > 1) {
       const record = nameRecord(undefined, TYPE.CNAME, ttl, target);

@@ -28,20 +28,20 @@ export function serviceRecords(
 ): ServiceRecords {
   const { ttl } = options;
   if (type === TYPE.SRV) return srvRecords(instances, options);
-  if (type !== TYPE.A && type !== TYPE.AAAA && type !== TYPE.ANY && type !== TYPE.CNAME)
-    return { records: [], ttl, hosts: [] };
   const byAddress = new Map<string, Rr>();
   const hosts = new Set<string>();
   for (const instance of instances) {
     const { v4, v6, host } = addressesOf(instance, options.name);
     for (const address of [type === TYPE.AAAA ? "" : v4, type === TYPE.A ? "" : v6]) {
       const bytes = toAddressBytes(address);
-      if (bytes && type !== TYPE.CNAME) byAddress.set(address, addressRecord(undefined, ttl, bytes));
+      if (bytes) byAddress.set(address, addressRecord(undefined, ttl, bytes));
     }
     if (host !== "") hosts.add(host);
   }
-  if (byAddress.size > 0) return { records: [...byAddress.values()], ttl, hosts: [] };
-  // A name has one CNAME and nothing beside it (RFC 1034 §3.6.2), so names count only where no address does.
+  const isAddressType = type === TYPE.A || type === TYPE.AAAA || type === TYPE.ANY;
+  if (byAddress.size > 0) return { records: isAddressType ? [...byAddress.values()] : [], ttl, hosts: [] };
+  // A name has one CNAME and nothing beside it (RFC 1034 §3.6.2), so names count only where no address does; it is the answer
+  // whatever the type asked for.
   for (const host of hosts) {
     const target = toWireName(host);
     if (target === undefined) continue;
