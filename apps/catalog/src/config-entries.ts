@@ -7,8 +7,6 @@ import {
   type ConfigEntryOf,
   configKindPrefix,
   type ConfigKind,
-  DEFAULT_PROTOCOL,
-  PROXY_DEFAULTS_NAME,
 } from "@heddle/config-entries";
 import type { StoredRecord, View } from "@heddle/store";
 import { allDestinations, destinationIntentions } from "./intention-entries.ts";
@@ -45,12 +43,4 @@ export function showEntry({ value, createIndex, modifyIndex }: StoredRecord<Conf
   // There is one mesh entry, and Consul's has no name.
   if (value.Kind === "mesh") delete shown.Name;
   return shown;
-}
-
-/** What a service speaks: its own defaults, else those of all proxies, else tcp. */
-export function protocolOf(entries: Entries, service: string): string {
-  const own = entries("service-defaults", service)?.Protocol;
-  if (own) return own;
-  const common = entries("proxy-defaults", PROXY_DEFAULTS_NAME)?.Config?.["protocol"];
-  return typeof common === "string" && common !== "" ? common.toLowerCase() : DEFAULT_PROTOCOL;
 }

@@ -7,8 +7,9 @@ import {
   PROXY_DEFAULTS_NAME,
 } from "@heddle/config-entries";
 import { refusal } from "@heddle/daemon";
+import { compileChain } from "@heddle/discovery-chain";
 import type { View } from "@heddle/store";
-import { type Entries, entriesOf, listEntries, protocolOf } from "./config-entries.ts";
+import { type Entries, entriesOf, listEntries } from "./config-entries.ts";
 
 export interface ConfigChange {
   kind: ConfigKind;
@@ -17,6 +18,7 @@ export interface ConfigChange {
   entry: ConfigEntry | undefined;
 }
 
+const ANY_DOMAIN = "consul"; // decides nothing here
 const CHAIN_KINDS = ["service-router", "service-splitter", "service-resolver"] as const;
 
 /** Throws Consul's refusal (500) where a chain could not be compiled any more, or a gateway's listener would not fit its service. */
@@ -38,10 +40,15 @@ export function checkGraph(view: View, change: ConfigChange, datacenter: string)
       return;
   }
   const entries = withChange(entriesOf(view), change);
-  const chains = affectedServices(view, change);
-  void datacenter;
-  void chains;
-  for (const gateway of affectedGateways(view, change)) checkListeners(entries, gateway);
+  const protocols = new Map<string, string>();
+  const gateways = affectedGateways(view, change);
+  for (const service of [...affectedServices(view, change), ...gateways.flatMap(servicesOf)]) {
+    if (protocols.has(service)) continue;
+    const { chain, error } = compileChain({ service, datacenter, trustDomain: ANY_DOMAIN }, entries);
+    if (!chain) throw refusal(500, error);
+    protocols.set(service, chain.Protocol);
+  }
+  for (const gateway of gateways) checkListeners(protocols, gateway);
 }
 
 function withChange(stored: Entries, { kind, name, entry }: ConfigChange): Entries {
@@ -70,11 +77,7 @@ function affectedServices(view: View, { kind, name, entry }: ConfigChange): Set<
     for (const chainKind of CHAIN_KINDS) for (const { value } of listEntries(view, chainKind)) names.add(value.Name);
     return names;
   }
-  if (kind === "ingress-gateway") {
-    for (const service of servicesOf(entry as IngressGatewayEntry | undefined)) names.add(service);
-    return names;
-  }
-  if (kind === "terminating-gateway") return names;
+  if (kind === "ingress-gateway" || kind === "terminating-gateway") return names;
   names.add(entry?.Name ?? name);
   const lower = name.toLowerCase();
   for (const chainKind of CHAIN_KINDS)
@@ -84,7 +87,7 @@ function affectedServices(view: View, { kind, name, entry }: ConfigChange): Set<
 }
 
 /** The other services that a router, splitter or resolver leads to. */
-export function references(entry: ConfigEntryOf<(typeof CHAIN_KINDS)[number]>): string[] {
+function references(entry: ConfigEntryOf<(typeof CHAIN_KINDS)[number]>): string[] {
   const found: (string | undefined)[] = [];
   if (entry.Kind === "service-router") for (const r of entry.Routes ?? []) found.push(r.Destination?.Service);
   else if (entry.Kind === "service-splitter") for (const s of entry.Splits ?? []) found.push(s.Service);
@@ -103,15 +106,15 @@ function affectedGateways(view: View, { kind, name, entry }: ConfigChange): Ingr
   return all.filter((gateway) => servicesOf(gateway).some((service) => service.toLowerCase() === name.toLowerCase()));
 }
 
-function servicesOf(gateway: IngressGatewayEntry | undefined): string[] {
-  return (gateway?.Listeners ?? []).flatMap((l) => l.Services.map((s) => s.Name)).filter((name) => name !== "*");
+function servicesOf(gateway: IngressGatewayEntry): string[] {
+  return (gateway.Listeners ?? []).flatMap((l) => l.Services.map((s) => s.Name)).filter((name) => name !== "*");
 }
 
 /** A service that is named must speak what its listener speaks; a wildcard takes those that do. */
-function checkListeners(entries: Entries, gateway: IngressGatewayEntry): void {
+function checkListeners(protocols: Map<string, string>, gateway: IngressGatewayEntry): void {
   for (const { Protocol, Services } of gateway.Listeners ?? []) {
     for (const { Name } of Services) {
-      const protocol = Name === "*" ? Protocol : protocolOf(entries, Name);
+      const protocol = Name === "*" ? Protocol : protocols.get(Name);
       if (protocol !== Protocol)
         throw refusal(
           500,

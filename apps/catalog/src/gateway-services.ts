@@ -1,7 +1,8 @@
 /** What a gateway serves: the services that its config entry names, and those that its wildcard takes in. */
 import type { IngressGatewayEntry, LinkedService, TerminatingGatewayEntry } from "@heddle/config-entries";
+import { compileChain } from "@heddle/discovery-chain";
 import type { StoredRecord } from "@heddle/store";
-import { entriesOf, findEntry, protocolOf } from "./config-entries.ts";
+import { entriesOf, findEntry } from "./config-entries.ts";
 import type { CatalogState } from "./state.ts";
 
 /** A row of /v1/catalog/gateway-services; keys as in Consul's answers, left out where they are empty. */
@@ -36,6 +37,8 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 function ingressRows(state: CatalogState, record: StoredRecord<IngressGatewayEntry>): GatewayService[] {
   const { Name, Listeners } = record.value;
   const entries = entriesOf(state.store);
+  const protocolOf = (service: string) =>
+    compileChain({ service, datacenter: "", trustDomain: "" }, entries).chain?.Protocol;
   return (Listeners ?? []).flatMap(({ Port, Protocol, Services }) => {
     const row = (service: string) => ({
       ...base("ingress-gateway", Name, service, record),
@@ -49,7 +52,7 @@ function ingressRows(state: CatalogState, record: StoredRecord<IngressGatewayEnt
     }));
     if (named.length === Services.length) return rows;
     // A wildcard takes in what speaks the listener's protocol.
-    const taken = others(state, named).filter((service) => protocolOf(entries, service) === Protocol);
+    const taken = others(state, named).filter((service) => protocolOf(service) === Protocol);
     return [...rows, ...taken.map((service) => ({ ...row(service), FromWildcard: true as const }))];
   });
 }

@@ -100,6 +100,11 @@ describe("what is stored", () => {
   ];
   test.each(cases)("%s", (_title, given, stored) => expect(parse(given)).toEqual(stored));
 
+  test("numbers past 2^53 in opaque values are floats", () => {
+    const stored = parse({ Kind: "proxy-defaults", Config: { a: [12345678901234567890n] } });
+    expect(stored).toMatchObject({ Config: { a: [12345678901234567000] } });
+  });
+
   test("keys such as __proto__ are ordinary", () => {
     const given = JSON.parse('{"Kind":"proxy-defaults","Config":{"__proto__":{"a":1},"constructor":2}}') as unknown;
     expect(JSON.stringify(parse(given))).toContain('"Config":{"__proto__":{"a":1},"constructor":2}');

@@ -180,7 +180,17 @@ function readOpaque(input: unknown, path: string, { problems }: Context): unknow
   const object = mergedMaps(input);
   if (!object) return problems.wrong(`'${path}' expected a map, got '${goKind(input)}'`);
   if (isDeeperThan(object, MAX_DEPTH)) return problems.wrong(`'${path}' is nested deeper than ${MAX_DEPTH} levels`);
-  return object;
+  return withoutBigInts(object);
+}
+
+// Consul keeps numbers here as 64-bit floats, and JSON knows no other.
+function withoutBigInts(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(withoutBigInts);
+  const out = Object.create(null) as Record<string, unknown>;
+  for (const [key, item] of Object.entries(value)) out[key] = withoutBigInts(item);
+  return out;
 }
 
 function isDeeperThan(value: unknown, levels: number): boolean {
