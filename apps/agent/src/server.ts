@@ -42,6 +42,7 @@ import { registerAgentMetrics } from "./metrics.ts";
 import { Registrar } from "./registrar.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
 import { Telemetry } from "./telemetry.ts";
+import type { Watches } from "./watches/index.ts";
 
 export interface AgentStartDeps {
   hub: LogHub;
@@ -130,6 +131,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const alias = new AliasChecks({ state, catalog, nodeName: config.nodeName, log });
   stack.defer(() => alias.close());
 
+  let watches: Watches | undefined;
   let current = config;
   let onLeft = () => {};
   const left = new Promise<void>((resolve) => {
@@ -144,8 +146,22 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     if (ignored.length > 0) log.warn("these settings changed but need a restart", { settings: ignored.join(", ") });
     current = next;
     deps.onReload?.(next);
+    await setWatches(next.watches);
     log.info("configuration reloaded", { services: state.services().length, checks: state.checks().length });
   };
+  // Most agents have none: what runs them is loaded with the first.
+  const setWatches = async (blocks: AgentConfig["watches"]) => {
+    if (blocks.length === 0 && !watches) return;
+    const { connectToSelf, Watches: WatchesClass } = await import("./watches/index.ts");
+    if (!watches) {
+      watches = new WatchesClass({
+        connect: (token) => connectToSelf(config, listeners, token),
+        log: log.child("watch"),
+      });
+    }
+    await watches.set(blocks);
+  };
+  const listeners: HttpServer[] = [];
   const agentDeps: AgentDeps = {
     config,
     settings: () => current,
@@ -219,7 +235,6 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     log.info(`Started ${tls ? "HTTPS" : "HTTP"} server`, { address: server.url, network: "tcp" });
     return server;
   };
-  const listeners: HttpServer[] = [];
   if (config.ports.http >= 0)
     for (const host of config.addresses.http) listeners.push(await listen(host, config.ports.http));
   if (config.ports.https >= 0) {
@@ -238,6 +253,8 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   });
   stack.defer(() => link.close());
   parts.push(() => ({ checks: link.health() }));
+  await setWatches(config.watches);
+  stack.defer(() => watches?.close());
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: listeners[0]?.url ?? "", health, reload, left, close, [Symbol.asyncDispose]: close };

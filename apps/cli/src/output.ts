@@ -1,5 +1,8 @@
 /** How results are printed: columns for people, JSON (with exact integers) for programs. */
+import { parseExact, toExactJson } from "@heddle/api-client";
 import type { Terminal } from "./terminal.ts";
+
+export { parseExact };
 
 /** Lines of cells, each column as wide as its widest cell, two spaces between. */
 export function columns(rows: readonly (readonly string[])[], gap = "  "): string {
@@ -16,24 +19,8 @@ export function columns(rows: readonly (readonly string[])[], gap = "  "): strin
 
 const width = (text: string): number => Array.from(text).length;
 
-type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
-
-/** JSON.parse that keeps integers beyond 2^53 (KV flags, serial numbers) as bigint. */
-export function parseExact(text: string): unknown {
-  const revive: Reviver = (_key, value, { source = "" }) =>
-    typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? BigInt(source) : value;
-  return JSON.parse(text, revive as (key: string, value: unknown) => unknown);
-}
-
-/** JSON.stringify that writes a bigint as the number it is. */
-export function formatJson(value: unknown, indent: string | number = 4): string {
-  const { rawJSON } = JSON as unknown as { rawJSON: (this: void, text: string) => unknown };
-  return JSON.stringify(
-    value,
-    (_key, item: unknown) => (typeof item === "bigint" ? rawJSON(String(item)) : item),
-    indent,
-  );
-}
+/** JSON with integers exact, indented by four. */
+export const formatJson = (value: unknown, indent: string | number = 4): string => toExactJson(value, indent);
 
 /** Prints the agent's own answer. */
 export function printJson(terminal: Terminal, raw: Buffer): void {

@@ -6,14 +6,23 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Agent, CONSUL, execute, heddle, type Result, startConsul, startHeddle } from "./harness.ts";
+import {
+  type Agent,
+  CONSUL,
+  execute,
+  heddle,
+  type Result,
+  type RunOptions,
+  startConsul,
+  startHeddle,
+} from "./harness.ts";
 import { VERSION } from "../src/version.ts";
 import {
   AGENT_ROWS,
   CATALOG_ROWS,
   INTENTION_ROWS,
   KV_ROWS,
-  LATER_ROWS,
+  OPERATOR_ROWS,
   OFFLINE_ROWS,
   type Row,
   WATCH_ROWS,
@@ -42,9 +51,15 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
-const AGENTS = { "a Consul agent": startConsul, "a Heddle agent": startHeddle };
+type Run = (args: string[], options: RunOptions) => Promise<Result>;
+const consul: Run = (args, options) => execute(CONSUL, args, { ...options, cwd: dir });
+const PAIRS: [string, Run, () => Promise<Agent | undefined>][] = [
+  ["heddle against a Consul agent", heddle, startConsul],
+  ["heddle against a Heddle agent", heddle, startHeddle],
+  ["Consul's own command against a Heddle agent", consul, startHeddle],
+];
 
-describe.each(Object.entries(AGENTS))("against %s, beside Consul's own command", (_agent, start) => {
+describe.each(PAIRS)("%s, beside Consul's own command against a Consul agent", (_pair, command, start) => {
   let theirs: Agent | undefined;
   let ours: Agent | undefined;
   beforeAll(async () => {
@@ -61,21 +76,18 @@ describe.each(Object.entries(AGENTS))("against %s, beside Consul's own command",
     ["intention", INTENTION_ROWS],
     ["agent", AGENT_ROWS],
     ["watch and lock", WATCH_ROWS],
-    ["later", LATER_ROWS],
+    ["config, operator and rtt", OPERATOR_ROWS],
     ["help and errors", OFFLINE_ROWS],
   ])("%s", { timeout: 120_000 }, async (_name, rows) => {
     if (!theirs || !ours) return;
     const differences: unknown[] = [];
     const [theirSessions, ourSessions] = await Promise.all([sessions(theirs), sessions(ours)]);
     for (const row of rows) {
-      if (row.later && start === startHeddle) continue;
       const stdin = row.stdin === undefined ? {} : { stdin: row.stdin };
-      const expected = await execute(CONSUL, fill(row, theirSessions), {
-        env: { CONSUL_HTTP_ADDR: theirs.url },
-        cwd: dir,
-        ...stdin,
-      });
-      const actual = await heddle(fill(row, ourSessions), { env: { CONSUL_HTTP_ADDR: ours.url }, ...stdin });
+      const [expected, actual] = await Promise.all([
+        consul(fill(row, theirSessions), { env: { CONSUL_HTTP_ADDR: theirs.url }, ...stdin }),
+        command(fill(row, ourSessions), { env: { CONSUL_HTTP_ADDR: ours.url }, ...stdin }),
+      ]);
       const [want, got] = [normalise(expected, row, theirs, theirSessions), normalise(actual, row, ours, ourSessions)];
       if (JSON.stringify(want) !== JSON.stringify(got))
         differences.push({ args: row.args.join(" "), consul: want, heddle: got });

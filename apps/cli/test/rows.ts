@@ -6,8 +6,6 @@ export interface Row {
   ownWords?: true;
   /** Standard output is JSON; the order of its keys and what only one side shows are no difference. */
   isJson?: true;
-  /** Heddle's agent has no such endpoint yet. */
-  later?: true;
 }
 
 const line = (text: string, extra: Omit<Row, "args"> = {}): Row => ({
@@ -220,19 +218,18 @@ export const AGENT_ROWS: Row[] = [
   line("connect ca set-config -config-file=nofile"),
   own("connect ca set-config -config-file={dir}/plain.txt"),
   own("event"),
-  line("event -name=deploy", { later: true }),
-  line("event -name=deploy payload", { later: true }),
+  line("event -name=deploy"),
+  line("event -name=deploy payload"),
   own("event -name=deploy a b"),
   line("event -name=deploy -tag=x"),
   own("event -name=deploy -node=["),
-  line("operator raft list-peers", { later: true }),
+  line("operator raft list-peers"),
   line("monitor -log-level=bogus"),
   own("join"),
   own("join 127.0.0.1:1"),
 ];
 
-/** What later endpoints answer: Heddle's agent has them not yet. */
-export const LATER_ROWS: Row[] = [
+export const OPERATOR_ROWS: Row[] = [
   line("config list"),
   line("config list -kind=service-defaults"),
   line("config list -kind=bogus"),
@@ -249,8 +246,8 @@ export const LATER_ROWS: Row[] = [
   line("config write -cas -modify-index=1 -", { stdin: '{"Kind":"service-defaults","Name":"web","Protocol":"http"}' }),
   line("config read"),
   line("config read -kind=service-defaults"),
-  line("config read -kind=service-defaults -name=web"),
-  line("config read -kind=service-resolver -name=web"),
+  json("config read -kind=service-defaults -name=web"),
+  json("config read -kind=service-resolver -name=web"),
   line("config read -kind=service-defaults -name=nope"),
   line("config list -kind=service-defaults"),
   line("config delete"),
@@ -265,7 +262,7 @@ export const LATER_ROWS: Row[] = [
   own("rtt"),
   own("rtt a b c"),
   line("rtt nope nope2"),
-].map((row) => ({ ...row, later: true }));
+];
 
 export const WATCH_ROWS: Row[] = [
   line("kv put w/a 1"),

@@ -1,10 +1,16 @@
 export { createApiClient } from "./client.ts";
 export { ApiError } from "./errors.ts";
+export { createEventId, eventIndex, NO_EVENT_INDEX } from "./event-id.ts";
+export { parseExact, toExactJson } from "./exact-json.ts";
+export { parseHttpHandler, tellHttpHandler } from "./http-handler.ts";
 export { apiOptions, DEFAULT_ADDRESS, toApiClientOptions } from "./options.ts";
 export { createStreamClient } from "./stream.ts";
 export { parseAddress, tlsOptions } from "./transport.ts";
+export { parseWatchPlan, readWatchPlan, watchChanges } from "./watch-plan.ts";
 export type { ApiClient, ApiClientOptions, ApiResponse, Query, RequestOptions } from "./client.ts";
+export type { HttpHandler } from "./http-handler.ts";
 export type { ApiOptionValues, OptionSources } from "./options.ts";
 export type { StreamAnswer, StreamClient, StreamClientOptions, StreamHandlers } from "./stream.ts";
 export type { TlsSettings } from "./transport.ts";
 export type { WatchFailure, WatchOptions } from "./watch.ts";
+export type { WatchChange, WatchPlan } from "./watch-plan.ts";

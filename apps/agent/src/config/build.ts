@@ -18,6 +18,7 @@ import {
   type Fail,
 } from "./build-blocks.ts";
 import * as defaults from "./defaults.ts";
+import { parseWatch } from "../watches/definition.ts";
 import type { RawConfig } from "./keys.ts";
 import type { AgentConfig, Policy } from "./types.ts";
 
@@ -101,7 +102,7 @@ export function buildConfig(
     disableHostNodeId: raw.disable_host_node_id ?? true,
     disableRemoteExec: raw.disable_remote_exec ?? true,
     disableCoordinates: raw.disable_coordinates ?? false,
-    watches: raw.watches ?? [],
+    watches: buildWatches(raw.watches ?? [], fail),
     internal: buildInternal(raw.heddle, fail),
     metrics: { host: raw.heddle?.metrics_host || "127.0.0.1", port: raw.heddle?.metrics_port ?? -1 },
   };
@@ -113,6 +114,18 @@ export function buildConfig(
   if (config.dataDir === "" && !isDev)
     fail("data_dir", "not given: want the directory in which the agent keeps its state (or -dev)");
   return config;
+}
+
+/** Checked here and parsed again by who runs them, so that the configuration stays plain data. */
+function buildWatches(blocks: Record<string, unknown>[], fail: Fail): Record<string, unknown>[] {
+  blocks.forEach((block, i) => {
+    try {
+      parseWatch(block);
+    } catch (error) {
+      fail(`watches[${i}]`, describeError(error));
+    }
+  });
+  return blocks;
 }
 
 function buildNode(

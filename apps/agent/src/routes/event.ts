@@ -1,5 +1,5 @@
 /** /v1/event: messages to the agents of the datacenter. Servers keep the latest; each agent lists those meant for its node. */
-import { randomUUID } from "node:crypto";
+import { eventIndex, NO_EVENT_INDEX } from "@heddle/api-client";
 import { type ApiRequest, type ApiTable, readBody, readParams, refusal, reply } from "@heddle/daemon";
 import { compilePattern, loadRegexps } from "@heddle/filter";
 import type { AgentDeps } from "../deps.ts";
@@ -48,10 +48,10 @@ async function fire({ catalog }: AgentDeps, request: ApiRequest): Promise<void> 
       `1 error occurred:\n\t* error broadcasting event to segment "": user event exceeds configured limit of ${MAX_EVENT_BYTES} bytes before encoding\n\n`,
     );
   }
-  const event = { ID: randomUUID(), Name: name, Payload: payload.toString("base64"), ...filters };
-  await catalog.put("/v1/internal/event", { body: event });
+  const event = { Name: name, Payload: payload.toString("base64"), ...filters };
+  const { body } = await catalog.put<{ ID: string }>("/v1/internal/event", { body: event });
   // Its logical time is known once it has been seen to arrive, so Consul answers 0 too.
-  reply(request, { ...event, Payload: event.Payload || null, Version: 1, LTime: 0 });
+  reply(request, { ID: body.ID, ...event, Payload: event.Payload || null, Version: 1, LTime: 0 });
 }
 
 const filterBytes = (filters: string[]): number =>
@@ -89,7 +89,8 @@ async function list(deps: AgentDeps, request: ApiRequest): Promise<void> {
     if (!answer) return;
     seen = answer.index;
     const events = answer.body.filter((event) => (name === "" || event.Name === name) && isForThisNode(deps, event));
-    const last = Math.max(1, events.at(-1)?.LTime ?? 1);
+    const newest = events.at(-1);
+    const last = newest ? (eventIndex(newest.ID) ?? newest.LTime) : NO_EVENT_INDEX;
     if (index !== 0 && last === index && performance.now() < end) continue;
     return reply(request, events, { "X-Consul-Index": last });
   }

@@ -1,71 +1,94 @@
-/** `heddle watch`: prints a view of the data, or runs a program each time it has changed. */
-import type { ApiResponse, Query } from "@heddle/api-client";
+/** `heddle watch`: prints a view of the data, or tells a program or an HTTP endpoint each time it has changed. */
+import {
+  type HttpHandler,
+  parseHttpHandler,
+  parseWatchPlan,
+  readWatchPlan,
+  tellHttpHandler,
+  type WatchChange,
+  watchChanges,
+  type WatchPlan,
+} from "@heddle/api-client";
+import { describeError } from "@heddle/daemon";
 import { runChild } from "../child.ts";
 import { attempt, command, CommandError, explain } from "../command.ts";
 import { flag } from "../flags.ts";
-import { formatJson, parseExact } from "../output.ts";
-import { keyPath } from "./kv-read.ts";
-
-interface View {
-  path: string;
-  query?: Query;
-  /** What the handler gets of the answer. */
-  pick?: (body: unknown) => unknown;
-}
-
-const first = (body: unknown) => (Array.isArray(body) ? (body as unknown[])[0] : null) ?? null;
+import { formatJson } from "../output.ts";
+import type { Terminal } from "../terminal.ts";
 
 export const watch = command({
   usage: "watch [options] [CHILD...]",
   about: `Watches a view of the data. Without CHILD, prints it once as JSON. With CHILD, runs it at once and after each
-change, with the view as JSON on standard input and its index in CONSUL_INDEX.
+change, with the view as JSON on standard input and its index in CONSUL_INDEX (and HEDDLE_INDEX); it ends with status 1 when
+CHILD fails. With -http-handler, sends the same as the body of a request, and goes on whatever is answered.
 
     $ heddle watch -type=service -service=web ./reconfigure.sh
-    $ heddle watch -type=key -key=config/mode cat`,
+    $ heddle watch -type=key -key=config/mode cat
+    $ heddle watch -type=services -http-handler=http://localhost:9000/changed`,
   api: "datacenter",
   argumentsAreData: true,
   flags: {
+    format: flag.format(),
+    httpHandler: flag.text("URL of the HTTP endpoint to tell, in place of CHILD."),
+    httpHeader: flag.list("Header for the HTTP endpoint, as 'Name: value'."),
+    httpMethod: flag.text("Method for the HTTP endpoint.", "POST"),
+    httpTimeout: flag.text("Longest time that the HTTP endpoint may take.", "10s"),
+    httpTlsSkipVerify: flag.boolean("Do not check the certificate of the HTTP endpoint."),
     key: flag.text("The key, for type key."),
     name: flag.text("Name of the event, for type event."),
     passingonly: flag.text("true: only healthy instances, for type service."),
     prefix: flag.text("The prefix, for type keyprefix."),
-    service: flag.text("The service, for types service and checks."),
+    service: flag.text("The service, for types service, checks and connect_leaf."),
+    serviceId: flag.text("Id of the instance, for type agent_service."),
     shell: { ...flag.boolean("Run CHILD by $SHELL or /bin/sh."), default: true },
     state: flag.text("State of the checks, for type checks."),
     tag: flag.list("Tag of the instances, for type service."),
-    type: flag.text("One of key, keyprefix, services, nodes, service, checks, event."),
+    type: flag.text(
+      "One of key, keyprefix, services, nodes, service, checks, event, connect_roots, connect_leaf, agent_service.",
+    ),
   },
-  async run({ api, args, flags, seen, terminal }) {
+  async run({ api, args, flags, terminal }) {
     if (flags.type === "") throw new CommandError("Watch type must be specified\nSee 'heddle watch --help'.");
-    const view = viewOf(flags, seen);
-    const toText = (answer: ApiResponse, indent: number) => {
-      const body = answer.status === 404 ? null : parseExact(answer.raw.toString("utf8"));
-      return formatJson(view.pick ? view.pick(body) : body, indent);
-    };
-    const options = { query: view.query ?? {}, allow: [404] };
-    const answer = await attempt("Error querying the agent", api.get(view.path, options));
-    if (args.length === 0) return terminal.out(`${toText(answer, 4)}\n`);
+    const plan = planOf(flags);
+    const http = flags.httpHandler === "" ? undefined : handlerOf(flags);
+    if (http && args.length > 0) throw new CommandError("Only one watch handler allowed: want CHILD or -http-handler");
+    const now = await attempt("Error querying the agent", readWatchPlan(api, plan));
+    if (args.length === 0 && !http) return terminal.out(`${formatJson(now.value)}\n`);
 
     const { interrupted: signal } = terminal;
-    let last: string | undefined;
-    const changes = api.watch(view.path, {
-      ...options,
+    const changes = watchChanges(api, plan, {
       signal,
       onError: ({ error, attempt: count }) =>
         count === 1 && terminal.err(`Watch errored: ${explain(error)}, trying again\n`),
     });
     for await (const change of changes) {
-      const text = toText(change, 0);
-      if (text === last) continue;
-      last = text;
-      const env = { ...terminal.env, CONSUL_INDEX: String(change.index) };
-      const child = runChild(args, { shell: flags.shell, env, stdin: Buffer.from(`${text}\n`) });
-      signal.addEventListener("abort", () => void child.stop(), { once: true });
-      const failure = await child.ended;
-      if (failure !== undefined && !signal.aborted) terminal.err(`Error executing handler: ${failure}\n`);
+      if (http) {
+        const told = tellHttpHandler(http, change, signal);
+        await told.catch((error: unknown) => {
+          if (!signal.aborted) terminal.err(`Error executing handler: ${describeError(error)}\n`);
+        });
+        continue;
+      }
+      const failure = await runHandler(args, flags.shell, change, terminal);
+      if (failure === undefined || signal.aborted) continue;
+      throw new CommandError(`Error executing handler: ${failure}`);
     }
   },
 });
+
+/** Why it failed, or undefined. */
+function runHandler(
+  args: readonly string[],
+  shell: boolean,
+  { index, json }: WatchChange,
+  terminal: Terminal,
+): Promise<string | undefined> {
+  const env = { ...terminal.env, CONSUL_INDEX: String(index), HEDDLE_INDEX: String(index) };
+  const child = runChild(args, { shell, env, stdin: Buffer.from(`${json}\n`) });
+  const stop = () => void child.stop();
+  terminal.interrupted.addEventListener("abort", stop, { once: true });
+  return child.ended.finally(() => terminal.interrupted.removeEventListener("abort", stop));
+}
 
 interface WatchFlags {
   type: string;
@@ -74,54 +97,56 @@ interface WatchFlags {
   passingonly: string;
   prefix: string;
   service: string;
+  serviceId: string;
   state: string;
   tag: string[];
 }
 
-function viewOf(flags: WatchFlags, seen: ReadonlySet<string>): View {
-  const views: Record<string, { takes: (keyof WatchFlags)[]; view: () => View }> = {
-    key: { takes: ["key"], view: () => ({ path: keyPath(wanted(flags.key, "key")), pick: first }) },
-    keyprefix: {
-      takes: ["prefix"],
-      view: () => ({ path: keyPath(wanted(flags.prefix, "prefix")), query: { recurse: true } }),
-    },
-    services: { takes: [], view: () => ({ path: "/v1/catalog/services" }) },
-    nodes: { takes: [], view: () => ({ path: "/v1/catalog/nodes" }) },
-    service: {
-      takes: ["service", "tag", "passingonly"],
-      view: () => ({
-        path: `/v1/health/service/${encodeURIComponent(wanted(flags.service, "service"))}`,
-        query: { tag: flags.tag, passing: isOn(flags.passingonly) },
-      }),
-    },
-    checks: { takes: ["service", "state"], view: () => checksView(flags) },
-    event: { takes: ["name"], view: () => ({ path: "/v1/event/list", query: { name: flags.name || undefined } }) },
-  };
-  const known = Object.hasOwn(views, flags.type) ? views[flags.type] : undefined;
-  if (!known) throw new CommandError(`Unsupported watch type: ${flags.type}`);
-  const view = known.view();
-  const others = ["key", "name", "passingonly", "prefix", "service", "state", "tag"] as const;
-  const wrong = others.filter((name) => seen.has(name) && !known.takes.includes(name));
-  if (wrong.length > 0) throw new CommandError(`Invalid parameters: [${wrong.join(" ")}]`);
-  return view;
+function planOf({ passingonly, serviceId, tag, ...texts }: WatchFlags): WatchPlan {
+  const { type, key, name, prefix, service, state } = texts;
+  const given = Object.entries({ type, key, name, prefix, service, state, service_id: serviceId }).filter(
+    ([, text]) => text !== "",
+  );
+  try {
+    return parseWatchPlan({
+      ...Object.fromEntries(given),
+      ...(tag.length > 0 && { tag }),
+      ...(passingonly !== "" && { passingonly: parsePassing(passingonly) }),
+    });
+  } catch (cause) {
+    throw new CommandError((cause as Error).message, 1, { cause });
+  }
 }
 
-function checksView({ service, state }: WatchFlags): View {
-  if (service && state) throw new CommandError("Cannot specify service and state");
-  return {
-    path: service
-      ? `/v1/health/checks/${encodeURIComponent(service)}`
-      : `/v1/health/state/${encodeURIComponent(state || "any")}`,
-  };
+function handlerOf(flags: {
+  httpHandler: string;
+  httpHeader: string[];
+  httpMethod: string;
+  httpTimeout: string;
+  httpTlsSkipVerify: boolean;
+}): HttpHandler {
+  const header = new Map<string, string[]>();
+  for (const text of flags.httpHeader) {
+    const at = text.indexOf(":");
+    if (at < 1) throw new CommandError(`invalid -http-header '${text}': want 'Name: value'`);
+    const name = text.slice(0, at).trim();
+    header.set(name, [...(header.get(name) ?? []), text.slice(at + 1).trim()]);
+  }
+  try {
+    return parseHttpHandler({
+      path: flags.httpHandler,
+      method: flags.httpMethod,
+      timeout: flags.httpTimeout,
+      header: Object.fromEntries(header),
+      tls_skip_verify: flags.httpTlsSkipVerify,
+    });
+  } catch (cause) {
+    throw new CommandError((cause as Error).message, 1, { cause });
+  }
 }
 
-function wanted(value: string, what: string): string {
-  if (value === "") throw new CommandError(`Must specify a single ${what} to watch`);
-  return value;
-}
-
-function isOn(text: string): boolean {
-  if (text === "" || /^(?:0|f|false)$/i.test(text)) return false;
+function parsePassing(text: string): boolean {
+  if (/^(?:0|f|false)$/i.test(text)) return false;
   if (/^(?:1|t|true)$/i.test(text)) return true;
   throw new CommandError(`Failed to parse passingonly flag: '${text}': want true or false`);
 }

@@ -1,0 +1,2 @@
+export { connectToSelf } from "./self.ts";
+export { Watches } from "./watches.ts";

@@ -1,0 +1,174 @@
+/**
+ * Watches as Consul's configuration files and its command line name them (`type = "key"`, `key = "…"`): which path each reads,
+ * and what of the answer its handler gets.
+ */
+import { InvalidArgumentError } from "@heddle/daemon";
+import type { ApiClient, ApiResponse, Query } from "./client.ts";
+import { parseExact, toExactJson } from "./exact-json.ts";
+import type { WatchFailure } from "./watch.ts";
+
+export interface WatchPlan {
+  type: string;
+  path: string;
+  query: Query;
+  /** Waits on a content hash: the local agent's answers have no index. */
+  hash: boolean;
+  /** What the handler gets of the answer; `seen` remembers between answers. */
+  pick: (body: unknown, seen: EventPosition) => unknown;
+}
+
+/** The last event that a handler was given. */
+interface EventPosition {
+  eventId?: string | undefined;
+}
+
+export interface WatchChange {
+  /** X-Consul-Index of the answer; 0 where it waits on a hash. */
+  index: number;
+  /** What the handler gets, parsed with integers exact. */
+  value: unknown;
+  /** The same as one line of JSON. */
+  json: string;
+}
+
+/** Reads values of known types, and knows afterwards which were not asked for. */
+class Parameters {
+  readonly #left: Map<string, unknown>;
+
+  constructor(parameters: Readonly<Record<string, unknown>>) {
+    this.#left = new Map(Object.entries(parameters));
+  }
+
+  text(name: string): string {
+    const value = this.#take(name) ?? "";
+    if (typeof value !== "string") throw new InvalidArgumentError(`Expecting ${name} to be a string`);
+    return value;
+  }
+
+  wanted(name: string): string {
+    const value = this.text(name);
+    if (value === "") throw new InvalidArgumentError(`Must specify a single ${name} to watch`);
+    return value;
+  }
+
+  boolean(name: string): boolean {
+    const value = this.#take(name) ?? false;
+    if (typeof value !== "boolean") throw new InvalidArgumentError(`Expecting ${name} to be a boolean`);
+    return value;
+  }
+
+  texts(name: string): string[] {
+    const value = this.#take(name) ?? [];
+    if (typeof value === "string") return [value];
+    if (!Array.isArray(value)) throw new InvalidArgumentError(`Expecting ${name} to be a string or []string`);
+    return value.map((item: unknown, i) => {
+      if (typeof item !== "string") throw new InvalidArgumentError(`Index ${i} of ${name} expected to be string`);
+      return item;
+    });
+  }
+
+  refuseOthers(): void {
+    if (this.#left.size > 0)
+      throw new InvalidArgumentError(`Invalid parameters: [${[...this.#left.keys()].join(" ")}]`);
+  }
+
+  #take(name: string): unknown {
+    const value = this.#left.get(name);
+    this.#left.delete(name);
+    return value;
+  }
+}
+
+type Described = Pick<WatchPlan, "path"> & Partial<WatchPlan>;
+
+const first = (body: unknown): unknown => (Array.isArray(body) ? (body as unknown[])[0] : null) ?? null;
+const kvPath = (key: string): string => `/v1/kv/${key.split("/").map(encodeURIComponent).join("/")}`;
+const escape = encodeURIComponent;
+
+/** Each type with what it takes; a read of the servers may be `stale`. */
+const TYPES: Record<string, (p: Parameters) => Described> = {
+  key: (p) => ({ query: stale(p), path: kvPath(p.wanted("key")), pick: first }),
+  keyprefix: (p) => ({ path: kvPath(p.wanted("prefix")), query: { recurse: true, ...stale(p) } }),
+  services: (p) => ({ path: "/v1/catalog/services", query: stale(p) }),
+  nodes: (p) => ({ path: "/v1/catalog/nodes", query: stale(p) }),
+  service: (p) => ({
+    path: `/v1/health/service/${escape(p.wanted("service"))}`,
+    query: { tag: p.texts("tag"), passing: p.boolean("passingonly"), ...stale(p) },
+  }),
+  checks(p) {
+    const [service, state] = [p.text("service"), p.text("state")];
+    if (service && state) throw new InvalidArgumentError("Cannot specify service and state");
+    const path = service ? `/v1/health/checks/${escape(service)}` : `/v1/health/state/${escape(state || "any")}`;
+    return { path, query: stale(p) };
+  },
+  event: (p) => ({ path: "/v1/event/list", query: { name: p.text("name") || undefined }, pick: newEvents }),
+  connect_roots: () => ({ path: "/v1/agent/connect/ca/roots" }),
+  connect_leaf: (p) => ({ path: `/v1/agent/connect/ca/leaf/${escape(p.wanted("service"))}` }),
+  agent_service: (p) => ({ path: `/v1/agent/service/${escape(p.wanted("service_id"))}`, hash: true }),
+};
+
+const stale = (p: Parameters): Query => ({ stale: p.boolean("stale") });
+
+/** Throws InvalidArgumentError in Consul's words. */
+export function parseWatchPlan(parameters: Readonly<Record<string, unknown>>): WatchPlan {
+  const p = new Parameters(parameters);
+  const datacenter = p.text("datacenter");
+  const type = p.text("type");
+  if (type === "") throw new InvalidArgumentError("Watch type must be specified");
+  const kind = Object.hasOwn(TYPES, type) ? TYPES[type] : undefined;
+  if (!kind) throw new InvalidArgumentError(`Unsupported watch type: ${type}`);
+  const plan = kind(p);
+  p.refuseOthers();
+  return {
+    type,
+    hash: false,
+    pick: (body) => body,
+    ...plan,
+    query: { ...plan.query, ...(datacenter && { dc: datacenter }) },
+  };
+}
+
+/** Only the events behind the last one that was given. */
+function newEvents(body: unknown, seen: EventPosition): unknown {
+  if (!Array.isArray(body)) return body;
+  const events = body as { ID?: string }[];
+  const at = events.findIndex(({ ID }) => ID === seen.eventId);
+  seen.eventId = events.at(-1)?.ID ?? seen.eventId;
+  return events.slice(at + 1);
+}
+
+export interface WatchChangesOptions {
+  signal: AbortSignal;
+  /** The longest pause between attempts while the agent is away. */
+  retryMaxMs?: number;
+  onError?: (failure: WatchFailure) => void;
+}
+
+/** What a plan's handler is to be told: the view as it is, then each time that it differs from what was told last. */
+export async function* watchChanges(
+  api: ApiClient,
+  plan: WatchPlan,
+  options: WatchChangesOptions,
+): AsyncGenerator<WatchChange, void, void> {
+  const seen: EventPosition = {};
+  let told: string | undefined;
+  const { path, query, hash } = plan;
+  for await (const answer of api.watch(path, { ...options, query, hash, allow: [404] })) {
+    const change = toChange(plan, answer, seen);
+    // An event is news each time; a view is news where it differs.
+    if (change.json === told || (plan.type === "event" && told !== undefined && change.json === "[]")) continue;
+    told = plan.type === "event" ? "" : change.json;
+    yield change;
+  }
+}
+
+/** The view as it is now. */
+export async function readWatchPlan(api: ApiClient, plan: WatchPlan): Promise<WatchChange> {
+  return toChange(plan, await api.get(plan.path, { query: plan.query, allow: [404] }), {});
+}
+
+function toChange(plan: WatchPlan, answer: ApiResponse, seen: EventPosition): WatchChange {
+  const body = answer.status === 404 ? null : parseExact(answer.raw.toString("utf8"));
+  const value = plan.pick(body, seen);
+  return { index: answer.index, value, json: toExactJson(value) };
+}
