@@ -9,6 +9,7 @@ import { catalogQuestions, catalogTable } from "./routes/catalog.ts";
 import { CoordinateBatch } from "./coordinates.ts";
 import { configQuestions, configTable } from "./routes/config.ts";
 import { coordinateQuestions, coordinateTable } from "./routes/coordinate.ts";
+import { chainQuestions, chainTable } from "./routes/discovery-chain.ts";
 import { eventQuestions, eventTable } from "./routes/event.ts";
 import { healthQuestions, healthTable } from "./routes/health.ts";
 import { intentionQuestions, intentionTable } from "./routes/intentions.ts";
@@ -30,6 +31,8 @@ export interface CatalogOptions {
   dnsDomain: string;
   nodeName: string;
   leader: string;
+  /** Of the cluster; undefined while the CA has not said it. */
+  trustDomain: () => string | undefined;
   defaultIntentionPolicy: "allow" | "deny";
   kvMaxValueSize: number;
   sessionTtlMinMs: number;
@@ -74,6 +77,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     dnsDomain: options.dnsDomain,
     nodeName: options.nodeName,
     leader: options.leader,
+    trustDomain: options.trustDomain,
     defaultIntentionPolicy: options.defaultIntentionPolicy,
     limits: { kvMaxValueSize: options.kvMaxValueSize },
     sessionTtlMinMs: options.sessionTtlMinMs,
@@ -93,6 +97,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...queryQuestions(deps),
     ...uiQuestions(deps),
     ...configQuestions(deps),
+    ...chainQuestions(deps),
   };
   const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
   const coordinates = new CoordinateBatch({ store, log });
@@ -120,6 +125,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...statusTable(deps),
       ...uiTable(deps),
       ...configTable(deps),
+      ...chainTable(deps),
     },
     prepare: async () => {
       await deps.queries.prepare();

@@ -11,6 +11,7 @@ export const CATALOG_OPTIONS = {
   dataDir: option.string("Directory of the record store; empty keeps everything in memory."),
   datacenter: option.string("Name of the datacenter.", "dc1"),
   dnsDomain: option.string("Zone that DNS answers.", "consul"),
+  caUrl: option.url("The CA: discovery chains name its trust domain.", "http://127.0.0.1:8310"),
   defaultIntentionPolicy: {
     ...option.string("allow or deny: what holds where no intention matches.", "allow"),
     expects: "allow or deny",

@@ -13,6 +13,8 @@ export interface CatalogDeps {
   nodeName: string;
   /** host:port that clients are shown as the leader. */
   leader: string;
+  /** Of the cluster; undefined while the CA has not said it. */
+  trustDomain: () => string | undefined;
   /** What holds where no intention matches. */
   defaultIntentionPolicy: "allow" | "deny";
   limits: { kvMaxValueSize: number };

@@ -4,5 +4,6 @@ export { main } from "./main.ts";
 export { registerCatalogMetrics } from "./metrics.ts";
 export { CATALOG_ROLES } from "./roles.ts";
 export { start } from "./server.ts";
+export { askTrustDomain } from "./trust-domain.ts";
 export type { Catalog, CatalogOptions } from "./catalog.ts";
 export type { CatalogConfig } from "./config.ts";

@@ -9,6 +9,7 @@ async function catalogInMemory() {
     store: await openStore({ dataDir: "", name: "catalog", log: silentLog }),
     datacenter: "dc1",
     dnsDomain: "consul",
+    trustDomain: () => undefined,
     nodeName: "n1",
     leader: "127.0.0.1:8300",
     defaultIntentionPolicy: "allow",

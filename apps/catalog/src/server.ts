@@ -1,8 +1,12 @@
 /** Starts the catalog as a daemon of its own: one internal listener with the public rows, the stream and the operator's routes. */
+import { createApiClient, type TlsSettings } from "@heddle/api-client";
 import {
   createRegistry,
   guardedTable,
   guardedUpgrade,
+  type InternalIdentity,
+  InvalidArgumentError,
+  isLoopback,
   loadInternalIdentity,
   type Logger,
   requireTlsOffLoopback,
@@ -15,12 +19,17 @@ import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
 import { CATALOG_ROLES } from "./roles.ts";
+import { askTrustDomain } from "./trust-domain.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
   const identity = loadInternalIdentity(config);
   requireTlsOffLoopback(config.host, identity);
   await using stack = new AsyncDisposableStack();
+  const ca = stack.adopt(createApiClient({ address: config.caUrl, tls: caTls(config.caUrl, identity), log }), (c) =>
+    c.close(),
+  );
+  const trustDomain = stack.adopt(askTrustDomain({ ca, log }), (t) => t.close());
   const store = await openStore({ dataDir: config.dataDir, name: "catalog", log });
   const catalog = stack.use(
     createCatalog({
@@ -29,6 +38,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
       dnsDomain: config.dnsDomain,
       nodeName: "catalog",
       leader: `${config.host}:${config.port}`,
+      trustDomain: () => trustDomain.current(),
       defaultIntentionPolicy: config.defaultIntentionPolicy === "deny" ? "deny" : "allow",
       kvMaxValueSize: config.kvMaxValueSize,
       sessionTtlMinMs: config.sessionTtlMin,
@@ -61,4 +71,14 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: server.url, health, close, [Symbol.asyncDispose]: close };
+}
+
+function caTls(caUrl: string, identity: InternalIdentity | undefined): TlsSettings | undefined {
+  const { protocol, hostname } = new URL(caUrl);
+  if (protocol === "https:" && identity)
+    return { ca: identity.roots, cert: identity.certPem, key: identity.keyPem, serverRoles: ["ca", "server"] };
+  if (protocol !== "https:" && isLoopback(hostname.replace(/^\[|\]$/g, ""))) return undefined;
+  throw new InvalidArgumentError(
+    `refusing to ask the CA at ${caUrl}: off loopback it needs https, -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')`,
+  );
 }

@@ -11,9 +11,11 @@ export {
   MESH_NAME,
   PROXY_DEFAULTS_NAME,
 } from "./kinds.ts";
+export { decodeChainOverrides } from "./overrides.ts";
 export { problemList } from "./problem-list.ts";
 export { decodeConfigEntry, normaliseConfigEntry, toConfigKind } from "./parse.ts";
 export type { ConfigKind } from "./kinds.ts";
+export type { ChainOverrideBody } from "./overrides.ts";
 export type {
   ConfigEntry,
   ConfigEntryOf,

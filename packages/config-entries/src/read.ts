@@ -12,15 +12,20 @@ const NS_PER_MS = 1e6;
 const IGNORED = new Set(["createindex", "modifyindex", "raftindex"]);
 
 /** Reads a whole entry. Throws InvalidArgumentError that lists every value that does not fit, or every unknown key. */
-export function readEntry(input: unknown, shape: Shape): Record<string, unknown> {
+export function readEntry(
+  input: unknown,
+  shape: Shape,
+  { ignoresUnknown = false }: { ignoresUnknown?: boolean } = {},
+): Record<string, unknown> {
   const problems = new ReadProblems();
-  const value = readValue(input, shape, "", { problems, depth: 0 });
+  const value = readValue(input, shape, "", { problems, ignoresUnknown, depth: 0 });
   problems.throwIfAny();
   return value as Record<string, unknown>;
 }
 
 interface Context {
   problems: ReadProblems;
+  ignoresUnknown: boolean;
   depth: number;
 }
 
@@ -73,7 +78,7 @@ function readFields(input: Record<string, unknown>, fields: Fields, path: string
     if (value !== undefined) out[name] = value;
   }
   for (const key of left.keys()) {
-    if (path === "" && IGNORED.has(key.toLowerCase())) continue;
+    if (context.ignoresUnknown || (path === "" && IGNORED.has(key.toLowerCase()))) continue;
     context.problems.unknown(formatUnknown(prefix + key));
   }
   return out;

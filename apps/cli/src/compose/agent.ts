@@ -6,7 +6,7 @@
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
-import { type Catalog, CATALOG_ROLES, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
+import { askTrustDomain, type Catalog, CATALOG_ROLES, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
 import {
   type ApiTable,
   createRegistry,
@@ -16,6 +16,7 @@ import {
   type InternalIdentity,
   isLoopback,
   loadInternalIdentity,
+  type Logger,
   type LogHub,
   startInternalServer,
 } from "@heddle/daemon";
@@ -133,6 +134,9 @@ async function startServers(
     openStore({ dataDir, name: "catalog", log }),
     openStore({ dataDir, name: "ca", log }),
   ]);
+  // The CA that counts may be another one than that of this process, which is made below.
+  const elsewhere = config.internal.caAddr && askElsewhere(config.internal.caAddr, { stack, identity, log });
+  let ca: Ca | undefined;
   const catalog = stack.use(
     createCatalog({
       store: catalogStore,
@@ -140,6 +144,7 @@ async function startServers(
       dnsDomain: config.domain,
       nodeName: config.nodeName,
       leader: `${config.advertiseAddr}:${config.ports.server}`,
+      trustDomain: () => (elsewhere ? elsewhere.current() : ca?.authority.trustDomain),
       defaultIntentionPolicy: config.defaultIntentionPolicy,
       kvMaxValueSize: config.limits.kvMaxValueSize,
       sessionTtlMinMs: config.sessionTtlMinMs,
@@ -149,7 +154,7 @@ async function startServers(
   );
   await catalog.prepare();
   registerCatalogMetrics(registries.catalog, catalog);
-  const ca = stack.use(
+  ca = stack.use(
     await createCa({
       store: caStore,
       datacenter: config.datacenter,
@@ -183,6 +188,15 @@ async function startServers(
   });
   stack.defer(() => listener.close());
   return { url: listener.url, table, catalog, ca };
+}
+
+function askElsewhere(
+  address: string,
+  { stack, identity, log }: { stack: AsyncDisposableStack; identity: InternalIdentity | undefined; log: Logger },
+) {
+  const tls = identity && { ...toTlsSettings(identity), serverRoles: ["ca", "server"] };
+  const client = stack.adopt(createApiClient({ address, tls, log }), (c) => c.close());
+  return stack.adopt(askTrustDomain({ ca: client, log }), (t) => t.close());
 }
 
 /** On a node without servers, the health checker is still reached over HTTP: on a port of loopback that nobody else needs to know. */
