@@ -1,6 +1,6 @@
 /** What the agent follows of the servers, so that its own answers need no other process: roots and intentions. */
 import type { ApiClient } from "@heddle/api-client";
-import { describeError, type Logger } from "@heddle/daemon";
+import { describeError, type Logger, parseToPassOn } from "@heddle/daemon";
 import type { Intention } from "@heddle/intentions";
 import type { Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
@@ -44,12 +44,12 @@ export function followServers({ catalog, ca, log, onRoots, local }: FollowedOpti
       if (attempt === 1) log.warn(`cannot follow the ${what}, serving what is known`, { error: describeError(error) });
     };
   const followRoots = async (signal: AbortSignal) => {
-    for await (const { body, index } of ca.watch<Roots>("/v1/connect/ca/roots", {
+    for await (const { body, raw, index } of ca.watch<Roots>("/v1/connect/ca/roots", {
       signal,
       onError: onError("roots"),
     })) {
       if (!body.Roots?.some((r) => r.Active)) continue; // the CA has not made its root yet
-      roots.set(body, index);
+      roots.set(parseToPassOn(raw.toString()) as Roots, index);
       onRoots(body);
     }
   };

@@ -94,11 +94,15 @@ export class Leaves {
     return entry.leaf;
   }
 
-  /** Signs every leaf anew that the active root has not signed. */
+  /** Signs every leaf anew that the active root has not signed; those that somebody waits on first. */
   async rootsChanged(): Promise<void> {
-    const active = this.#options.roots.value?.ActiveRootID;
-    for (const [service, entry] of this.#entries)
-      if (entry.leaf.value && entry.rootId !== active) await this.#renew(service, entry);
+    const all = [...this.#entries].toSorted(([, a], [, b]) => Number(b.leaf.isAwaited) - Number(a.leaf.isAwaited));
+    for (const [service, entry] of all)
+      if (entry.leaf.value && this.#isOfOldRoot(entry)) await this.#renew(service, entry);
+  }
+
+  #isOfOldRoot(entry: Entry): boolean {
+    return entry.rootId !== this.#options.roots.value?.ActiveRootID;
   }
 
   close(): void {
@@ -137,24 +141,29 @@ export class Leaves {
       this.#index,
     );
     log.debug("leaf signed", { service, serial: signed.serial, valid_before: signed.notAfter });
-    this.#arm(service, entry);
+    // The root was replaced while the CA had the request: once more, with the new one.
+    if (roots.value !== trusted && this.#isOfOldRoot(entry)) this.#renewIn(0, service, entry);
+    else this.#renewIn(this.#renewalDelay(entry), service, entry);
   }
 
-  #arm(service: string, entry: Entry): void {
-    const { clock } = this.#options;
+  #renewIn(delayMs: number, service: string, entry: Entry): void {
+    entry.renewal?.cancel();
+    // Whole seconds of few lengths: Node keeps a list for each length, and thousands of lists cost more than a signature.
+    const wholeMs = delayMs > 60_000 ? Math.ceil(delayMs / 1_000) * 1_000 : delayMs;
+    entry.renewal = this.#options.clock.after(wholeMs, () => void this.#renew(service, entry));
+  }
+
+  #renewalDelay(entry: Entry): number {
     const { ValidAfter, ValidBefore } = entry.leaf.value as Leaf;
     const from = Date.parse(ValidAfter);
     const life = Date.parse(ValidBefore) - from;
     const share = RENEW_FROM + (Math.floor(Math.random() * RENEW_STEPS) / RENEW_STEPS) * (RENEW_TO - RENEW_FROM);
-    const delayMs = Math.max(0, from + life * share - clock.now());
-    entry.renewal?.cancel();
-    // Whole seconds of few lengths: Node keeps a list for each length, and thousands of lists cost more than a signature.
-    const wholeMs = delayMs > 60_000 ? Math.ceil(delayMs / 1_000) * 1_000 : delayMs;
-    entry.renewal = clock.after(wholeMs, () => void this.#renew(service, entry));
+    return Math.max(0, from + life * share - this.#options.clock.now());
   }
 
   async #renew(service: string, entry: Entry): Promise<void> {
     const { clock, log } = this.#options;
+    if (this.#entries.get(service) !== entry) return; // it made room for another
     if (clock.now() - entry.askedAt > IDLE_MS && this.#isExpired(entry.leaf.value as Leaf)) {
       this.#entries.delete(service);
       return;
@@ -168,8 +177,7 @@ export class Leaves {
         valid_before: entry.leaf.value?.ValidBefore,
         error: describeError(error),
       });
-      entry.renewal?.cancel();
-      entry.renewal = clock.after(retryMs, () => void this.#renew(service, entry));
+      this.#renewIn(retryMs, service, entry);
     }
   }
 

@@ -6,16 +6,21 @@ import { randomUUID } from "node:crypto";
 import { type Clock, HeddleError, InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
 import { clusterTrustDomain } from "@heddle/spiffe";
 import type { Store, StoredRecord } from "@heddle/store";
-import { certificateId, certificatesToDer, createRootCertificate, createSigner, type Signer } from "@heddle/tls";
+import { createSigner, type Signer, signingKeyType } from "@heddle/tls";
 import {
   canonicalKeys,
   DEFAULT_PROVIDER_CONFIG,
   readSettings,
   unknownKeys,
+  withoutPrivateKey,
   type CaSettings,
   type ProviderConfig,
 } from "./provider-config.ts";
 import { CONFIG, CONFIG_KEY, KEYS, ROOTS, type ConfigRecord, type KeyRecord, type RootRecord } from "./records.ts";
+import { retireRoots } from "./retirement.ts";
+import { prepareRoot } from "./rotation.ts";
+import { shortenLeaves, switchRoots } from "./switch-roots.ts";
+import { wantedRoot, type WantedRoot } from "./wanted-root.ts";
 
 export interface AuthorityOptions {
   store: Store;
@@ -31,6 +36,8 @@ export interface AuthorityOptions {
 export interface ActiveRoot {
   id: string;
   signer: Signer;
+  /** Certificates that lead from it to older roots, as PEM; leaves are sent with them. */
+  intermediates: readonly string[];
 }
 
 export interface Authority {
@@ -40,17 +47,22 @@ export interface Authority {
   readonly settings: CaSettings;
   roots(): StoredRecord<RootRecord>[];
   config(): StoredRecord<ConfigRecord>;
-  /** Checks and stores a configuration; resolves when it is durable. Throws Consul's refusals. */
+  /**
+   * Checks and stores a configuration, and rotates the root where it asks for another one; resolves when it is durable.
+   * Throws Consul's refusals, and then nothing has changed.
+   */
   configure(config: ProviderConfig | null, forceWithoutCrossSigning: boolean): Promise<void>;
   /** Calls back after every commit that changed the roots. */
   onRootsChanged(listener: () => void): () => void;
+  /** Stops what waits for its time. */
+  close(): void;
 }
 
 /** Opens the authority in a store, or founds it there. Throws UnavailableError where what is stored does not fit together. */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { store, log } = options;
+  const { store, clock, log } = options;
   if (!store.get(CONFIG, CONFIG_KEY)) await found(options);
-  const activeRoot = loadActiveRoot(store);
+  let activeRoot = loadActiveRoot(store);
   const config = () => store.get<ConfigRecord>(CONFIG, CONFIG_KEY) as StoredRecord<ConfigRecord>;
   let settings = readSettings(config().value.config ?? {});
   const { clusterId } = config().value;
@@ -59,32 +71,73 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     throw new UnavailableError(
       `the active root is of trust domain '${activeRoot.signer.trustDomain}', the cluster of '${trustDomain}'`,
     );
+  // The first listener: whoever hears of new roots after it finds that they sign already.
+  const stopFollowing = store.subscribe(({ changes }) => {
+    if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, activeRoot);
+  });
+  const retirement = retireRoots({ store, clock, log });
+
+  const configure: Authority["configure"] = async (given, forceWithoutCrossSigning) => {
+    const next = readSettings(given ?? {});
+    const unknown = unknownKeys(given ?? {});
+    if (unknown.length > 0)
+      log.warn("the CA configuration has keys that mean nothing here", { keys: unknown.join(", ") });
+    const key = activeRoot.signer.key;
+    const present = { id: activeRoot.id, key, keyType: signingKeyType(key), asked: settings.keyType };
+    const wanted = wantedRoot(next, present);
+    const now = clock.now();
+    const root =
+      wanted &&
+      (await prepareRoot({
+        wanted,
+        settings: next,
+        trustDomain,
+        old: activeRoot.signer,
+        isForced: forceWithoutCrossSigning,
+        now,
+        log,
+      }));
+    const from = activeRoot.id;
+    await store.run((view) => {
+      const before = view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value as ConfigRecord;
+      const value: ConfigRecord = { ...before, config: given && withoutPrivateKey(given), forceWithoutCrossSigning };
+      const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
+      const roots = root ? switchRoots(view, root, times) : shortenLeaves(view, times);
+      return { writes: [{ table: CONFIG, key: CONFIG_KEY, value }, ...roots], result: undefined };
+    });
+    settings = next;
+    log.info("CA configuration changed", { leaf_ttl_ms: next.leafTtlMs, csr_max_per_second: next.csrMaxPerSecond });
+    if (!root) return;
+    log.info("CA root rotated", { from, to: root.id, cross_signed: root.crossPem !== undefined });
+    retirement.changed();
+  };
+
+  let last: Promise<unknown> = Promise.resolve();
   return {
     clusterId,
     trustDomain,
-    activeRoot,
+    get activeRoot() {
+      return activeRoot;
+    },
     get settings() {
       return settings;
     },
     roots: () => store.list<RootRecord>(ROOTS),
     config,
-    async configure(given, forceWithoutCrossSigning) {
-      const next = readSettings(given ?? {});
-      const unknown = unknownKeys(given ?? {});
-      if (unknown.length > 0)
-        log.warn("the CA configuration has keys that mean nothing here", { keys: unknown.join(", ") });
-      await store.run((view) => {
-        const before = view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value as ConfigRecord;
-        const value: ConfigRecord = { ...before, config: given, forceWithoutCrossSigning };
-        return { writes: [{ table: CONFIG, key: CONFIG_KEY, value }], result: undefined };
-      });
-      settings = next;
-      log.info("CA configuration changed", { leaf_ttl_ms: next.leafTtlMs, csr_max_per_second: next.csrMaxPerSecond });
+    // One after another: each is decided on what the one before has left.
+    configure: (given, force) => {
+      const done = last.then(() => configure(given, force));
+      last = done.catch(() => {});
+      return done;
     },
     onRootsChanged: (listener) =>
       store.subscribe(({ changes }) => {
         if (changes.some((change) => change.table === ROOTS)) listener();
       }),
+    close() {
+      stopFollowing();
+      retirement.close();
+    },
   };
 }
 
@@ -98,20 +151,21 @@ async function found({
   if (!/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(clusterId))
     throw new InvalidArgumentError(`invalid cluster id '${clusterId}': want a UUID`);
   const config = { ...DEFAULT_PROVIDER_CONFIG, ...canonicalKeys(initialConfig) };
-  readSettings(config);
+  const settings = readSettings(config);
   const trustDomain = clusterTrustDomain(clusterId);
-  const { certPem, keyPem } = await createRootCertificate({ trustDomain, now: clock.now() });
-  const id = certificateId(certificatesToDer(certPem)[0] as Buffer);
+  const wanted = wantedRoot(settings) as WantedRoot;
+  const now = clock.now();
+  const { id, certPem, keyPem } = await prepareRoot({ wanted, settings, trustDomain, isForced: false, now, log });
   const root: RootRecord = { certPem, intermediates: [], isActive: true };
-  const settings: ConfigRecord = {
+  const value: ConfigRecord = {
     clusterId: clusterId.toLowerCase(),
     provider: "consul",
-    config,
+    config: withoutPrivateKey(config),
     forceWithoutCrossSigning: false,
   };
   await store.run(() => ({
     writes: [
-      { table: CONFIG, key: CONFIG_KEY, value: settings },
+      { table: CONFIG, key: CONFIG_KEY, value },
       { table: ROOTS, key: id, value: root },
       { table: KEYS, key: id, value: { keyPem } satisfies KeyRecord },
     ],
@@ -120,15 +174,17 @@ async function found({
   log.info("made a new root certificate", { root: id, trust_domain: trustDomain });
 }
 
-function loadActiveRoot(store: Store): ActiveRoot {
+function loadActiveRoot(store: Store, known?: ActiveRoot): ActiveRoot {
   const active = store.list<RootRecord>(ROOTS).filter((record) => record.value.isActive);
   const [root] = active;
   if (!root || active.length !== 1)
     throw new UnavailableError(`the CA's store holds ${active.length} active roots instead of one`);
+  if (root.key === known?.id && root.value.intermediates.join("") === known.intermediates.join("")) return known;
   const key = store.get<KeyRecord>(KEYS, root.key);
   if (!key) throw new UnavailableError(`the CA's store holds no key for its active root ${root.key}`);
   try {
-    return { id: root.key, signer: createSigner({ certPem: root.value.certPem, keyPem: key.value.keyPem }) };
+    const { certPem, intermediates } = root.value;
+    return { id: root.key, signer: createSigner({ certPem, keyPem: key.value.keyPem }), intermediates };
   } catch (cause) {
     throw new HeddleError("unavailable", `the CA's active root ${root.key} cannot sign`, { cause });
   }

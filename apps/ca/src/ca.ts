@@ -55,7 +55,10 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     trust_domain: authority.trustDomain,
     not_after: rfc3339(signer.notAfter),
   });
-  const close = () => store.close();
+  const close = () => {
+    authority.close();
+    return store.close();
+  };
   return {
     authority,
     issuer,

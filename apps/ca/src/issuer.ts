@@ -9,9 +9,10 @@ import {
   UnavailableError,
 } from "@heddle/daemon";
 import { DEFAULT_NAMESPACE, IdentityError, type SpiffeId } from "@heddle/spiffe";
-import { issueLeafAsync, parseCsr, type CsrFacts } from "@heddle/tls";
+import { certificatesToDer, issueLeafAsync, parseCsr, readCertificate, type CsrFacts } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 import type { CaMetrics } from "./metrics.ts";
+import { createConcurrencyLimit } from "./concurrency-limit.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
@@ -43,26 +44,27 @@ export interface IssuerOptions {
 }
 
 export function createIssuer({ authority, datacenter, metrics, clock, log }: IssuerOptions): Issuer {
-  const limit = createRateLimit(clock);
+  const rate = createRateLimit(clock);
+  const concurrency = createConcurrencyLimit(clock);
+  const validNow = createValidity();
   const sign = async (csr: CsrFacts): Promise<SignedLeaf> => {
     authorize(csr.id, authority.trustDomain, datacenter);
-    await limit.take(authority.settings.csrMaxPerSecond);
-    const { id: rootId, signer } = authority.activeRoot;
-    const leaf = await issueLeafAsync({
-      publicKey: csr.spki,
-      spiffeId: csr.spiffeId,
-      signer,
-      ttlMs: authority.settings.leafTtlMs,
-      now: clock.now(),
+    const { csrMaxPerSecond, csrMaxConcurrent, leafTtlMs } = authority.settings;
+    await rate.take(csrMaxPerSecond);
+    // As in Consul, the limit per second takes the other's place.
+    return concurrency.run(csrMaxPerSecond > 0 ? 0 : csrMaxConcurrent, async () => {
+      const { id: rootId, signer, intermediates } = authority.activeRoot;
+      const now = clock.now();
+      const leaf = await issueLeafAsync({ publicKey: csr.spki, spiffeId: csr.spiffeId, signer, ttlMs: leafTtlMs, now });
+      return {
+        certPem: leaf.certPem,
+        chainPem: validNow(intermediates, now),
+        rootId,
+        serial: leaf.serial,
+        notBefore: rfc3339(leaf.notBefore),
+        notAfter: rfc3339(leaf.notAfter),
+      };
     });
-    return {
-      certPem: leaf.certPem,
-      chainPem: [],
-      rootId,
-      serial: leaf.serial,
-      notBefore: rfc3339(leaf.notBefore),
-      notAfter: rfc3339(leaf.notAfter),
-    };
   };
   return {
     async sign(csrPem, caller) {
@@ -88,6 +90,19 @@ export function createIssuer({ authority, datacenter, metrics, clock, log }: Iss
         throw error;
       }
     },
+  };
+}
+
+/** Those of a root's intermediates that have not expired: an old one at the end of a chain would only be in the way. */
+function createValidity(): (pems: readonly string[], now: number) => string[] {
+  const known = new WeakMap<readonly string[], { pem: string; notAfter: number }[]>();
+  return (pems, now) => {
+    let dated = known.get(pems);
+    if (!dated) {
+      dated = pems.map((pem) => ({ pem, notAfter: readCertificate(certificatesToDer(pem)[0] as Buffer).notAfter }));
+      known.set(pems, dated);
+    }
+    return dated.flatMap(({ pem, notAfter }) => (notAfter > now ? [pem] : []));
   };
 }
 

@@ -3,6 +3,7 @@
  * and with the messages of Consul's built-in provider.
  */
 import { formatDuration, HeddleError, parseDuration } from "@heddle/daemon";
+import { DEFAULT_ROOT_VALIDITY_MS, signingKeyProblem, type SigningKeyType } from "@heddle/tls";
 
 /** As the API shows it. */
 export type ProviderConfig = Record<string, unknown>;
@@ -11,6 +12,16 @@ export interface CaSettings {
   leafTtlMs: number;
   /** 0 is no limit. */
   csrMaxPerSecond: number;
+  /** How many are signed at once where there is no limit per second; 0 is no limit. */
+  csrMaxConcurrent: number;
+  /** Of a root that is made here. */
+  rootTtlMs: number;
+  keyType: SigningKeyType;
+  /** False where the type of key is the default for want of another. */
+  hasKeyType: boolean;
+  /** PEM of an offered root and its key; empty where the CA makes its own. */
+  privateKey: string;
+  rootCert: string;
 }
 
 export const DEFAULT_PROVIDER_CONFIG: ProviderConfig = {
@@ -24,6 +35,8 @@ const MAX_LEAF_TTL_MS = 8_760 * HOUR_MS;
 const DEFAULT_LEAF_TTL_MS = 72 * HOUR_MS;
 const DEFAULT_INTERMEDIATE_TTL_MS = 8_760 * HOUR_MS;
 const DEFAULT_CSR_MAX_PER_SECOND = 50;
+const MAX_ROOT_TTL_MS = 100 * 8_760 * HOUR_MS;
+const DEFAULT_KEY: SigningKeyType = { type: "ec", bits: 256 };
 
 const KNOWN = [
   "CSRMaxConcurrent",
@@ -68,18 +81,17 @@ export function readSettings(given: ProviderConfig): CaSettings {
   const leafTtlMs = read("LeafCertTTL", DEFAULT_LEAF_TTL_MS, duration);
   const intermediateTtlMs = read("IntermediateCertTTL", DEFAULT_INTERMEDIATE_TTL_MS, duration);
   read("RotationPeriod", 0, duration);
-  read("RootCertTTL", 0, duration);
-  const csrMaxPerSecond = read("CSRMaxPerSecond", DEFAULT_CSR_MAX_PER_SECOND, number);
-  read("CSRMaxConcurrent", 0, number); // accepted: signing is one at a time here
-  const keyType = read("PrivateKeyType", "ec", text);
-  const keyBits = read("PrivateKeyBits", 256, number);
+  const rootTtlMs = read("RootCertTTL", DEFAULT_ROOT_VALIDITY_MS, duration);
+  const csrMaxPerSecond = read("CSRMaxPerSecond", DEFAULT_CSR_MAX_PER_SECOND, float);
+  const csrMaxConcurrent = read("CSRMaxConcurrent", 0, integer);
+  const type = read("PrivateKeyType", DEFAULT_KEY.type as string, text);
+  const bits = read("PrivateKeyBits", DEFAULT_KEY.bits, integer);
   const privateKey = read("PrivateKey", "", text);
   const rootCert = read("RootCert", "", text);
   if (problems.length > 0)
     throw refused(
       `error decoding config: ${problems.length} error(s) decoding:\n\n${problems.map((p) => `* ${p}`).join("\n")}`,
     );
-  if (rootCert !== "" && privateKey === "") throw refused("must provide a private key when providing a root cert");
   if (leafTtlMs < MIN_LEAF_TTL_MS)
     throw refused(`leaf cert TTL must be greater or equal than ${formatDuration(MIN_LEAF_TTL_MS)}`);
   if (leafTtlMs > MAX_LEAF_TTL_MS) throw refused(`leaf cert TTL must be less than ${formatDuration(MAX_LEAF_TTL_MS)}`);
@@ -88,18 +100,32 @@ export function readSettings(given: ProviderConfig): CaSettings {
     throw refused(
       `Intermediate Cert TTL must be greater or equal than 3 * LeafCertTTL (>=${formatDuration(3 * leafTtlMs)}).`,
     );
-  checkKeyType(keyType, keyBits);
-  if (privateKey !== "") throw refused("this version cannot replace the root: leave PrivateKey and RootCert out");
-  return { leafTtlMs, csrMaxPerSecond: Math.max(0, csrMaxPerSecond) };
+  if (rootTtlMs < 3 * leafTtlMs || rootTtlMs > MAX_ROOT_TTL_MS)
+    throw refused(
+      `Root Cert TTL must be greater or equal than 3 * LeafCertTTL (>=${formatDuration(3 * leafTtlMs)}) and at most ${formatDuration(MAX_ROOT_TTL_MS)}`,
+    );
+  const problem = signingKeyProblem(type, bits);
+  if (problem !== undefined) throw refused(problem);
+  return {
+    leafTtlMs,
+    csrMaxPerSecond: Math.max(0, csrMaxPerSecond),
+    csrMaxConcurrent: Math.max(0, csrMaxConcurrent),
+    rootTtlMs,
+    keyType: { type: type as SigningKeyType["type"], bits },
+    hasKeyType: isGiven(config["PrivateKeyType"]) || isGiven(config["PrivateKeyBits"]),
+    privateKey,
+    rootCert,
+  };
 }
 
-function checkKeyType(type: string, bits: number): void {
-  if (type !== "ec" && type !== "rsa") throw refused("private key type must be either 'ec' or 'rsa'");
-  if (type === "ec" && ![224, 256, 384, 521].includes(bits))
-    throw refused("EC key length must be one of (224, 256, 384, 521) bits");
-  if (type === "rsa" && ![2048, 4096].includes(bits)) throw refused("RSA key length must be 2048 or 4096 bits");
-  if (type !== "ec" || bits !== 256) throw refused("this version has roots of type ec with 256 bits only");
+/** A configuration as it is kept and shown: without its private key. */
+export function withoutPrivateKey(given: ProviderConfig): ProviderConfig {
+  return Object.fromEntries(
+    Object.entries(given).filter(([key]) => key.replaceAll("_", "").toLowerCase() !== "privatekey"),
+  );
 }
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
 
 // A number is nanoseconds, as everywhere in Consul's JSON.
 function duration(key: string, value: unknown): number {
@@ -112,18 +138,42 @@ function duration(key: string, value: unknown): number {
   }
 }
 
-function number(key: string, value: unknown): number {
+// Consul's decoder is weak: text, numbers and booleans become one another where they can.
+function float(key: string, value: unknown): number {
+  if (typeof value === "boolean") return Number(value);
   const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
   if (typeof parsed === "number" && Number.isFinite(parsed)) return parsed;
-  const shown = JSON.stringify(typeof value === "string" ? value.slice(0, 64) : value);
-  throw new TypeError(`cannot parse '${key}' as float: strconv.ParseFloat: parsing ${shown}: invalid syntax`);
+  if (typeof value === "string") throw unreadable(key, "float", "ParseFloat", value);
+  throw unconvertible(key, "float32", value);
+}
+
+function integer(key: string, value: unknown): number {
+  if (typeof value === "boolean") return Number(value);
+  const isWhole = typeof value === "string" && /^[+-]?(?:\d{1,15}|0x[0-9a-f]{1,13})$/i.test(value);
+  if (isWhole) return Number(value);
+  if (typeof value === "number" && Number.isSafeInteger(Math.trunc(value))) return Math.trunc(value);
+  if (typeof value === "string") throw unreadable(key, "int", "ParseInt", value);
+  throw unconvertible(key, "int", value);
 }
 
 function text(key: string, value: unknown): string {
   if (typeof value === "string") return value;
-  throw new TypeError(`'${key}' expected type 'string'`);
+  if (typeof value === "boolean") return value ? "1" : "0";
+  if (typeof value === "number") return String(value);
+  throw unconvertible(key, "string", value);
 }
 
-function refused(why: string): HeddleError {
-  return new HeddleError("invalid_argument", `error configuring provider: ${why}`, { status: 500 });
+function unreadable(key: string, kind: string, parser: string, value: string): TypeError {
+  const shown = JSON.stringify(value.slice(0, 64));
+  return new TypeError(`cannot parse '${key}' as ${kind}: strconv.${parser}: parsing ${shown}: invalid syntax`);
+}
+
+function unconvertible(key: string, want: string, value: unknown): TypeError {
+  const got = Array.isArray(value) ? "[]interface {}" : "map[string]interface {}";
+  return new TypeError(`'${key}' expected type '${want}', got unconvertible type '${got}'`);
+}
+
+/** Consul's answer to a configuration that its provider does not take. */
+export function refused(why: string, cause?: unknown): HeddleError {
+  return new HeddleError("invalid_argument", `error configuring provider: ${why}`, { status: 500, cause });
 }

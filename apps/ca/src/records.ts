@@ -12,7 +12,7 @@ export interface ConfigRecord {
   /** UUID of the cluster: its trust domain for life. */
   clusterId: string;
   provider: "consul";
-  /** As it was given. */
+  /** As it was given, but for the private key. */
   config: ProviderConfig | null;
   forceWithoutCrossSigning: boolean;
 }
@@ -23,9 +23,14 @@ export interface RootRecord {
   /** Certificates that lead from this root to older ones. */
   intermediates: string[];
   isActive: boolean;
+  /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
+  rotatedOutAt?: number;
+  removeAt?: number;
 }
 
 /** Keyed by the root's id. */
 export interface KeyRecord {
   keyPem: string;
+  /** When the last leaf expires that the root signed before lifetimes were shortened. Milliseconds since the epoch. */
+  leavesUntil?: number;
 }

@@ -73,6 +73,30 @@ const REFUSED: [string, unknown, number, string][] = [
     500,
     "error configuring provider: must provide a private key when providing a root cert",
   ],
+  [
+    "a concurrency that is no number",
+    { Config: { CSRMaxConcurrent: "x" } },
+    500,
+    `error configuring provider: error decoding config: 1 error(s) decoding:\n\n* cannot parse 'CSRMaxConcurrent' as int: strconv.ParseInt: parsing "x": invalid syntax`,
+  ],
+  [
+    "a concurrency that is a list",
+    { Config: { CSRMaxConcurrent: [1] } },
+    500,
+    "error configuring provider: error decoding config: 1 error(s) decoding:\n\n* 'CSRMaxConcurrent' expected type 'int', got unconvertible type '[]interface {}'",
+  ],
+  [
+    "an EC key of another length",
+    { Config: { PrivateKeyBits: 255 } },
+    500,
+    "error configuring provider: EC key length must be one of (224, 256, 384, 521) bits",
+  ],
+  [
+    "a root and a key that are neither",
+    { Config: { RootCert: "x", PrivateKey: "y" } },
+    500,
+    "error generating CA root certificate: error generating CA: error parsing private key: no PEM-encoded data found",
+  ],
   ["an unknown field", { Bogus: 1 }, 400, 'Bad request: Request decode failed: json: unknown field "Bogus"'],
 ];
 
@@ -103,7 +127,15 @@ describe("the CA configuration", () => {
 
   it("may leave out what has a default, in Consul's ways", async () => {
     await using ca = await startCa();
-    for (const Config of [{}, undefined, { LeafCertTTL: 3_600_000_000_000 }, { Bogus: 1 }, { CSRMaxPerSecond: -1 }]) {
+    for (const Config of [
+      {},
+      undefined,
+      { LeafCertTTL: 3_600_000_000_000 },
+      { Bogus: 1 },
+      { CSRMaxPerSecond: -1 },
+      { CSRMaxConcurrent: 1.5, CSRMaxPerSecond: 0.5 },
+      { CSRMaxConcurrent: true, PrivateKeyBits: "256" },
+    ]) {
       expect((await ca.ask("PUT", PATH, { Provider: "consul", Config })).status).toBe(200);
       expect((await ca.ask("GET", PATH)).json().Config).toEqual(Config ?? null);
     }
@@ -122,11 +154,14 @@ describe("the CA configuration", () => {
     expect((await ca.ask("GET", PATH)).text).toBe(before);
   });
 
-  it("never shows a private key, and says that it cannot take one yet", async () => {
+  it("never shows a private key, not even one that it refuses", async () => {
     await using ca = await startCa();
     const PrivateKey = "-----BEGIN EC PRIVATE KEY-----\nsecret\n-----END EC PRIVATE KEY-----\n";
     const put = await ca.ask("PUT", PATH, { Provider: "consul", Config: { PrivateKey } });
-    expect([put.status, put.text]).toEqual([500, expect.stringContaining("cannot replace the root")]);
+    expect([put.status, put.text]).toEqual([
+      500,
+      expect.stringContaining("error parsing private key: it cannot be read"),
+    ]);
     const everything = [
       await ca.ask("GET", PATH),
       await ca.ask("GET", "/v1/connect/ca/roots"),

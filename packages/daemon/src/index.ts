@@ -15,6 +15,7 @@ export {
   UnavailableError,
 } from "./errors.ts";
 export { whenDraining } from "./drain.ts";
+export { exactNumber, parseToPassOn } from "./exact-numbers.ts";
 export { readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
 export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, toInternalError } from "./internal.ts";
 export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";

@@ -78,6 +78,7 @@ export function nameFor(commonName: string): Buffer {
 
 const NULL = der(TAG.null);
 const ALGORITHMS: Record<string, { hash: string | null; oid: string; params: Buffer[] }> = {
+  secp224r1: { hash: "sha256", oid: "1.2.840.10045.4.3.2", params: [] },
   prime256v1: { hash: "sha256", oid: "1.2.840.10045.4.3.2", params: [] },
   secp384r1: { hash: "sha384", oid: "1.2.840.10045.4.3.3", params: [] },
   secp521r1: { hash: "sha512", oid: "1.2.840.10045.4.3.4", params: [] },

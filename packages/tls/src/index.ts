@@ -9,6 +9,7 @@ export {
   meshServerOptions,
   swapServerIdentity,
 } from "./context.ts";
+export { crossSign } from "./cross-sign.ts";
 export { createCsr, MAX_CSR_BYTES, parseCsr } from "./csr.ts";
 export { createInternalCa, createInternalCertificate, INTERNAL_ROLES } from "./internal.ts";
 export {
@@ -23,7 +24,15 @@ export {
 export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.ts";
 export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
+export { rehearseRotation } from "./rehearsal.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
+export {
+  certificateKeyType,
+  generateSigningKey,
+  parseSigningKey,
+  signingKeyProblem,
+  signingKeyType,
+} from "./signing-key.ts";
 export type { CertificateFacts, CertificateTemplate } from "./certificate.ts";
 export type { ChainCheck, TrustBundle } from "./chain.ts";
 export type { InternalClientOptions, MeshClient, MeshTlsOptions, TlsIdentity } from "./context.ts";
@@ -32,3 +41,6 @@ export type { InternalCaOptions, InternalCertificateOptions, InternalRole } from
 export type { IssuedLeaf, LeafOptions, Signer } from "./leaf.ts";
 export type { Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
 export type { KeyAndCertificate, RootOptions } from "./root.ts";
+export type { CrossSignOptions } from "./cross-sign.ts";
+export type { Rehearsal } from "./rehearsal.ts";
+export type { SigningKeyType } from "./signing-key.ts";

@@ -8,7 +8,7 @@ import {
   nameFor,
   readCertificate,
 } from "./certificate.ts";
-import { leafExtensions, uriName, type AltName } from "./extensions.ts";
+import { KEY_USAGE, leafExtensions, uriName, type AltName } from "./extensions.ts";
 import { colonHex, keyId, publicKeyDer } from "./keys.ts";
 import { certificatesToDer, certificateToPem } from "./pem.ts";
 
@@ -24,6 +24,8 @@ export interface Signer {
   readonly subject: Buffer;
   readonly keyId: Buffer;
   readonly trustDomain: string;
+  /** False for an intermediate. */
+  readonly isSelfSigned: boolean;
   readonly notBefore: number;
   readonly notAfter: number;
 }
@@ -36,6 +38,8 @@ export function createSigner({ certPem, keyPem }: { certPem: string; keyPem: str
   const [uri, ...others] = facts.altNames.uris;
   const id = uri === undefined || others.length > 0 ? undefined : parseSpiffeId(uri);
   if (!facts.ca) throw new IdentityError("signing certificate: it is not a CA's (CA:TRUE is missing)");
+  if (facts.keyUsage !== undefined && !(facts.keyUsage & KEY_USAGE.keyCertSign))
+    throw new IdentityError("signing certificate: its key usage does not allow for signing certificates");
   if (id?.kind !== "signing")
     throw new IdentityError("signing certificate: want one URI name, 'spiffe://<trust-domain>'");
   let key: KeyObject;
@@ -44,14 +48,15 @@ export function createSigner({ certPem, keyPem }: { certPem: string; keyPem: str
   } catch (cause) {
     throw new IdentityError("signing key: it cannot be read as a PEM private key", { cause });
   }
-  if (!new X509Certificate(certDer).checkPrivateKey(key))
-    throw new IdentityError("signing key: it does not belong to the certificate");
+  const certificate = new X509Certificate(certDer);
+  if (!certificate.checkPrivateKey(key)) throw new IdentityError("signing key: it does not belong to the certificate");
   return {
     certPem,
     key,
     subject: facts.subject,
     keyId: facts.subjectKeyId ?? keyId(facts.spki),
     trustDomain: id.trustDomain,
+    isSelfSigned: facts.subject.equals(facts.issuer) && certificate.verify(certificate.publicKey),
     notBefore: facts.notBefore,
     notAfter: facts.notAfter,
   };

@@ -1,4 +1,4 @@
-/** GET and PUT /v1/connect/ca/configuration: how long leaves live, how fast they are signed. Never shows a key. */
+/** GET and PUT /v1/connect/ca/configuration: how long leaves live, how fast they are signed, and which root signs. Never shows a key. */
 import {
   type ApiTable,
   decodeBody,
@@ -11,7 +11,7 @@ import {
   type Spec,
 } from "@heddle/daemon";
 import type { Authority } from "../authority.ts";
-import type { ProviderConfig } from "../provider-config.ts";
+import { type ProviderConfig, withoutPrivateKey } from "../provider-config.ts";
 
 const MAX_BODY_BYTES = 64 * 1024;
 const FIELDS: Record<string, Spec> = {
@@ -23,7 +23,6 @@ const FIELDS: Record<string, Spec> = {
   CreateIndex: "any",
   ModifyIndex: "any",
 };
-const SECRETS = new Set(["privatekey", "private_key"]);
 
 export function configurationTable(authority: Authority): ApiTable {
   return {
@@ -32,7 +31,7 @@ export function configurationTable(authority: Authority): ApiTable {
         const { value, createIndex, modifyIndex } = authority.config();
         reply(request, {
           Provider: value.provider,
-          Config: value.config && withoutSecrets(value.config),
+          Config: value.config && withoutPrivateKey(value.config),
           State: null,
           ForceWithoutCrossSigning: value.forceWithoutCrossSigning,
           CreateIndex: createIndex,
@@ -67,8 +66,4 @@ function decode(body: Buffer): Given {
     if (error instanceof HeddleError) throw refusal(400, `Bad request: ${describeError(error)}`);
     throw error;
   }
-}
-
-function withoutSecrets(config: ProviderConfig): ProviderConfig {
-  return Object.fromEntries(Object.entries(config).filter(([key]) => !SECRETS.has(key.toLowerCase())));
 }

@@ -1,8 +1,8 @@
 /** GET /v1/connect/ca/roots: who is to be trusted; blocking, and as PEM. */
 import type { ServerResponse } from "node:http";
-import { type ApiRequest, type ApiTable, readParams, refusal, reply, whenDraining } from "@heddle/daemon";
+import { type ApiRequest, type ApiTable, exactNumber, readParams, refusal, reply, whenDraining } from "@heddle/daemon";
 import type { StoredRecord } from "@heddle/store";
-import { certificatesToDer, colonHex, keyId, readCertificate } from "@heddle/tls";
+import { certificateKeyType, certificatesToDer, colonHex, keyId, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
 import type { RootRecord } from "../records.ts";
 import { rfc3339 } from "../rfc3339.ts";
@@ -64,25 +64,46 @@ function showRoots(authority: Authority) {
 }
 
 function showRoot({ key, value, createIndex, modifyIndex }: StoredRecord<RootRecord>, clusterId: string) {
-  const { serial, spki, subjectKeyId, notBefore, notAfter } = readCertificate(
-    certificatesToDer(value.certPem)[0] as Buffer,
-  );
+  const { serial, signingKeyId, notBefore, notAfter, type, bits } = factsOf(value.certPem);
   return {
     ID: key,
     Name: "Consul CA Root Cert",
-    // The low 64 bits, as Consul's: ours are made so that they are exact as a double too.
-    SerialNumber: Number(BigInt(`0x${serial.subarray(-8).toString("hex")}`)),
-    SigningKeyID: colonHex(subjectKeyId ?? keyId(spki)),
+    SerialNumber: serial,
+    SigningKeyID: signingKeyId,
     ExternalTrustDomain: clusterId,
-    NotBefore: rfc3339(notBefore),
-    NotAfter: rfc3339(notAfter),
+    NotBefore: notBefore,
+    NotAfter: notAfter,
     RootCert: value.certPem,
     IntermediateCerts: value.intermediates.length > 0 ? value.intermediates : null,
     Active: value.isActive,
-    PrivateKeyType: "ec",
-    PrivateKeyBits: 256,
+    PrivateKeyType: type,
+    PrivateKeyBits: bits,
     CreateIndex: createIndex,
     ModifyIndex: modifyIndex,
+  };
+}
+
+const MAX_KNOWN = 64;
+const known = new Map<string, ReturnType<typeof readFacts>>();
+
+function factsOf(certPem: string) {
+  let facts = known.get(certPem);
+  if (!facts) {
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(certPem, (facts = readFacts(certPem)));
+  }
+  return facts;
+}
+
+function readFacts(certPem: string) {
+  const { serial, spki, subjectKeyId, notBefore, notAfter } = readCertificate(certificatesToDer(certPem)[0] as Buffer);
+  return {
+    // The low 64 bits, as Consul's. Ours are made so that they are exact as a double too; an offered root's may be any.
+    serial: exactNumber(BigInt(`0x${serial.subarray(-8).toString("hex")}`).toString()),
+    signingKeyId: colonHex(subjectKeyId ?? keyId(spki)),
+    notBefore: rfc3339(notBefore),
+    notAfter: rfc3339(notAfter),
+    ...certificateKeyType(certPem),
   };
 }
 
