@@ -52,7 +52,7 @@ exec "$1" agent -dev -config-file="$0/c.json"`;
 }
 
 /** Addresses as getaddrinfo gives them to any program. */
-const toAddresses = (ahosts: string[]) => [...new Set(ahosts.map((line) => line.split(/\s+/)[0]))].toSorted();
+const toAddresses = (ahosts: string[]) => [...new Set(ahosts.map((line) => line.split(/\s+/)[0] ?? ""))].toSorted();
 
 test("all give the same answers, large ones too", { timeout: 60_000 }, async (ctx) => {
   const { inside, lines } = await agentWithResolver(ctx);

@@ -43,6 +43,23 @@ test("what dig shows around the answer: flags, the additional section, SOA where
   expect(large.out).toMatch(/SERVER: 127\.0\.0\.1#\d+\(127\.0\.0\.1\) \(TCP\)/);
 });
 
+test("heddle dns explain tells who is in an answer, and what left the others out", async (ctx) => {
+  needs(ctx, "socat", "curl", "dig");
+  const { ports, ok, heddle } = await startMesh();
+  const file = JSON.stringify({ ID: "sick", Name: "socat", Port: 7001, Check: { TTL: "1m", Status: "critical" } });
+  const register = `http://127.0.0.1:${ports.http}/v1/agent/service/register`;
+  expect((await fetch(register, { method: "PUT", body: file })).status).toBe(200);
+  const explained = await ok("dns", "explain", "socat.service.consul", "SRV");
+  expect(explained).toMatch(/^Answer\s+NOERROR, 1 SRV record/m);
+  expect(explained).toMatch(new RegExp(`socat\\s+127\\.0\\.0\\.1\\s+${ports.echo}\\s+in the answer`));
+  expect(explained).toMatch(/sick\s+127\.0\.0\.1\s+7001\s+left out: check 'service:sick' is critical/);
+  expect(await ok("dns", "explain", "nobody.service")).toMatch(/no service 'nobody' is registered/);
+  expect(await heddle("dns", "explain", "socat.service", "WKS")).toMatchObject({
+    status: 1,
+    err: expect.stringContaining('Invalid type "WKS"'),
+  });
+});
+
 test("a registration and its end are in the next answer", async (ctx) => {
   needs(ctx, "socat", "curl", "dig");
   const { ports, ok } = await startMesh();

@@ -53,6 +53,8 @@ export interface AgentStartDeps {
   tls?: TlsSettings | undefined;
   /** In a composition: the servers' own rows, so that a read costs no second hop. */
   mounted?: ApiTable;
+  /** Rows of what else runs on this node, in a composition. */
+  beside?: ApiTable;
   /** In a composition: the catalog's changes, without a connection. */
   localStream?: LocalStream;
   /** In a composition: has a certificate request signed, without a connection. */
@@ -212,7 +214,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => caForwarder?.close());
   const ops = { registry, others: deps.registries ?? [], health };
   const api = createAgentApi(agentDeps, {
-    mounted: deps.mounted ?? {},
+    mounted: { ...deps.mounted, ...deps.beside },
     ops: opsRoutes(ops),
     forward: (req: IncomingMessage, res: ServerResponse) =>
       (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),

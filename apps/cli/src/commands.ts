@@ -88,6 +88,14 @@ export const COMMANDS: Group = {
         },
       },
     },
+    dns: {
+      synopsis: "Explains answers of DNS",
+      about:
+        "Tells which instances are in the answer to a name, and what left the others out.\n\n    $ heddle dns explain web.service.consul SRV",
+      commands: {
+        explain: leaf("Tells why an answer is as it is", async () => (await import("./commands/dns.ts")).explain),
+      },
+    },
     event: leaf("Fires a user event", async () => (await import("./commands/event.ts")).event),
     "force-leave": leaf(
       "Makes the cluster forget a node that is gone",

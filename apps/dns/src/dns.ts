@@ -3,7 +3,7 @@
  * question. A composition makes it with its own stream client; `start` makes the rest for a daemon of its own.
  */
 import type { ApiClient } from "@heddle/api-client";
-import { type Clock, describeError, type Health, type Logger, systemClock } from "@heddle/daemon";
+import { type ApiTable, type Clock, describeError, type Health, type Logger, systemClock } from "@heddle/daemon";
 import type { Registry } from "prom-client";
 import { failure } from "./answers/zone.ts";
 import { createDirectory } from "./catalog/directory.ts";
@@ -14,6 +14,7 @@ import { type Answer, writeRefusal, writeReply } from "./codec/reply.ts";
 import type { DnsConfig } from "./config.ts";
 import { registerDnsMetrics, type Transport } from "./metrics.ts";
 import { bindListeners, type Listeners } from "./net/listeners.ts";
+import { explainTable } from "./routes/explain.ts";
 import { createViews, type Views } from "./views.ts";
 
 const MAX_WAITING = 4_096; // questions whose answer is not in memory yet
@@ -39,6 +40,8 @@ export interface Dns extends AsyncDisposable {
   /** The port of the first address; 0 before `listen`. */
   readonly port: number;
   health(): Record<string, Health>;
+  /** The rows of the HTTP API that DNS answers. */
+  readonly table: ApiTable;
   /** Takes new zone, TTL, limit and recursor settings; what it listens on and follows stays. */
   reload(config: DnsConfig): void;
   close(): Promise<void>;
@@ -155,6 +158,7 @@ export function createDns(options: DnsOptions): Dns {
       },
       listeners: { started: listeners !== undefined, live: true, ready: listeners !== undefined },
     }),
+    table: explainTable((name, type) => views.explain(name, type)),
     reload(config) {
       views = makeViews(config);
     },

@@ -7,6 +7,7 @@ import {
   isLoopback,
   loadInternalIdentity,
   type Logger,
+  publicApi,
   type Running,
   startOpsServer,
 } from "@heddle/daemon";
@@ -41,7 +42,14 @@ export async function start(config: DnsConfig, deps: StartDeps): Promise<Running
   await dns.listen();
   const { metricsHost, metricsPort } = config;
   const ops = stack.use(
-    await startOpsServer({ host: metricsHost, port: metricsPort, registry, health: () => dns.health(), log }),
+    await startOpsServer({
+      host: metricsHost,
+      port: metricsPort,
+      registry,
+      health: () => dns.health(),
+      handle: publicApi(dns.table, { datacenter: config.datacenter, log }),
+      log,
+    }),
   );
 
   const hosts = config.host.split(/[\s,]+/).filter((h) => h !== "");

@@ -7,11 +7,13 @@ import { RCODE } from "./codec/constants.ts";
 import type { Question } from "./codec/query.ts";
 import type { Answer, ReplyOptions } from "./codec/reply.ts";
 import type { DnsConfig } from "./config.ts";
+import { createExplainer, type Explain } from "./explain.ts";
 import { createRecursor, type Recursor } from "./net/recursor.ts";
 import { createResolver, type Resolve } from "./resolver.ts";
 
 export interface Views {
   resolve: Resolve;
+  explain: Explain;
   recursor: Recursor;
   udpAnswerLimit: number;
   replies: Pick<ReplyOptions, "announcesTruncation" | "hasRecursion" | "isCompressed">;
@@ -52,8 +54,11 @@ export function createViews({ config, directory, clock, random, log, onRecursion
     { log, random, onOutcome: onRecursion },
   );
   const settings = { onlyPassing: config.onlyPassing, aRecordLimit: config.aRecordLimit };
+  const resolve = createResolver({ zone, settings, directory, hosts: recursor, clock });
+  const { udpAnswerLimit } = config;
   return {
-    resolve: createResolver({ zone, settings, directory, hosts: recursor, clock }),
+    resolve,
+    explain: createExplainer({ zone, settings: { ...settings, udpAnswerLimit }, directory, resolve }),
     recursor,
     udpAnswerLimit: config.udpAnswerLimit,
     replies: {

@@ -44,7 +44,7 @@ export const toCheckServiceNode = (name: string, i: InstanceFixture) => ({
     Port: i.port ?? 80,
     Weights: i.weights ?? { Passing: 1, Warning: 1 },
   },
-  Checks: (i.checks ?? ["passing"]).map((Status) => ({ Status })),
+  Checks: (i.checks ?? ["passing"]).map((Status, n) => ({ CheckID: `check-${n}`, Status })),
 });
 
 export async function startFakeCatalog(port = 0): Promise<FakeCatalog> {

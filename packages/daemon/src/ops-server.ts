@@ -2,6 +2,7 @@
  * `/metrics`, `/healthz` and `/readyz` in plain text on a listener of their own, for scrapers and orchestrators that have no
  * certificate of the internal API: nothing else is served there.
  */
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { option } from "./config.ts";
 import { startHttpServer } from "./http.ts";
 import type { Logger } from "./log.ts";
@@ -22,6 +23,8 @@ export interface OpsServerOptions extends OpsDeps {
   host: string;
   /** Below zero: no listener. */
   port: number;
+  /** Answers further paths; false for those that are not its. */
+  handle?: (req: IncomingMessage, res: ServerResponse) => boolean;
   log: Logger;
 }
 
@@ -31,10 +34,11 @@ export interface OpsServer extends AsyncDisposable {
 }
 
 /** Throws UnavailableError for a port that it cannot have. */
-export async function startOpsServer({ host, port, log, ...deps }: OpsServerOptions): Promise<OpsServer> {
+export async function startOpsServer({ host, port, handle, log, ...deps }: OpsServerOptions): Promise<OpsServer> {
   if (port < 0) return { url: "", [Symbol.asyncDispose]: async () => {} };
   const { default: express } = await import("express");
   const handler = express().disable("x-powered-by").use(opsRoutes(deps));
+  if (handle) handler.use((req, res, next) => void (handle(req, res) || next()));
   const server = await startHttpServer({ host, port, handler, log });
   log.info("Serving metrics", { url: `${server.url}/metrics` });
   return { url: server.url, [Symbol.asyncDispose]: () => server.close() };

@@ -8,6 +8,7 @@ import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/a
 import type { Ca } from "@heddle/ca";
 import { askTrustDomain, type Catalog, CATALOG_ROLES, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
 import {
+  type ApiRequest,
   type ApiTable,
   createRegistry,
   guardedTable,
@@ -18,9 +19,10 @@ import {
   loadInternalIdentity,
   type Logger,
   type LogHub,
+  refusal,
   startInternalServer,
 } from "@heddle/daemon";
-import { createDns, type Dns, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
+import { createDns, type Dns, DNS_EXPLAIN, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
 import { createHealthChecker } from "@heddle/health";
 import { openStore } from "@heddle/store";
 import type { Registry } from "prom-client";
@@ -72,6 +74,8 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
       ...(caUrl === servers.url && { sign: (csr: string) => servers.ca.issuer.sign(csr, "this agent") }),
       upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
     }),
+    // DNS starts after the agent, whose listener this is.
+    beside: { [DNS_EXPLAIN]: { GET: (request) => explainDns(dns, request) } },
     registries: Object.values(registries),
     readConfig: options.readConfig,
     onReload: (next) => dns?.reload(toDnsConfig(next, catalogUrl)),
@@ -100,6 +104,11 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+function explainDns(dns: Dns | undefined, request: ApiRequest): void | Promise<void> {
+  if (!dns) throw refusal(404, "DNS does not run on this node");
+  return dns.table[DNS_EXPLAIN]?.GET?.(request);
 }
 
 type Checker = ReturnType<typeof createHealthChecker>;

@@ -145,6 +145,8 @@ describe("service records", () => {
     nodeAddress: "10.0.0.1",
     datacenter: "dc1",
     meta: {},
+    id: "web",
+    sickCheck: "",
     address: "",
     lanIpv4: "",
     lanIpv6: "",

@@ -14,6 +14,8 @@ export interface NodeEntry {
 }
 
 export interface Instance extends NodeEntry {
+  /** The service's id on its node. */
+  id: string;
   address: string;
   lanIpv4: string;
   lanIpv6: string;
@@ -21,6 +23,8 @@ export interface Instance extends NodeEntry {
   port: number;
   tags: string[];
   status: Status;
+  /** The check that made it so; empty where all pass. */
+  sickCheck: string;
   weight: number;
 }
 
@@ -37,10 +41,13 @@ export function toInstances(body: unknown): Instance[] {
     const service = asObject(Service);
     const tagged = asObject(service.TaggedAddresses);
     const taggedAddress = (name: string) => asText(asObject(tagged[name]).Address);
-    const status = worst(asList(Checks).map((check) => asText(asObject(check).Status)));
+    const checks = asList(Checks).map(asObject);
+    const status = worst(checks.map((check) => asText(check.Status)));
+    const sick = status === "passing" ? undefined : checks.find((check) => worst([asText(check.Status)]) === status);
     const weights = asObject(service.Weights);
     return {
       ...toNode(Node),
+      id: asText(service.ID),
       address: asText(service.Address),
       lanIpv4: taggedAddress("lan_ipv4"),
       lanIpv6: taggedAddress("lan_ipv6"),
@@ -48,6 +55,7 @@ export function toInstances(body: unknown): Instance[] {
       port: asNumber(service.Port) ?? 0,
       tags: asList(service.Tags).map((tag) => asText(tag).toLowerCase()),
       status,
+      sickCheck: asText(sick?.CheckID),
       weight: status === "critical" ? 0 : (asNumber(status === "warning" ? weights.Warning : weights.Passing) ?? 1),
     };
   });

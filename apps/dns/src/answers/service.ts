@@ -12,13 +12,18 @@ export interface ServiceRecords {
   hosts: { record: Rr; host: string }[];
 }
 
-/** The instances that a question may be answered with. */
+/** Whether a question may be answered with an instance. */
+export const isHealthy = ({ status }: Instance, onlyPassing: boolean): boolean =>
+  status === "passing" || (status === "warning" && !onlyPassing);
+
+export const hasTag = ({ tags }: Instance, tag: string): boolean => tag === "" || tags.includes(tag);
+
 export function healthy(instances: Instance[], onlyPassing: boolean): Instance[] {
-  return instances.filter((i) => i.status !== "critical" && (!onlyPassing || i.status === "passing"));
+  return instances.filter((i) => isHealthy(i, onlyPassing));
 }
 
 export const withTag = (instances: Instance[], tag: string): Instance[] =>
-  tag === "" ? instances : instances.filter((i) => i.tags.includes(tag));
+  tag === "" ? instances : instances.filter((i) => hasTag(i, tag));
 
 /** `name` is the question's, lower case: an instance whose address is that very name is known by its node's. */
 export function serviceRecords(
@@ -85,7 +90,7 @@ function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; n
   return result;
 }
 
-interface Addresses {
+export interface Addresses {
   v4: string;
   v6: string;
   /** Set where the instance is known by a name instead. */
@@ -94,8 +99,8 @@ interface Addresses {
   isOwn: boolean;
 }
 
-// Tagged addresses come first for their family; the node's address counts where the service has none of its own.
-function addressesOf(instance: Instance, questionName: string): Addresses {
+/** Tagged addresses come first for their family; the node's address counts where the service has none of its own. */
+export function addressesOf(instance: Instance, questionName: string): Addresses {
   const isSelf = instance.address.toLowerCase().replace(/\.$/, "") === questionName && isAddress(instance.nodeAddress);
   const isOwn = instance.address !== "" && !isSelf;
   const own = isOwn ? instance.address : instance.nodeAddress;

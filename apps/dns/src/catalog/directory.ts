@@ -29,10 +29,18 @@ export interface QueryResult extends Snapshot {
   service: string;
   datacenter: string;
   ttlMs: number | undefined;
+  /** Instances that the query left out, and why. */
+  leftOut: LeftOut[];
   /** Whether the nearest instances come first; without, their order means nothing. */
   isOrdered: boolean;
   /** Whether it is another answer for each address that asks. */
   isByAddress: boolean;
+}
+
+export interface LeftOut {
+  Node: string;
+  ServiceID: string;
+  Reason: string;
 }
 
 export type MeshKind = "connect" | "ingress";
@@ -171,13 +179,14 @@ function createRequests({ api }: DirectoryDeps) {
 
 function toQueryResult(body: unknown): QueryResult | null {
   if (typeof body !== "object" || body === null) return null;
-  const { Service, Nodes, Datacenter, DNS, Near } = body as Record<string, unknown>;
+  const { Service, Nodes, Datacenter, DNS, Near, LeftOut } = body as Record<string, unknown>;
   const ttl = (DNS as { TTL?: unknown } | undefined)?.TTL;
   return {
     ...toSnapshot(Nodes),
     service: typeof Service === "string" ? Service : "",
     datacenter: typeof Datacenter === "string" ? Datacenter : "",
     ttlMs: typeof ttl === "string" && ttl !== "" ? parseTtl(ttl) : undefined,
+    leftOut: Array.isArray(LeftOut) ? (LeftOut as LeftOut[]) : [],
     isOrdered: typeof Near === "string" && Near !== "",
     isByAddress: Near === "_ip",
   };
