@@ -20,6 +20,7 @@ import { VERSION } from "../src/version.ts";
 import {
   AGENT_ROWS,
   CATALOG_ROWS,
+  CONFIG_ROWS,
   INTENTION_ROWS,
   KV_ROWS,
   OPERATOR_ROWS,
@@ -76,7 +77,8 @@ describe.each(PAIRS)("%s, beside Consul's own command against a Consul agent", (
     ["intention", INTENTION_ROWS],
     ["agent", AGENT_ROWS],
     ["watch and lock", WATCH_ROWS],
-    ["config, operator and rtt", OPERATOR_ROWS],
+    ["config", CONFIG_ROWS],
+    ["operator and rtt", OPERATOR_ROWS],
     ["help and errors", OFFLINE_ROWS],
   ])("%s", { timeout: 120_000 }, async (_name, rows) => {
     if (!theirs || !ours) return;

@@ -229,7 +229,7 @@ export const AGENT_ROWS: Row[] = [
   own("join 127.0.0.1:1"),
 ];
 
-export const OPERATOR_ROWS: Row[] = [
+export const CONFIG_ROWS: Row[] = [
   line("config list"),
   line("config list -kind=service-defaults"),
   line("config list -kind=bogus"),
@@ -254,6 +254,23 @@ export const OPERATOR_ROWS: Row[] = [
   line("config delete -kind=service-defaults -name=web"),
   line("config delete -kind=service-defaults -name=nope"),
   line("config delete -kind=bogus -name=nope"),
+  line("config write -", { stdin: 'Kind = "proxy-defaults"\nName = "global"\nConfig {\n  protocol = "http"\n}' }),
+  json("config read -kind proxy-defaults -name global"),
+  line("config write -", {
+    stdin:
+      'Kind = "ingress-gateway"\nName = "edge"\nListeners = [{\n  Port = 80\n  Protocol = "http"\n  Services = [{ Name = "*" }]\n}]',
+  }),
+  json("config read -kind ingress-gateway -name edge"),
+  line("config write -", {
+    stdin:
+      'kind = "service-router"\nname = "web"\nroutes = [{\n  match { http { path_prefix = "/a" } }\n  destination { service = "web2", request_timeout = "5s" }\n}]',
+  }),
+  json("config read -kind service-router -name web"),
+  own("config write -", { stdin: 'Kind = "service-splitter"\nName = "web"\nSplits = [{ Weight = 5 }]' }),
+  line("config list -kind=service-router"),
+];
+
+export const OPERATOR_ROWS: Row[] = [
   line("operator autopilot get-config"),
   line("operator autopilot set-config -cleanup-dead-servers=false -max-trailing-logs=300"),
   line("operator autopilot get-config"),

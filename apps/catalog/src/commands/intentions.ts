@@ -1,5 +1,11 @@
 /** Intentions as commands: created, changed and deleted by id, one for each pair of names. */
 import { createHash, randomUUID } from "node:crypto";
+import {
+  decodeConfigEntry,
+  type IntentionPermission,
+  normaliseConfigEntry,
+  type ServiceIntentionsEntry,
+} from "@heddle/config-entries";
 import { type Decoded, refusal, type Spec } from "@heddle/daemon";
 import { precedence } from "@heddle/intentions";
 import type { Command } from "@heddle/store";
@@ -43,7 +49,7 @@ export function toIntention(body: Decoded, now: Date, before?: IntentionRecord):
     DestinationNS: text(body["DestinationNS"], "default"),
     DestinationName: text(body["DestinationName"]),
   };
-  const permissions = body["Permissions"] as unknown[] | undefined;
+  const permissions = readPermissions(body["Permissions"] as unknown[] | undefined, names);
   const record: IntentionRecord = {
     ID: before?.ID ?? randomUUID(),
     Description: text(body["Description"]),
@@ -54,11 +60,23 @@ export function toIntention(body: Decoded, now: Date, before?: IntentionRecord):
     Precedence: precedence(names),
     CreatedAt: before?.CreatedAt ?? now.toISOString(),
     UpdatedAt: now.toISOString(),
-    ...(permissions && permissions.length > 0 && { Permissions: permissions }),
+    ...(permissions && { Permissions: permissions }),
+    ...(before?.EntryMeta && { EntryMeta: before.EntryMeta }),
   };
   const problems = problemsOf(record);
   if (problems.length > 0) throw refusal(500, errorList(problems));
   return record;
+}
+
+/** Rules on requests are read and checked as those of a config entry are. Throws its refusals. */
+function readPermissions(
+  given: unknown[] | undefined,
+  { SourceName, DestinationName }: Pick<IntentionRecord, "DestinationName" | "SourceName">,
+): IntentionPermission[] | undefined {
+  if (!given || given.length === 0) return undefined;
+  const sources = [{ Name: SourceName || "*", Permissions: given }];
+  const entry = { Kind: "service-intentions", Name: DestinationName || "default", Sources: sources };
+  return (normaliseConfigEntry(decodeConfigEntry(entry)) as ServiceIntentionsEntry).Sources?.[0]?.Permissions;
 }
 
 function problemsOf(i: IntentionRecord): string[] {
@@ -119,7 +137,8 @@ export function upsertIntention(body: Decoded, now: Date): Command<true> {
   return (view) => {
     const wanted = toIntention(body, now);
     const before = view.list<IntentionRecord>(INTENTIONS).find((r) => isSamePair(r.value, wanted));
-    const record = before ? { ...wanted, ID: before.value.ID, CreatedAt: before.value.CreatedAt } : wanted;
+    const { ID, CreatedAt, FromEntry, EntryMeta } = before?.value ?? { ...wanted, FromEntry: true };
+    const record = { ...wanted, ID, CreatedAt, ...(FromEntry && { FromEntry }), ...(EntryMeta && { EntryMeta }) };
     return { writes: [{ table: INTENTIONS, key: record.ID, value: record }], result: true };
   };
 }

@@ -1,0 +1,67 @@
+/** Step 12 of the walk: config entries from files, a deny among them, and what they say to the proxies of a node. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { comesTo, definition, makePlace, netcat, startMesh } from "../support/mesh.ts";
+import { start } from "../support/process.ts";
+import { needs } from "../support/tools.ts";
+
+test("a deny written as config entry cuts what is open and refuses what comes, until it is deleted", async (ctx) => {
+  needs(ctx, "socat", "nc", "curl");
+  const mesh = await startMesh();
+  const { ports, ok, dir } = mesh;
+  const open = start("nc", ["localhost", String(ports.upstream)]);
+  open.write("before\n");
+  await open.printed("before\n");
+  const file = join(dir, "deny.hcl");
+  writeFileSync(
+    file,
+    'Kind = "service-intentions"\nName = "socat"\nSources = [\n  { Name = "web", Action = "deny" },\n  { Name = "*", Action = "allow" },\n]\n',
+  );
+  expect(await ok("config", "write", file)).toBe("Config entry written: service-intentions/socat\n");
+  await open.exited; // nc ends by itself when it is reset
+  expect(await netcat(ports.upstream, "not allowed")).toBe("");
+  expect(await mesh.heddle("intention", "check", "web", "socat")).toMatchObject({ status: 1, out: "Denied\n" });
+  expect(await ok("intention", "check", "other", "socat")).toBe("Allowed\n");
+
+  // Rules on requests cannot be held against bytes: they deny.
+  writeFileSync(
+    file,
+    JSON.stringify({
+      Kind: "service-intentions",
+      Name: "socat",
+      Sources: [{ Name: "web", Permissions: [{ Action: "allow", HTTP: { PathPrefix: "/" } }] }],
+    }),
+  );
+  await ok("config", "write", file);
+  expect(await mesh.heddle("intention", "check", "web", "socat")).toMatchObject({ status: 1, out: "Denied\n" });
+  await comesTo(ports.upstream, "refused");
+
+  await ok("config", "delete", "-kind", "service-intentions", "-name", "socat");
+  await comesTo(ports.upstream, "echo");
+});
+
+test("proxies show the central defaults at once after each change, and the catalog has them too", async () => {
+  const place = await makePlace();
+  place.write("web.json", definition("web", 9090));
+  place.write(
+    "central.hcl",
+    'enable_central_service_config = true\nconfig_entries {\n  bootstrap = [\n    { kind = "proxy-defaults", name = "global", config { a = 1, protocol = "http" } },\n  ]\n}\n',
+  );
+  const agent = place.start("agent", "-dev", "-config-dir", place.configDir);
+  await agent.printed("Synced service");
+  const get = async <T>(path: string): Promise<T> =>
+    (await (await fetch(`http://127.0.0.1:${place.ports.http}${path}`)).json()) as T;
+  type Proxy = { Proxy: { Config?: Record<string, unknown>; MeshGateway: object }; ContentHash: string };
+  const sidecar = (query = "") => get<Proxy>(`/v1/agent/service/web-sidecar-proxy${query}`);
+  await expect.poll(async () => (await sidecar()).Proxy.Config).toEqual({ a: 1, protocol: "http" });
+  const { ContentHash } = await sidecar();
+  const waiting = sidecar(`?hash=${ContentHash}&wait=20s`);
+  const file = join(place.dir, "web.hcl");
+  writeFileSync(file, 'Kind = "service-defaults"\nName = "web"\nProtocol = "grpc"\nMeshGateway { Mode = "local" }\n');
+  await place.ok("config", "write", file);
+  expect((await waiting).Proxy).toMatchObject({ Config: { a: 1, protocol: "grpc" }, MeshGateway: { Mode: "local" } });
+  await expect
+    .poll(() => get<{ ServiceProxy: Proxy["Proxy"] }[]>("/v1/catalog/connect/web"))
+    .toMatchObject([{ ServiceProxy: { Config: { a: 1, protocol: "grpc" } } }]);
+});
