@@ -1,0 +1,110 @@
+/** Step 12 of the walk: the mesh's root is replaced, between types of keys, while connections are open and others are made. */
+import { connect } from "node:net";
+import { join } from "node:path";
+import { writeFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { type Mesh, startMesh } from "../support/mesh.ts";
+import { run, start } from "../support/process.ts";
+import { needs } from "../support/tools.ts";
+
+interface Roots {
+  ActiveRootID: string;
+  Roots: { ID: string; RootCert: string; Active: boolean }[];
+}
+
+interface Leaf {
+  CertPEM: string;
+  PrivateKeyPEM: string;
+}
+
+/** One connection through the mesh; rejects where it is refused, reset or silent. */
+function echo(port: number, line: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: "127.0.0.1", port }, () => socket.write(line));
+    socket.setTimeout(10_000, () => socket.destroy(new Error("no echo within 10 s")));
+    socket.once("data", (data: Buffer) => {
+      socket.destroy();
+      resolve(data.toString());
+    });
+    socket.once("error", reject);
+    socket.once("close", () => reject(new Error("closed without an echo")));
+  });
+}
+
+/** New connections, four at a time, until it is stopped. */
+function keepConnecting(port: number) {
+  const failures: string[] = [];
+  let made = 0;
+  let isStopped = false;
+  const loop = async () => {
+    while (!isStopped) {
+      await echo(port, "new\n").then(
+        () => made++,
+        (error: Error) => failures.push(error.message),
+      );
+    }
+  };
+  const loops = Promise.all([loop(), loop(), loop(), loop()]);
+  return {
+    failures,
+    made: () => made,
+    async stop() {
+      isStopped = true;
+      await loops;
+    },
+  };
+}
+
+/** openssl's word on the chain that the sidecar presents to one who trusts this root alone. */
+async function sClient(mesh: Mesh, rootPem: string): Promise<string> {
+  const leaf = await mesh.api<Leaf>("/v1/agent/connect/ca/leaf/web");
+  const file = (name: string, text: string) => {
+    writeFileSync(join(mesh.dir, name), text);
+    return join(mesh.dir, name);
+  };
+  const args = ["s_client", "-connect", `127.0.0.1:${mesh.ports.sidecar}`, "-verify_return_error", "-x509_strict"];
+  const leafFile = file("web.pem", leaf.CertPEM);
+  const files = ["-cert", leafFile, "-cert_chain", leafFile, "-key", file("web.key", leaf.PrivateKeyPEM)];
+  const { out, err } = await run("openssl", [...args, ...files, "-CAfile", file("root.pem", rootPem)]);
+  return out + err;
+}
+
+test("the root changes from EC to RSA and back: no connection fails, none is cut, all leaves are new", async (ctx) => {
+  needs(ctx, "socat", "nc", "curl", "openssl");
+  const mesh = await startMesh();
+  const { ports, api, ok } = mesh;
+  const open = start("nc", ["localhost", String(ports.upstream)]);
+  open.write("before\n");
+  await open.printed("before\n");
+  const load = keepConnecting(ports.upstream);
+  const rootOf = ({ Roots }: Roots, isActive: boolean) => Roots.filter(({ Active }) => Active === isActive);
+
+  for (const [type, bits] of [
+    ["rsa", 2048],
+    ["ec", 384],
+    ["ec", 256],
+  ] as const) {
+    const old = rootOf(await api<Roots>("/v1/connect/ca/roots"), true)[0];
+    writeFileSync(
+      join(mesh.dir, "ca.json"),
+      JSON.stringify({ Provider: "consul", Config: { PrivateKeyType: type, PrivateKeyBits: bits } }),
+    );
+    expect(await ok("connect", "ca", "set-config", "-config-file", "ca.json")).toBe("Configuration updated!\n");
+    const now = await api<Roots>("/v1/connect/ca/roots");
+    const next = rootOf(now, true)[0];
+    expect(next?.ID).not.toBe(old?.ID);
+    expect(rootOf(now, false).map(({ ID }) => ID)).toContain(old?.ID);
+    // The sidecar holds a new leaf when one who trusts only the new root accepts it; one who trusts only the old one does, too.
+    const accepted = expect.poll(() => sClient(mesh, next?.RootCert ?? ""), { timeout: 20_000 });
+    await accepted.toContain("Verify return code: 0 (ok)");
+    expect(await sClient(mesh, old?.RootCert ?? "")).toContain("Verify return code: 0 (ok)");
+    const before = load.made();
+    await expect.poll(load.made, { timeout: 20_000 }).toBeGreaterThan(before + 20);
+  }
+
+  await load.stop();
+  expect(load.failures).toEqual([]);
+  open.write("after\n");
+  await open.printed("after\n");
+  expect(mesh.sidecar.text + mesh.web.text).not.toContain("decision=refused");
+});
