@@ -87,8 +87,8 @@ function askOrExplain(ask: Ask, request: ApiRequest): Question {
   }
 }
 
-// JSON.parse would round flags past 2^53: they are kept as they stand.
-function prettify(body: Buffer): Buffer {
+/** JSON with four spaces. JSON.parse would round flags past 2^53: they are kept as they stand. */
+export function prettify(body: Buffer): Buffer {
   const value: unknown = JSON.parse(body.toString("utf8"), (_key, v: unknown, context?: { source?: string }) =>
     typeof v === "number" && !Number.isSafeInteger(v) && context?.source
       ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(context.source)

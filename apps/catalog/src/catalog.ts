@@ -19,6 +19,7 @@ import { queryQuestions, queryTable } from "./routes/query.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { statusTable } from "./routes/status.ts";
 import { QueryIndex } from "./queries/index.ts";
+import { txnTable } from "./routes/txn.ts";
 import { uiQuestions, uiTable } from "./routes/ui.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
@@ -35,6 +36,7 @@ export interface CatalogOptions {
   trustDomain: () => string | undefined;
   defaultIntentionPolicy: "allow" | "deny";
   kvMaxValueSize: number;
+  txnMaxReqLen: number;
   sessionTtlMinMs: number;
   /** Config entries that are to be there from the start; one that is there already stays as it is. */
   configEntries?: readonly ConfigEntry[];
@@ -79,7 +81,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     leader: options.leader,
     trustDomain: options.trustDomain,
     defaultIntentionPolicy: options.defaultIntentionPolicy,
-    limits: { kvMaxValueSize: options.kvMaxValueSize },
+    limits: { kvMaxValueSize: options.kvMaxValueSize, txnMaxReqLen: options.txnMaxReqLen },
     sessionTtlMinMs: options.sessionTtlMinMs,
     lockDelays: new LockDelays(store, clock),
     queries: new QueryIndex(store, log.child("queries")),
@@ -123,6 +125,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...operatorTable(deps),
       ...queryTable(deps),
       ...statusTable(deps),
+      ...txnTable(deps),
       ...uiTable(deps),
       ...configTable(deps),
       ...chainTable(deps),

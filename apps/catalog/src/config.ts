@@ -22,6 +22,12 @@ export const CATALOG_OPTIONS = {
     },
   },
   kvMaxValueSize: option.integer("Largest value of a key in bytes.", 1, 64 * 1024 * 1024, DEFAULT_KV_MAX_VALUE_SIZE),
+  txnMaxReqLen: option.integer(
+    "Largest sum of the values in a transaction in bytes; kvMaxValueSize where that is more.",
+    1,
+    64 * 1024 * 1024,
+    DEFAULT_KV_MAX_VALUE_SIZE,
+  ),
   sessionTtlMin: option.durationMs("Shortest TTL that a session may have.", DEFAULT_SESSION_TTL_MIN_MS),
   ...opsOptions,
   logLevel: option.logLevel(),

@@ -17,7 +17,7 @@ export interface CatalogDeps {
   trustDomain: () => string | undefined;
   /** What holds where no intention matches. */
   defaultIntentionPolicy: "allow" | "deny";
-  limits: { kvMaxValueSize: number };
+  limits: { kvMaxValueSize: number; txnMaxReqLen: number };
   sessionTtlMinMs: number;
   sessionTimers: SessionTimers;
   lockDelays: LockDelays;

@@ -14,6 +14,7 @@ async function catalogInMemory() {
     leader: "127.0.0.1:8300",
     defaultIntentionPolicy: "allow",
     kvMaxValueSize: 1024,
+    txnMaxReqLen: 1024,
     sessionTtlMinMs: 10_000,
     log: silentLog,
   });

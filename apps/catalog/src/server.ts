@@ -41,6 +41,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
       trustDomain: () => trustDomain.current(),
       defaultIntentionPolicy: config.defaultIntentionPolicy === "deny" ? "deny" : "allow",
       kvMaxValueSize: config.kvMaxValueSize,
+      txnMaxReqLen: config.txnMaxReqLen,
       sessionTtlMinMs: config.sessionTtlMin,
       log,
     }),

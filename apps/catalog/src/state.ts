@@ -46,7 +46,7 @@ export class CatalogState {
   constructor(store: Store) {
     this.store = store;
     this.#links = new GatewayLinks(store);
-    this.topics = new Topics(store.revision);
+    this.topics = new Topics(store.wasEmpty ? 1 : store.revision);
     this.answers = new Answers(this.topics);
     for (const record of store.list<ServiceRecord>(SERVICES)) this.#index(record);
     store.subscribe((commit) => this.#apply(commit));

@@ -1,3 +1,4 @@
+export { Draft } from "./draft.ts";
 export { memoryBackend } from "./memory.ts";
 export { openStore } from "./open.ts";
 export { sqliteBackend } from "./sqlite.ts";

@@ -9,11 +9,13 @@ export interface StoredRecord<V = unknown> {
   readonly modifyIndex: number;
 }
 
-/** One change: `value` undefined deletes the record. */
+/** One change: `value` undefined deletes the record. Indexes are the commit's unless they are given (a restore's are). */
 export interface Write {
   table: string;
   key: string;
   value?: unknown;
+  createIndex?: number;
+  modifyIndex?: number;
 }
 
 /** What one record was before a commit and is after it; at least one of the two is there. */
@@ -32,6 +34,8 @@ export interface Commit {
 
 /** What a command may read: the records as they will be once every commit under way is durable. */
 export interface View {
+  /** The revision that a command run on this view will commit as. */
+  readonly next: number;
   get<V = unknown>(table: string, key: string): StoredRecord<V> | undefined;
   /** Records whose key starts with `prefix`, in key order. */
   list<V = unknown>(table: string, prefix?: string): StoredRecord<V>[];

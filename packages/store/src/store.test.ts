@@ -28,7 +28,7 @@ function dataDir(): string {
   return dir;
 }
 const open = (dir: string): Promise<Store> =>
-  openStore({ dataDir: dir, name: "test", log: silentLog, onFatal: () => {} });
+  openStore({ dataDir: dir, name: "test", log: silentLog, emptyRevision: 1, onFatal: () => {} });
 
 describe.each([
   ["memory", () => ""],

@@ -25,6 +25,7 @@ export class Store implements View, AsyncDisposable {
   readonly #overlay = new Map<string, Map<string, { revision: number; record: StoredRecord | undefined }>>();
   readonly #queue: Pending[] = [];
   #revision = 0;
+  #wasEmpty = true;
   #next = 1;
   #lastPending: Promise<void> | undefined;
   #flushing = false;
@@ -34,18 +35,31 @@ export class Store implements View, AsyncDisposable {
     this.#backend = backend;
   }
 
-  /** Reads everything from `backend` into memory. The caller closes the store, which closes the backend. */
-  static async open(backend: Backend): Promise<Store> {
+  /**
+   * Reads everything from `backend` into memory. The caller closes the store, which closes the backend. An empty store is at
+   * `emptyRevision`, at least 1: answers from before the first commit must differ from those after.
+   */
+  static async open(backend: Backend, emptyRevision = 1): Promise<Store> {
     const store = new Store(backend);
-    // An empty store is at 1, the lowest index there is: answers from before the first commit must differ from those after.
-    store.#revision = Math.max(1, await backend.load((record) => store.#table(record.table).load(record)));
+    const revision = await backend.load((record) => store.#table(record.table).load(record));
+    store.#wasEmpty = revision === 0;
+    store.#revision = Math.max(emptyRevision, revision);
     store.#next = store.#revision + 1;
     return store;
+  }
+
+  /** True where nothing had ever been written when the store was opened. */
+  get wasEmpty(): boolean {
+    return this.#wasEmpty;
   }
 
   /** The revision of the last durable commit. */
   get revision(): number {
     return this.#revision;
+  }
+
+  get next(): number {
+    return this.#next;
   }
 
   get<V = unknown>(table: string, key: string): StoredRecord<V> | undefined {
@@ -92,33 +106,26 @@ export class Store implements View, AsyncDisposable {
     return this.close();
   }
 
-  readonly #pendingView: View = {
-    get: <V>(table: string, key: string) => {
-      const pending = this.#overlay.get(table)?.get(key);
-      return pending ? (pending.record as StoredRecord<V> | undefined) : this.get<V>(table, key);
-    },
-    list: <V>(table: string, prefix = "") => {
-      const pending = this.#overlay.get(table);
-      const stored = this.list<V>(table, prefix);
-      if (!pending || pending.size === 0) return stored;
-      const merged = stored.filter((r) => !pending.has(r.key));
-      for (const [key, { record }] of pending)
-        if (record && key.startsWith(prefix)) merged.push(record as StoredRecord<V>);
-      return merged.sort((a, b) => (a.key < b.key ? -1 : 1));
-    },
-  };
+  readonly #pendingView: View = createPendingView(this, (table) => this.#overlay.get(table));
 
   #toCommit(writes: Write[]): Commit {
     const revision = this.#next++;
     const changes = new Map<string, Change>();
-    for (const { table, key, value } of writes) {
+    for (const { table, key, value, createIndex, modifyIndex } of writes) {
       const id = `${table}\0${key}`;
       const before = changes.has(id) ? changes.get(id)?.before : this.#pendingView.get(table, key);
       const after =
         value === undefined
           ? undefined
-          : { table, key, value, createIndex: before?.createIndex ?? revision, modifyIndex: revision };
+          : {
+              table,
+              key,
+              value,
+              createIndex: createIndex ?? before?.createIndex ?? revision,
+              modifyIndex: modifyIndex ?? revision,
+            };
       if (before || after) changes.set(id, { table, key, before, after });
+      else changes.delete(id); // made and taken away by the same command
     }
     return { revision, changes: [...changes.values()] };
   }
@@ -184,4 +191,28 @@ export class Store implements View, AsyncDisposable {
     if (!pending) this.#overlay.set(table, (pending = new Map()));
     return pending;
   }
+}
+
+type Overlay = ReadonlyMap<string, { record: StoredRecord | undefined }>;
+
+/** The records as the commits under way will leave them. */
+function createPendingView(store: Store, overlayOf: (table: string) => Overlay | undefined): View {
+  return {
+    get next() {
+      return store.next;
+    },
+    get<V>(table: string, key: string) {
+      const pending = overlayOf(table)?.get(key);
+      return pending ? (pending.record as StoredRecord<V> | undefined) : store.get<V>(table, key);
+    },
+    list<V>(table: string, prefix = "") {
+      const pending = overlayOf(table);
+      const stored = store.list<V>(table, prefix);
+      if (!pending || pending.size === 0) return stored;
+      const merged = stored.filter((r) => !pending.has(r.key));
+      for (const [key, { record }] of pending)
+        if (record && key.startsWith(prefix)) merged.push(record as StoredRecord<V>);
+      return merged.sort((a, b) => (a.key < b.key ? -1 : 1));
+    },
+  };
 }

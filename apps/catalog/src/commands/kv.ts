@@ -36,6 +36,8 @@ export function putKey(put: KvPut): Command<boolean> {
     const value = kvRecord(put, before?.value);
     const locks = [];
     if (put.acquire !== undefined) {
+      if (put.acquire.length !== 36)
+        throw refusal(500, "failed session lookup: index error: UUID must be 36 characters");
       if (!view.get(SESSIONS, put.acquire)) throw refusal(500, `invalid session "${put.acquire}"`);
       if (before?.value.Session !== undefined && before.value.Session !== put.acquire)
         return { writes: [], result: false };

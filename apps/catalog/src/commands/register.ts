@@ -47,7 +47,7 @@ const PROXY: Spec = {
     Mode: "string",
   },
 };
-const SERVICE: Spec = {
+export const SERVICE: Spec = {
   object: {
     Kind: "string",
     ID: "string",
@@ -142,8 +142,7 @@ export function toRegistration(
   if (text(body["Address"]) === "" && !skipNodeUpdate)
     throw refusal(500, "Must provide address if SkipNodeUpdate is not set");
   const id = text(body["ID"]);
-  if (id !== "" && id.length !== 36) throw refusal(500, `Bad node ID: uuid string is wrong length`);
-  if (id !== "" && !UUID.test(id)) throw refusal(500, `Bad node ID: uuid is improperly formatted`);
+  refuseBadNodeId(id);
   const node: NodeRecord = {
     ID: id,
     Node: name,
@@ -159,6 +158,12 @@ export function toRegistration(
   ];
   const checks = given.filter((c) => c !== undefined).map((c) => toCheck(c, name));
   return { node, skipNodeUpdate, ...(service && { service }), checks };
+}
+
+/** Throws where a node's id is given and is no UUID. */
+export function refuseBadNodeId(id: string): void {
+  if (id !== "" && id.length !== 36) throw refusal(500, `Bad node ID: uuid string is wrong length`);
+  if (id !== "" && !UUID.test(id)) throw refusal(500, `Bad node ID: uuid is improperly formatted`);
 }
 
 /** A service of a registration. Throws where it has an id and no name, or is a proxy for nothing. */
@@ -202,7 +207,8 @@ export function errorList(problems: string[]): string {
   return `${problems.length} error${problems.length === 1 ? "" : "s"} occurred:\n${problems.map((p) => `\t* ${p}\n`).join("")}\n`;
 }
 
-function toCheck(given: Decoded, node: string): CheckRecord {
+/** A check of a registration on a node. Throws where it names another node. */
+export function toCheck(given: Decoded, node: string): CheckRecord {
   const ofNode = text(given["Node"]);
   if (ofNode !== "" && ofNode.toLowerCase() !== node.toLowerCase())
     throw refusal(500, `check node "${ofNode}" does not match node "${node}"`);
@@ -250,25 +256,32 @@ function cleanDefinition(given: Decoded | undefined): Record<string, unknown> {
 export function register(registration: ReturnType<typeof toRegistration>): Command<true> {
   return (view) => {
     const { node, service, checks, skipNodeUpdate } = registration;
-    const writes: Write[] = [];
     const existing = view.get<NodeRecord>(NODES, nodeKey(node.Node));
-    if (!existing || !skipNodeUpdate) {
-      if (!existing) writes.push(...renameWrites(view, node));
-      const merged = { ...node, ID: node.ID || (existing?.value.ID ?? "") };
-      if (!same(existing?.value, merged)) writes.push({ table: NODES, key: nodeKey(node.Node), value: merged });
-    }
+    const writes = !existing || !skipNodeUpdate ? nodeWrites(view, node) : [];
     const nodeName = existing?.value.Node ?? node.Node;
-    if (service) {
-      const key = serviceKey(node.Node, service.ID);
-      const record: ServiceRecord = { Node: nodeName, Service: service };
-      const before = view.get<ServiceRecord>(SERVICES, key);
-      if (!same(before?.value, record)) writes.push({ table: SERVICES, key, value: record });
-      if (before && before.value.Service.Service !== service.Service)
-        writes.push(...renamedChecks(view, node.Node, service));
-    }
+    if (service) writes.push(...serviceWrites(view, nodeName, service));
     for (const check of checks) writes.push(...checkWrites(view, { ...check, Node: nodeName }, service));
     return { writes, result: true };
   };
+}
+
+/** The writes that store a node: the one that had its id under another name goes. */
+export function nodeWrites(view: View, node: NodeRecord): Write[] {
+  const existing = view.get<NodeRecord>(NODES, nodeKey(node.Node));
+  const writes = existing ? [] : renameWrites(view, node);
+  const merged = { ...node, ID: node.ID || (existing?.value.ID ?? "") };
+  if (!same(existing?.value, merged)) writes.push({ table: NODES, key: nodeKey(node.Node), value: merged });
+  return writes;
+}
+
+/** The writes that store an instance; where its name is another now, its checks carry it too. */
+export function serviceWrites(view: View, node: string, service: NodeService): Write[] {
+  const key = serviceKey(node, service.ID);
+  const record: ServiceRecord = { Node: node, Service: service };
+  const before = view.get<ServiceRecord>(SERVICES, key);
+  const writes: Write[] = same(before?.value, record) ? [] : [{ table: SERVICES, key, value: record }];
+  if (before && before.value.Service.Service !== service.Service) writes.push(...renamedChecks(view, node, service));
+  return writes;
 }
 
 /** Writes several registrations, of different instances, in one step. */

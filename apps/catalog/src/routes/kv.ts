@@ -7,7 +7,8 @@ import type { CatalogDeps } from "../deps.ts";
 import { KV, type KvRecord } from "../records.ts";
 import { encodeKv } from "../views.ts";
 
-const MAX_KEY_BYTES = 512; // longer keys are refused: their prefixes are what watches are kept by
+/** The longest key there is. */
+export const MAX_KEY_BYTES = 512; // longer keys are refused: their prefixes are what watches are kept by
 
 export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
   const { store, topics } = state;

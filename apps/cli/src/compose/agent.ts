@@ -156,6 +156,7 @@ async function startServers(
       trustDomain: () => (elsewhere ? elsewhere.current() : ca?.authority.trustDomain),
       defaultIntentionPolicy: config.defaultIntentionPolicy,
       kvMaxValueSize: config.limits.kvMaxValueSize,
+      txnMaxReqLen: config.limits.txnMaxReqLen,
       sessionTtlMinMs: config.sessionTtlMinMs,
       configEntries: config.configEntriesBootstrap,
       log: log.child("catalog"),
