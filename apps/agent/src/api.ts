@@ -8,6 +8,7 @@ import { measureRequest } from "./request-metrics.ts";
 import { aclTable } from "./routes/acl.ts";
 import { checkTable } from "./routes/checks.ts";
 import { connectTable } from "./routes/connect.ts";
+import { debugTable } from "./routes/debug.ts";
 import { eventTable } from "./routes/event.ts";
 import { healthTable } from "./routes/health.ts";
 import { nodeTable } from "./routes/node.ts";
@@ -35,6 +36,7 @@ export function createAgentApi(
     ...connectTable(deps),
     ...nodeTable(deps),
     ...eventTable(deps),
+    ...debugTable(deps),
     ...aclTable(),
   };
   const log = deps.log.child("http");

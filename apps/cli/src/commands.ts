@@ -88,6 +88,7 @@ export const COMMANDS: Group = {
         },
       },
     },
+    debug: leaf("Records an archive of what an agent does", async () => (await import("./commands/debug.ts")).debug),
     dns: {
       synopsis: "Explains answers of DNS",
       about:

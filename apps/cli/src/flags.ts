@@ -2,7 +2,7 @@
  * Flags as Go's flag package reads them: `-name`, `--name`, `-name=value`, `-name value`, and booleans as `-name` or
  * `-name=false`. Unlike there, flags may also follow the arguments, except where these are data (`kv put KEY -1`).
  */
-import type { Option } from "@heddle/daemon";
+import { type Option, parseDuration } from "@heddle/daemon";
 
 /** An option that may be given several times gathers its values with `collect`. */
 export interface Flag<T> extends Option<T> {
@@ -29,6 +29,9 @@ export const flag = {
       if (!/^-?\d+$/.test(text) || value < min || value > max) throw new RangeError(text);
       return value;
     }),
+  /** Go's text, such as 1m30s; milliseconds. */
+  duration: (help: string, initialMs: number): Flag<number> =>
+    given(help, "a duration such as 10s or 1m30s", initialMs, parseDuration),
   /** 0 to 2^64-1, also as 0x…. */
   uint64: (help: string) =>
     given(help, `a whole number from 0 to ${MAX_UINT64}`, 0n, (text) => {

@@ -21,6 +21,7 @@ import {
   AGENT_ROWS,
   CATALOG_ROWS,
   CONFIG_ROWS,
+  DEBUG_ROWS,
   INTENTION_ROWS,
   KV_ROWS,
   OPERATOR_ROWS,
@@ -79,6 +80,7 @@ describe.each(PAIRS)("%s, beside Consul's own command against a Consul agent", (
     ["watch and lock", WATCH_ROWS],
     ["config", CONFIG_ROWS],
     ["operator and rtt", OPERATOR_ROWS],
+    ["debug", DEBUG_ROWS],
     ["help and errors", OFFLINE_ROWS],
   ])("%s", { timeout: 120_000 }, async (_name, rows) => {
     if (!theirs || !ours) return;

@@ -305,11 +305,25 @@ export const WATCH_ROWS: Row[] = [
   line("lock -n=0 pfx true"),
   line("lock pfx echo hi >/dev/null"),
   line("lock pfx false"),
+  line("lock -try=5s pfx true"),
+  line("lock -try=x pfx true", { ownWords: true }),
   line("lock -child-exit-code pfx exit~3"),
   line("lock -n=2 pfx2 true"),
   line("lock -verbose pfx true"),
   line("lock -verbose -n=2 pfx3 true"),
   line("kv get -keys pfx"),
+];
+
+export const DEBUG_ROWS: Row[] = [
+  line("debug -duration=1s"),
+  own("debug -interval=1s"),
+  line("debug -duration=10s -interval=20s"),
+  line("debug -capture=bogus"),
+  line("debug extra"),
+  line("debug -capture=agent -output={dir}"),
+  line("debug -capture=agent -output=/proc/nope/x"),
+  own("debug -duration=x"),
+  own("debug -http-addr=127.0.0.1:1"),
 ];
 
 export const OFFLINE_ROWS: Row[] = [

@@ -92,6 +92,9 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         ConnectEnabled: true,
         DataDir: config.dataDir,
         DevMode: config.devMode,
+        // By this Consul's `debug` knows whether there is pprof; ours is under /v1/agent/debug.
+        EnableDebug: false,
+        EnableNodeProfiles: config.enableDebug,
         GRPCPort: config.ports.grpc,
         Version: version,
       },
