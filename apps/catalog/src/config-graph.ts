@@ -7,7 +7,7 @@ import {
   PROXY_DEFAULTS_NAME,
 } from "@heddle/config-entries";
 import { refusal } from "@heddle/daemon";
-import { compileChain } from "@heddle/discovery-chain";
+import { compileChain, type CompiledChain } from "@heddle/discovery-chain";
 import type { View } from "@heddle/store";
 import { type Entries, entriesOf, listEntries } from "./config-entries.ts";
 
@@ -40,15 +40,15 @@ export function checkGraph(view: View, change: ConfigChange, datacenter: string)
       return;
   }
   const entries = withChange(entriesOf(view), change);
-  const protocols = new Map<string, string>();
+  const chains = new Map<string, CompiledChain>();
   const gateways = affectedGateways(view, change);
   for (const service of [...affectedServices(view, change), ...gateways.flatMap(servicesOf)]) {
-    if (protocols.has(service)) continue;
+    if (chains.has(service)) continue;
     const { chain, error } = compileChain({ service, datacenter, trustDomain: ANY_DOMAIN }, entries);
     if (!chain) throw refusal(500, error);
-    protocols.set(service, chain.Protocol);
+    chains.set(service, chain);
   }
-  for (const gateway of gateways) checkListeners(protocols, gateway);
+  for (const gateway of gateways) checkListeners(chains, gateway, change.kind === "ingress-gateway");
 }
 
 function withChange(stored: Entries, { kind, name, entry }: ConfigChange): Entries {
@@ -110,15 +110,20 @@ function servicesOf(gateway: IngressGatewayEntry): string[] {
   return (gateway.Listeners ?? []).flatMap((l) => l.Services.map((s) => s.Name)).filter((name) => name !== "*");
 }
 
-/** A service that is named must speak what its listener speaks; a wildcard takes those that do. */
-function checkListeners(protocols: Map<string, string>, gateway: IngressGatewayEntry): void {
+/**
+ * A service that is named must speak what its listener speaks; a wildcard takes those that do. Bytes may be let through to
+ * whatever is behind one resolver, but for a gateway that is being written now (`isStrict`).
+ */
+function checkListeners(chains: Map<string, CompiledChain>, gateway: IngressGatewayEntry, isStrict: boolean): void {
   for (const { Protocol, Services } of gateway.Listeners ?? []) {
     for (const { Name } of Services) {
-      const protocol = Name === "*" ? Protocol : protocols.get(Name);
-      if (protocol !== Protocol)
+      const chain = chains.get(Name);
+      if (!chain || chain.Protocol === Protocol) continue;
+      const isPassedOn = Protocol === "tcp" && chain.Nodes[chain.StartNode]?.Type === "resolver";
+      if (isStrict || !isPassedOn)
         throw refusal(
           500,
-          `service ${JSON.stringify(Name)} has protocol ${JSON.stringify(protocol)}, which does not match defined listener protocol ${JSON.stringify(Protocol)}`,
+          `service ${JSON.stringify(Name)} has protocol ${JSON.stringify(chain.Protocol)}, which does not match defined listener protocol ${JSON.stringify(Protocol)}`,
         );
     }
   }

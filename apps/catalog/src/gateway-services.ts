@@ -29,7 +29,9 @@ export function gatewayServices(state: CatalogState, gateway: string): GatewaySe
     | StoredRecord<TerminatingGatewayEntry>
     | undefined;
   const rows = ingress ? ingressRows(state, ingress) : terminating ? terminatingRows(state, terminating) : [];
-  return rows.sort((a, b) => compare(a.Service.Name, b.Service.Name) || (a.Port ?? 0) - (b.Port ?? 0));
+  return rows.sort(
+    (a, b) => compare(a.Service.Name.toLowerCase(), b.Service.Name.toLowerCase()) || (a.Port ?? 0) - (b.Port ?? 0),
+  );
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

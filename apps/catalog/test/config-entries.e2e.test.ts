@@ -174,3 +174,22 @@ test("gateways: what they serve, by name and by wildcard, and who waits for it",
     'a "ingress-gateway" config entry with that name already exists',
   );
 });
+
+test("a listener of an ingress gateway speaks what its service does; bytes may later be let through to more", async () => {
+  await using catalog = await startCatalog();
+  const gateway = (Protocol: string) => ({
+    Kind: "ingress-gateway",
+    Name: "edge",
+    Listeners: [{ Port: 80, Protocol, Services: [{ Name: "web" }] }],
+  });
+  await write(catalog, gateway("tcp"));
+  await write(catalog, { Kind: "proxy-defaults", Name: "any", Config: { protocol: "http" } });
+  expect(await refusal(write(catalog, gateway("tcp")))).toContain("does not match defined listener protocol");
+  await write(catalog, gateway("http"));
+  expect(await refusal(catalog.api.delete("/v1/config/proxy-defaults/other"))).toContain(
+    'service "web" has protocol "tcp", which does not match defined listener protocol "http"',
+  );
+  await catalog.api.delete("/v1/config/ingress-gateway/edge");
+  await catalog.api.delete("/v1/config/proxy-defaults/other");
+  expect(await get<Entry[]>(catalog, "/v1/config/")).toEqual([]);
+});

@@ -1,4 +1,5 @@
 export {
+  canonicalName,
   CONFIG_ENTRIES,
   CONFIG_KINDS,
   CONFIG_TOPIC,

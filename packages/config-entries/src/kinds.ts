@@ -53,3 +53,8 @@ export function configKindTopic(kind: ConfigKind): string {
 export function configEntryTopic(kind: ConfigKind, name: string): string {
   return `config-entry/${kind}/${name.toLowerCase()}`;
 }
+
+/** The name that an entry of a kind has, whatever it is called: of some kinds there is one only. */
+export function canonicalName(kind: ConfigKind, name: string): string {
+  return kind === "proxy-defaults" ? PROXY_DEFAULTS_NAME : kind === "mesh" ? MESH_NAME : name;
+}

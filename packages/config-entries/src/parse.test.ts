@@ -222,6 +222,11 @@ describe("what is refused", () => {
       "500 protocol must be 'tcp', 'http', 'http2', or 'grpc'. 'udp' is an unsupported protocol",
     ],
     [
+      "two services over grpc",
+      ingress({ Protocol: "grpc", Services: [{ Name: "a" }, { Name: "b" }] }),
+      "500 Multiple services per listener are only supported for protocol = 'http' (listener on port 80)",
+    ],
+    [
       "two services over tcp",
       ingress({ Protocol: "tcp", Services: [{ Name: "a" }, { Name: "b" }] }),
       "500 Multiple services per listener are only supported for protocol = 'http' (listener on port 80)",

@@ -1,6 +1,6 @@
 /** A config entry as somebody gave it, to the form that is stored: read, filled in, checked. */
 import { InvalidArgumentError } from "@heddle/daemon";
-import { type ConfigKind, isConfigKind, MESH_NAME, PROXY_DEFAULTS_NAME } from "./kinds.ts";
+import { canonicalName, type ConfigKind, isConfigKind } from "./kinds.ts";
 import { checkMeta } from "./meta.ts";
 import { readEntry } from "./read.ts";
 import { goKind } from "./read-problems.ts";
@@ -42,10 +42,9 @@ function fill(entry: ConfigEntry): ConfigEntry {
   switch (entry.Kind) {
     case "service-defaults":
       return { ...entry, Protocol: entry.Protocol.toLowerCase() };
-    case "proxy-defaults":
-      return { ...entry, Name: PROXY_DEFAULTS_NAME };
     case "mesh":
-      return { ...entry, Name: MESH_NAME };
+    case "proxy-defaults":
+      return { ...entry, Name: canonicalName(entry.Kind, entry.Name) };
     case "service-router":
       return fillRouter(entry);
     case "service-splitter":

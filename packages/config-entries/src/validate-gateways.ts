@@ -33,7 +33,7 @@ function checkListener({ Port, Protocol, Services }: IngressListener, tls: boole
   const where = `(listener on port ${Port})`;
   const services = Services ?? [];
   if (services.length === 0) fail(`No service declared for listener with port ${Port}`);
-  if (Protocol === "tcp" && services.length > 1)
+  if (Protocol !== "http" && services.length > 1)
     fail(`Multiple services per listener are only supported for protocol = 'http' ${where}`);
   const declared = new Set<string>();
   for (const { Name, Hosts } of services) {
@@ -59,6 +59,7 @@ function checkHost(host: string, tls: boolean): void {
       fail("Host '*' is not allowed when TLS is enabled, all hosts must be valid DNS records to add as a DNSSAN");
     return;
   }
+  if (host === ".") return;
   const labels = host.replace(/\.$/, "").split(".");
   if (host.length > MAX_HOST || labels.some((label) => label === "" || label.length > 63))
     fail(`Host ${JSON.stringify(host)} must be a valid DNS hostname`);

@@ -1,5 +1,6 @@
 /** Config entries as commands: written and deleted one at a time, each only if what is stored still makes sense with it. */
 import {
+  canonicalName,
   CONFIG_ENTRIES,
   type ConfigEntry,
   configEntryKey,
@@ -35,9 +36,10 @@ export function setConfigEntry(given: ConfigEntry, options: ConfigWriteOptions):
 /** Deletes an entry; one that is not there is no error. False where `cas` does not hold. */
 export function deleteConfigEntry(
   kind: ConfigKind,
-  name: string,
+  givenName: string,
   options: Omit<ConfigWriteOptions, "now">,
 ): Command<boolean> {
+  const name = canonicalName(kind, givenName);
   return (view) => {
     const stored = storedIndex(view, kind, name);
     if (options.cas !== undefined && stored !== options.cas) return { writes: [], result: false };
