@@ -18,12 +18,12 @@ export class GatewayLinks {
   }
 
   /** The terminating gateways to dial for a service; a wildcard means what is registered. */
-  terminatingOf(service: string, isRegistered: boolean): string[] {
+  terminatingOf(service: string, isRegistered: () => boolean): string[] {
     return gatewaysOf(this.#terminating, service, isRegistered);
   }
 
   /** The ingress gateways that let callers in to a service. */
-  ingressOf(service: string, isRegistered: boolean): string[] {
+  ingressOf(service: string, isRegistered: () => boolean): string[] {
     return gatewaysOf(this.#ingress, service, isRegistered);
   }
 
@@ -51,9 +51,9 @@ export function linkedServices(entry: IngressGatewayEntry | TerminatingGatewayEn
   return new Set(services.map((service) => service.Name.toLowerCase()));
 }
 
-function gatewaysOf(links: Map<string, Set<string>>, service: string, isRegistered: boolean): string[] {
+function gatewaysOf(links: Map<string, Set<string>>, service: string, isRegistered: () => boolean): string[] {
   const found: string[] = [];
   for (const [gateway, services] of links)
-    if (services.has(service) || (isRegistered && services.has(WILDCARD))) found.push(gateway);
+    if (services.has(service) || (services.has(WILDCARD) && isRegistered())) found.push(gateway);
   return found;
 }

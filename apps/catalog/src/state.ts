@@ -81,14 +81,14 @@ export class CatalogState {
   connectInstances(name: string): StoredRecord<ServiceRecord>[] {
     const key = serviceNameKey(name);
     const own = this.#records(this.#byDestination.get(key));
-    const gateways = this.#links.terminatingOf(key, this.#isPlain(key));
+    const gateways = this.#links.terminatingOf(key, () => this.#isPlain(key));
     return gateways.length === 0 ? own : own.concat(gateways.flatMap((gateway) => this.instances(gateway)));
   }
 
   /** The instances of the ingress gateways that let callers in to a service. */
   ingressInstances(name: string): StoredRecord<ServiceRecord>[] {
     const key = serviceNameKey(name);
-    return this.#links.ingressOf(key, this.#isPlain(key)).flatMap((gateway) => this.instances(gateway));
+    return this.#links.ingressOf(key, () => this.#isPlain(key)).flatMap((gateway) => this.instances(gateway));
   }
 
   /** The names of the services that are neither proxies nor gateways, nor Consul's own. */

@@ -23,6 +23,8 @@ export const CONFIG_ENTRIES = "config-entries";
 export const PROXY_DEFAULTS_NAME = "global";
 /** The one name that mesh can have. */
 export const MESH_NAME = "mesh";
+/** The name that exported-services have without partitions: that of the default one. */
+export const EXPORTED_SERVICES_NAME = "default";
 /** What a service speaks where nothing says otherwise. */
 export const DEFAULT_PROTOCOL = "tcp";
 
@@ -56,5 +58,7 @@ export function configEntryTopic(kind: ConfigKind, name: string): string {
 
 /** The name that an entry of a kind has, whatever it is called: of some kinds there is one only. */
 export function canonicalName(kind: ConfigKind, name: string): string {
-  return kind === "proxy-defaults" ? PROXY_DEFAULTS_NAME : kind === "mesh" ? MESH_NAME : name;
+  if (kind === "proxy-defaults") return PROXY_DEFAULTS_NAME;
+  if (kind === "mesh") return MESH_NAME;
+  return kind === "exported-services" && name === "" ? EXPORTED_SERVICES_NAME : name;
 }

@@ -256,6 +256,16 @@ describe("what is refused", () => {
       exit({ Name: "a" }, { Name: "a" }),
       '500 Service "a" was specified more than once within a namespace',
     ],
+    [
+      "a wildcard namespace before a name",
+      intentions({ Name: "web", Namespace: "*", Action: "deny" }),
+      "500 Sources[0].Name: exact value cannot follow wildcard namespace",
+    ],
+    [
+      "a time that is none",
+      intentions({ Name: "web", Action: "deny", LegacyCreateTime: "soon" }),
+      '500 Sources[0].LegacyCreateTime: "soon" is no time, want one such as 2026-01-31T12:00:00Z',
+    ],
     ["a source without action", intentions({ Name: "web" }), "500 Sources[0].Action must be set to 'allow' or 'deny'"],
     [
       "action and permissions",

@@ -42,6 +42,7 @@ function fill(entry: ConfigEntry): ConfigEntry {
   switch (entry.Kind) {
     case "service-defaults":
       return { ...entry, Protocol: entry.Protocol.toLowerCase() };
+    case "exported-services":
     case "mesh":
     case "proxy-defaults":
       return { ...entry, Name: canonicalName(entry.Kind, entry.Name) };
@@ -53,7 +54,6 @@ function fill(entry: ConfigEntry): ConfigEntry {
       return fillIngress(entry);
     case "service-intentions":
       return fillIntentions(entry);
-    case "exported-services":
     case "service-resolver":
     case "terminating-gateway":
       return entry;

@@ -1,5 +1,6 @@
 /** What the intentions of one destination must be, written as a config entry. */
 import { InvalidArgumentError } from "@heddle/daemon";
+import { checkMeta } from "./meta.ts";
 import type {
   IntentionHttpHeader,
   IntentionPermission,
@@ -50,6 +51,14 @@ export function checkIntentions(entry: ServiceIntentionsEntry): void {
 function checkSource(source: IntentionSource, where: string, destination: string): void {
   if (source.Name === "") fail(`${where}.Name is required`);
   checkWildcard(`${where}.Name`, source.Name);
+  const { Namespace = "", Peer = "" } = source;
+  checkWildcard(`${where}.Namespace`, Namespace);
+  if (Namespace === "*" && source.Name !== "*") fail(`${where}.Name: exact value cannot follow wildcard namespace`);
+  if (Peer.includes("*")) fail(`${where}.Peer: cannot use wildcard '*' in peer`);
+  checkMeta(source.LegacyMeta);
+  for (const key of ["LegacyCreateTime", "LegacyUpdateTime"] as const)
+    if (source[key] && Number.isNaN(Date.parse(source[key])))
+      fail(`${where}.${key}: ${JSON.stringify(source[key])} is no time, want one such as 2026-01-31T12:00:00Z`);
   if ((source.Description ?? "").length > MAX_DESCRIPTION)
     fail(`${where}.Description exceeds maximum length ${MAX_DESCRIPTION}`);
   if (source.Type !== "consul") fail(`${where}.Type must be set to 'consul'`);
@@ -66,12 +75,12 @@ function checkSource(source: IntentionSource, where: string, destination: string
 function checkPermission({ Action, HTTP }: IntentionPermission, where: string): void {
   if (Action !== "allow" && Action !== "deny") fail(`${where}.Action must be set to 'allow' or 'deny'`);
   if (!HTTP) return fail(`${where}.HTTP is required`);
-  if ([HTTP.PathExact, HTTP.PathPrefix, HTTP.PathRegex].filter(Boolean).length > 1)
-    fail(`${where}.HTTP should only contain at most one of PathExact, PathPrefix, or PathRegex`);
   for (const key of ["PathExact", "PathPrefix"] as const) {
     const path = HTTP[key];
     if (path && !path.startsWith("/")) fail(`${where}.HTTP.${key} doesn't start with '/': ${JSON.stringify(path)}`);
   }
+  if ([HTTP.PathExact, HTTP.PathPrefix, HTTP.PathRegex].filter(Boolean).length > 1)
+    fail(`${where}.HTTP should only contain at most one of PathExact, PathPrefix, or PathRegex`);
   for (const [k, header] of (HTTP.Header ?? []).entries()) checkHeader(header, `${where}.HTTP.Header[${k}]`);
   const seen = new Set<string>();
   for (const method of HTTP.Methods ?? []) {

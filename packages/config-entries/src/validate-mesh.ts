@@ -1,6 +1,7 @@
 /** What the defaults, the mesh and the exports must be by themselves. */
 import { InvalidArgumentError } from "@heddle/daemon";
 import { isIP } from "node:net";
+import { EXPORTED_SERVICES_NAME } from "./kinds.ts";
 import type { ProxyDefaultsEntry, ServiceDefaultsEntry } from "./types.ts";
 import type { ExportedServicesEntry, MeshEntry } from "./types-mesh.ts";
 
@@ -58,7 +59,7 @@ export function checkMesh({ TLS }: MeshEntry): void {
 }
 
 export function checkExports(entry: ExportedServicesEntry): void {
-  if (entry.Name !== "" && entry.Name !== "default")
+  if (entry.Name !== EXPORTED_SERVICES_NAME)
     fail(`exported-services Name must be the default partition's, "default", not ${JSON.stringify(entry.Name)}`);
   for (const [i, service] of (entry.Services ?? []).entries()) {
     if (service.Name === "") fail(`Services[${i}]: service name cannot be empty`);

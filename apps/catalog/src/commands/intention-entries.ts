@@ -12,12 +12,13 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** The writes that make the rules of a destination those of the entry: a rule that stays keeps its id. */
 export function writeDestination(view: View, entry: ServiceIntentionsEntry, now: Date): Write[] {
   const before = rulesOf(view, entry.Name);
+  const bySource = new Map(before.map((rule) => [sourceKey(ruleSource(rule.value)), rule.value]));
   const kept = new Set<string>();
   const writes: Write[] = (entry.Sources ?? []).map((source) => {
-    const old = before.find((rule) => isSameSource(rule.value, source));
-    const id = old?.value.ID ?? legacyId(view, source) ?? randomUUID();
+    const old = bySource.get(sourceKey(source));
+    const id = old?.ID ?? legacyId(view, source) ?? randomUUID();
     kept.add(id);
-    return { table: INTENTIONS, key: id, value: toRule(entry, source, id, now, old?.value) };
+    return { table: INTENTIONS, key: id, value: toRule(entry, source, id, now, old) };
   });
   for (const { key } of before) if (!kept.has(key)) writes.push({ table: INTENTIONS, key });
   return writes;
@@ -32,8 +33,16 @@ function rulesOf(view: View, name: string): StoredRecord<IntentionRecord>[] {
   return view.list<IntentionRecord>(INTENTIONS).filter(({ value }) => isOfDestination(value, name));
 }
 
-const isSameSource = (rule: IntentionRecord, { Name, Namespace = "default", Peer = "" }: IntentionSource): boolean =>
-  rule.SourceName === Name && rule.SourceNS === Namespace && (rule.SourcePeer ?? "") === Peer;
+type SourceNames = Pick<IntentionSource, "Name" | "Namespace" | "Peer">;
+
+const sourceKey = ({ Name, Namespace = "default", Peer = "" }: SourceNames): string =>
+  JSON.stringify([Name, Namespace, Peer]);
+
+const ruleSource = ({ SourceName, SourceNS, SourcePeer = "" }: IntentionRecord): SourceNames => ({
+  Name: SourceName,
+  Namespace: SourceNS,
+  Peer: SourcePeer,
+});
 
 /** The id that an entry brings along, as one does that was read elsewhere. */
 function legacyId(view: View, { LegacyID }: IntentionSource): string | undefined {
