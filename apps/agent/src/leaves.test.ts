@@ -1,4 +1,4 @@
-import { silentLog } from "@heddle/daemon";
+import { createLogHub, type LogEntry } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { expect, test } from "vitest";
 import { Leaves, type Roots } from "./leaves.ts";
@@ -27,8 +27,11 @@ function setUp() {
       notAfter: new Date(clock.now() + HOUR_MS).toISOString(),
     };
   };
-  const leaves = new Leaves({ sign, roots, datacenter: "dc1", clock, log: silentLog });
-  return { clock, roots, leaves, signed: () => signed, setAway: (value: boolean) => (isAway = value) };
+  const hub = createLogHub({ write: () => {} });
+  const logs: LogEntry[] = [];
+  hub.tap("warn", (entry) => logs.push(entry));
+  const leaves = new Leaves({ sign, roots, datacenter: "dc1", clock, log: hub.log });
+  return { clock, roots, leaves, logs, signed: () => signed, setAway: (value: boolean) => (isAway = value) };
 }
 
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -78,6 +81,33 @@ test("another active root has every leaf signed anew", async () => {
   await leaves.rootsChanged();
   expect(signed()).toBe(2);
   expect(leaf.value?.SerialNumber).toBe("02");
+});
+
+test("a leaf that cannot be renewed is told at each stage, and is urgent before it ends", async () => {
+  const { leaves, clock, setAway, logs } = setUp();
+  await leaves.get("web");
+  setAway(true);
+  const told = () => logs.filter(({ sentence }) => /^a leaf (?:is close|has expired)/.test(sentence)).length;
+  clock.advance(0.89 * HOUR_MS);
+  expect(leaves.expiry()).toEqual({ leaves: 1, daysLeft: 0, urgent: [] });
+  expect(told()).toBe(0);
+  for (const [share, isUrgent, count] of [
+    [0.02, false, 1],
+    [0.05, false, 2],
+    [0.025, true, 3],
+    [0.013, true, 4],
+    [0.003, true, 5],
+    [0.5, true, 5],
+  ] as const) {
+    clock.advance(share * HOUR_MS);
+    for (let again = 0; again < 2; again++) expect(leaves.expiry().urgent).toEqual(isUrgent ? ["web"] : []);
+    expect(told()).toBe(count);
+  }
+  await settled(); // the last attempt has failed
+  setAway(false);
+  await leaves.get("web");
+  expect(leaves.expiry().urgent).toEqual([]);
+  leaves.close();
 });
 
 test("where there is no room for another leaf, the one that was asked for the longest ago makes it", async () => {

@@ -4,7 +4,7 @@
  */
 import { backoffMs, type Clock, describeError, InvalidArgumentError, type Logger, type Timer } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
-import { createCsr, generateKey, keyToPem } from "@heddle/tls";
+import { createCsr, daysLeft, EXPIRED_STAGE, expiryStage, generateKey, keyToPem, URGENT_STAGE } from "@heddle/tls";
 import { Watched } from "./watched.ts";
 
 const RENEW_FROM = 0.6;
@@ -45,6 +45,13 @@ export interface SignedLeaf {
   notAfter: string;
 }
 
+export interface LeafExpiry {
+  leaves: number;
+  daysLeft: number | undefined;
+  /** Services whose leaf has no more than its last hours (2 % of its life). */
+  urgent: string[];
+}
+
 export interface LeavesOptions {
   /** Has a request signed by the CA: over HTTP, or in a composition by a call. */
   sign: (csrPem: string) => Promise<SignedLeaf>;
@@ -56,6 +63,8 @@ export interface LeavesOptions {
 
 interface Entry {
   leaf: Watched<Leaf>;
+  /** How close to its end it was when that was last told. */
+  stage: number;
   rootId: string;
   renewal?: Timer;
   signing?: Promise<void>;
@@ -79,7 +88,7 @@ export class Leaves {
       this.#entries.delete(service);
     } else {
       if (this.#entries.size >= MAX_LEAVES) this.#dropOne();
-      entry = { leaf: new Watched(), rootId: "", askedAt: 0, attempt: 0 };
+      entry = { leaf: new Watched(), stage: 0, rootId: "", askedAt: 0, attempt: 0 };
     }
     this.#entries.set(service, entry); // to the end: the first is the one that was asked for the longest ago
     entry.askedAt = this.#options.clock.now();
@@ -103,6 +112,29 @@ export class Leaves {
 
   #isOfOldRoot(entry: Entry): boolean {
     return entry.rootId !== this.#options.roots.value?.ActiveRootID;
+  }
+
+  /** Leaves, how many of those in use are close to their end, and days left of the first that ends. Tells each stage of each once. */
+  expiry(): LeafExpiry {
+    const { clock, log } = this.#options;
+    const now = clock.now();
+    const found: LeafExpiry = { leaves: this.#entries.size, daysLeft: undefined, urgent: [] };
+    for (const [service, entry] of this.#entries) {
+      const leaf = entry.leaf.value;
+      if (!leaf || !(entry.leaf.isAwaited || now - entry.askedAt < IDLE_MS)) continue;
+      const validity = { notBefore: Date.parse(leaf.ValidAfter), notAfter: Date.parse(leaf.ValidBefore) };
+      const days = daysLeft(validity, now);
+      found.daysLeft = Math.min(found.daysLeft ?? days, days);
+      const stage = expiryStage(validity, now);
+      if (stage >= URGENT_STAGE) found.urgent.push(service);
+      if (stage > entry.stage) {
+        const fields = { service, days_left: days, valid_before: leaf.ValidBefore };
+        if (stage === EXPIRED_STAGE) log.error("a leaf has expired: its service is refused by its peers", fields);
+        else log.warn("a leaf is close to its end and could not be renewed", fields);
+      }
+      entry.stage = stage;
+    }
+    return found;
   }
 
   close(): void {

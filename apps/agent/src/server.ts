@@ -36,6 +36,7 @@ import type { AgentConfig } from "./config/index.ts";
 import type { AgentDeps } from "./deps.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
+import { watchLeafExpiry } from "./leaf-expiry.ts";
 import { Leaves, type SignedLeaf } from "./leaves.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
@@ -191,6 +192,9 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const health = () => Object.assign({}, ...parts.map((part) => part())) as Record<string, Health>;
   const registry = createRegistry("agent");
   registerAgentMetrics(registry, state);
+  const expiry = watchLeafExpiry({ leaves, registry, clock });
+  stack.defer(() => expiry.close());
+  parts.push(() => ({ leaves: expiry.health() }));
   const tasks = new TaskGroup();
   stack.defer(() => tasks.close());
 

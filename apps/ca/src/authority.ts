@@ -16,8 +16,16 @@ import {
   type CaSettings,
   type ProviderConfig,
 } from "./provider-config.ts";
-import { CONFIG, CONFIG_KEY, KEYS, ROOTS, type ConfigRecord, type KeyRecord, type RootRecord } from "./records.ts";
-import { retireRoots } from "./retirement.ts";
+import {
+  CONFIG,
+  CONFIG_KEY,
+  KEYS,
+  ROOTS,
+  type ConfigRecord,
+  type KeyRecord,
+  type RootOrigin,
+  type RootRecord,
+} from "./records.ts";
 import { prepareRoot } from "./rotation.ts";
 import { shortenLeaves, switchRoots } from "./switch-roots.ts";
 import { wantedRoot, type WantedRoot } from "./wanted-root.ts";
@@ -38,6 +46,7 @@ export interface ActiveRoot {
   signer: Signer;
   /** Certificates that lead from it to older roots, as PEM; leaves are sent with them. */
   intermediates: readonly string[];
+  origin: RootOrigin;
 }
 
 export interface Authority {
@@ -52,9 +61,11 @@ export interface Authority {
    * Throws Consul's refusals, and then nothing has changed.
    */
   configure(config: ProviderConfig | null, forceWithoutCrossSigning: boolean): Promise<void>;
+  /** Replaces the active root by another of its type of key, or of its offered key. Throws where that cannot be. */
+  renewRoot(): Promise<void>;
   /** Calls back after every commit that changed the roots. */
   onRootsChanged(listener: () => void): () => void;
-  /** Stops what waits for its time. */
+  /** Stops following the store. */
   close(): void;
 }
 
@@ -75,44 +86,51 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const stopFollowing = store.subscribe(({ changes }) => {
     if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, activeRoot);
   });
-  const retirement = retireRoots({ store, clock, log });
+
+  const change = async (
+    next: CaSettings,
+    wanted: WantedRoot | undefined,
+    given?: Pick<ConfigRecord, "config" | "forceWithoutCrossSigning">,
+  ): Promise<void> => {
+    const now = clock.now();
+    const { id: from, signer: old } = activeRoot;
+    const isForced = given?.forceWithoutCrossSigning ?? false;
+    const root = wanted && (await prepareRoot({ wanted, settings: next, trustDomain, old, isForced, now, log }));
+    await store.run((view) => {
+      const value = { ...view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value, ...given };
+      const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
+      const roots = root ? switchRoots(view, root, times) : shortenLeaves(view, times);
+      return { writes: [...(given ? [{ table: CONFIG, key: CONFIG_KEY, value }] : []), ...roots], result: undefined };
+    });
+    settings = next;
+    if (given)
+      log.info("CA configuration changed", { leaf_ttl_ms: next.leafTtlMs, csr_max_per_second: next.csrMaxPerSecond });
+    if (root) log.info("CA root rotated", { from, to: root.id, cross_signed: root.crossPem !== undefined });
+  };
 
   const configure: Authority["configure"] = async (given, forceWithoutCrossSigning) => {
     const next = readSettings(given ?? {});
     const unknown = unknownKeys(given ?? {});
     if (unknown.length > 0)
       log.warn("the CA configuration has keys that mean nothing here", { keys: unknown.join(", ") });
-    const key = activeRoot.signer.key;
-    const present = { id: activeRoot.id, key, keyType: signingKeyType(key), asked: settings.keyType };
-    const wanted = wantedRoot(next, present);
-    const now = clock.now();
-    const root =
-      wanted &&
-      (await prepareRoot({
-        wanted,
-        settings: next,
-        trustDomain,
-        old: activeRoot.signer,
-        isForced: forceWithoutCrossSigning,
-        now,
-        log,
-      }));
-    const from = activeRoot.id;
-    await store.run((view) => {
-      const before = view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value as ConfigRecord;
-      const value: ConfigRecord = { ...before, config: given && withoutPrivateKey(given), forceWithoutCrossSigning };
-      const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
-      const roots = root ? switchRoots(view, root, times) : shortenLeaves(view, times);
-      return { writes: [{ table: CONFIG, key: CONFIG_KEY, value }, ...roots], result: undefined };
-    });
-    settings = next;
-    log.info("CA configuration changed", { leaf_ttl_ms: next.leafTtlMs, csr_max_per_second: next.csrMaxPerSecond });
-    if (!root) return;
-    log.info("CA root rotated", { from, to: root.id, cross_signed: root.crossPem !== undefined });
-    retirement.changed();
+    const { id, signer } = activeRoot;
+    const present = { id, key: signer.key, keyType: signingKeyType(signer.key), asked: settings.keyType };
+    const config = given && withoutPrivateKey(given);
+    await change(next, wantedRoot(next, present), { config, forceWithoutCrossSigning });
   };
 
+  const renewRoot: Authority["renewRoot"] = async () => {
+    const { key } = activeRoot.signer;
+    await change(settings, activeRoot.origin === "key" ? { key } : { type: signingKeyType(key) });
+  };
+
+  // One after another: each is decided on what the one before has left.
   let last: Promise<unknown> = Promise.resolve();
+  const inTurn = (work: () => Promise<void>): Promise<void> => {
+    const done = last.then(work);
+    last = done.catch(() => {});
+    return done;
+  };
   return {
     clusterId,
     trustDomain,
@@ -124,20 +142,13 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     },
     roots: () => store.list<RootRecord>(ROOTS),
     config,
-    // One after another: each is decided on what the one before has left.
-    configure: (given, force) => {
-      const done = last.then(() => configure(given, force));
-      last = done.catch(() => {});
-      return done;
-    },
+    configure: (given, force) => inTurn(() => configure(given, force)),
+    renewRoot: () => inTurn(renewRoot),
     onRootsChanged: (listener) =>
       store.subscribe(({ changes }) => {
         if (changes.some((change) => change.table === ROOTS)) listener();
       }),
-    close() {
-      stopFollowing();
-      retirement.close();
-    },
+    close: stopFollowing,
   };
 }
 
@@ -155,8 +166,15 @@ async function found({
   const trustDomain = clusterTrustDomain(clusterId);
   const wanted = wantedRoot(settings) as WantedRoot;
   const now = clock.now();
-  const { id, certPem, keyPem } = await prepareRoot({ wanted, settings, trustDomain, isForced: false, now, log });
-  const root: RootRecord = { certPem, intermediates: [], isActive: true };
+  const { id, certPem, keyPem, origin } = await prepareRoot({
+    wanted,
+    settings,
+    trustDomain,
+    isForced: false,
+    now,
+    log,
+  });
+  const root: RootRecord = { certPem, intermediates: [], isActive: true, origin };
   const value: ConfigRecord = {
     clusterId: clusterId.toLowerCase(),
     provider: "consul",
@@ -183,8 +201,8 @@ function loadActiveRoot(store: Store, known?: ActiveRoot): ActiveRoot {
   const key = store.get<KeyRecord>(KEYS, root.key);
   if (!key) throw new UnavailableError(`the CA's store holds no key for its active root ${root.key}`);
   try {
-    const { certPem, intermediates } = root.value;
-    return { id: root.key, signer: createSigner({ certPem, keyPem: key.value.keyPem }), intermediates };
+    const { certPem, intermediates, origin = "made" } = root.value;
+    return { id: root.key, signer: createSigner({ certPem, keyPem: key.value.keyPem }), intermediates, origin };
   } catch (cause) {
     throw new HeddleError("unavailable", `the CA's active root ${root.key} cannot sign`, { cause });
   }

@@ -10,6 +10,8 @@ import type { ProviderConfig } from "./provider-config.ts";
 import { configurationTable } from "./routes/configuration.ts";
 import { rfc3339 } from "./rfc3339.ts";
 import { rootsTable } from "./routes/roots.ts";
+import { retireRoots } from "./retirement.ts";
+import { watchRootLife } from "./root-life.ts";
 import { signRoute } from "./routes/sign.ts";
 
 export interface CaOptions {
@@ -47,7 +49,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     log,
   });
   const issuer = createIssuer({ authority, datacenter, metrics: createCaMetrics(registry), clock, log });
-  registerRootExpiry(registry, authority);
+  registerRootExpiry(registry, authority, clock);
   const { id, signer } = authority.activeRoot;
   log.info("CA initialized", {
     provider: "consul",
@@ -55,7 +57,9 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     trust_domain: authority.trustDomain,
     not_after: rfc3339(signer.notAfter),
   });
+  const stops = [retireRoots({ authority, store, clock, log }), watchRootLife({ authority, clock, log })];
   const close = () => {
+    for (const stop of stops) stop();
     authority.close();
     return store.close();
   };

@@ -1,5 +1,7 @@
 /** What the CA tells Prometheus. */
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Clock } from "@heddle/daemon";
+import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 
 export interface CaMetrics {
@@ -37,8 +39,9 @@ export function createCaMetrics(registry: Registry): CaMetrics {
   };
 }
 
-export function registerRootExpiry(registry: Registry, authority: Authority): Gauge {
-  return new Gauge({
+/** When roots and what leads from one to another expire, told anew for each scrape: the list is as long as the roots'. */
+export function registerRootExpiry(registry: Registry, authority: Authority, clock: Clock): void {
+  new Gauge({
     name: "heddle_ca_root_not_after_seconds",
     help: "Unix time at which the active root expires.",
     registers: [registry],
@@ -46,4 +49,19 @@ export function registerRootExpiry(registry: Registry, authority: Authority): Ga
       this.set(authority.activeRoot.signer.notAfter / 1_000);
     },
   });
+  new Gauge({
+    name: "heddle_ca_certificate_days_left",
+    help: "Days left of each root, and of the certificates by which it was signed by the root before it.",
+    labelNames: ["root", "kind", "active"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { key, value } of authority.roots()) {
+        const labels = { root: key, active: String(value.isActive) };
+        this.set({ ...labels, kind: "root" }, left(value.certPem));
+        for (const pem of value.intermediates) this.set({ ...labels, kind: "intermediate" }, left(pem));
+      }
+    },
+  });
+  const left = (pem: string) => daysLeft(readCertificate(certificatesToDer(pem)[0] as Buffer), clock.now());
 }

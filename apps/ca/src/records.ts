@@ -17,12 +17,16 @@ export interface ConfigRecord {
   forceWithoutCrossSigning: boolean;
 }
 
+export type RootOrigin = "key" | "made" | "root";
+
 /** Keyed by the root's id. */
 export interface RootRecord {
   certPem: string;
   /** Certificates that lead from this root to older ones. */
   intermediates: string[];
   isActive: boolean;
+  /** Made here, made here of an offered key, or offered whole; made here where it is absent. */
+  origin?: RootOrigin;
   /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
   rotatedOutAt?: number;
   removeAt?: number;

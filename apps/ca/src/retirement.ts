@@ -2,25 +2,29 @@
 import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
 import type { Store, Write } from "@heddle/store";
 import { certificatesToDer, readCertificate } from "@heddle/tls";
+import type { Authority } from "./authority.ts";
 import { KEYS, ROOTS, type RootRecord } from "./records.ts";
 
 const RETRY_MS = 60_000; // where the disk does not take it
 
-export interface Retirement {
-  /** Looks again at what is due when. */
-  changed(): void;
-  close(): void;
+export interface RetirementOptions {
+  authority: Authority;
+  store: Store;
+  clock: Clock;
+  log: Logger;
 }
 
-/** Removes what is due, now and whenever something becomes due, until it is closed. */
-export function retireRoots({ store, clock, log }: { store: Store; clock: Clock; log: Logger }): Retirement {
+/** Removes what is due, now and whenever something becomes due, until the function that it returns is called. */
+export function retireRoots({ authority, store, clock, log }: RetirementOptions): () => void {
   let timer: Timer | undefined;
   let isClosed = false;
   const arm = (delayMs: number) => {
     timer?.cancel();
     timer = isClosed ? undefined : clock.after(delayMs, look);
   };
+  let isRemoving = false;
   const look = () => {
+    if (isClosed || isRemoving) return;
     const now = clock.now();
     const times = store.list<RootRecord>(ROOTS).flatMap(({ value }) => (value.isActive ? [] : [removalOf(value)]));
     const due = times.filter((at) => at <= now);
@@ -29,26 +33,28 @@ export function retireRoots({ store, clock, log }: { store: Store; clock: Clock;
       if (Number.isFinite(next)) arm(next - now);
       return;
     }
+    isRemoving = true;
     store
       .run((view) => ({ writes: removal(view.list<RootRecord>(ROOTS), now), result: undefined }))
       .then(
         () => {
+          isRemoving = false;
           log.info("removed root certificates that nothing needs any more", { roots: due.length });
           look();
         },
         (error: unknown) => {
+          isRemoving = false;
           log.warn("cannot remove old root certificates, trying again", { error: describeError(error) });
           arm(RETRY_MS);
         },
       );
   };
+  const off = authority.onRootsChanged(() => queueMicrotask(look));
   look();
-  return {
-    changed: look,
-    close() {
-      isClosed = true;
-      timer?.cancel();
-    },
+  return () => {
+    isClosed = true;
+    off();
+    timer?.cancel();
   };
 }
 

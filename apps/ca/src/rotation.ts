@@ -13,6 +13,7 @@ import {
   type Signer,
 } from "@heddle/tls";
 import { type CaSettings, refused } from "./provider-config.ts";
+import type { RootOrigin } from "./records.ts";
 import type { WantedRoot } from "./wanted-root.ts";
 
 const CROSS_SIGNED_MS = 7 * 86_400_000; // Consul's; longer where leaves live longer
@@ -25,6 +26,7 @@ export interface NewRoot {
   signer: Signer;
   /** The root as signed by the old one; absent for a first root, and where a switch was forced. */
   crossPem?: string;
+  origin: RootOrigin;
 }
 
 export interface RotationOptions {
@@ -49,7 +51,8 @@ export async function prepareRoot(options: RotationOptions): Promise<NewRoot> {
       : (await createRootCertificate({ trustDomain, key, now, validityMs: settings.rootTtlMs })).certPem;
   const keyPem = keyToPem(key);
   const signer = readSigner({ certPem, keyPem, trustDomain, now });
-  const root: NewRoot = { id: certificateId(certificatesToDer(certPem)[0] as Buffer), certPem, keyPem, signer };
+  const origin = "certPem" in wanted ? "root" : "key" in wanted ? "key" : "made";
+  const root: NewRoot = { id: certificateId(certificatesToDer(certPem)[0] as Buffer), certPem, keyPem, signer, origin };
   try {
     // What is made here is right by its tests, and a first start should not wait; what was offered may be anything.
     if (!old) {

@@ -20,8 +20,9 @@ export function switchRoots(view: View, root: NewRoot, times: SwitchTimes): Writ
     const removeAt = Math.max(now + 2 * Math.max(leafTtlMs, nextLeafTtlMs), leavesUntil(key));
     writes.push({ table: ROOTS, key, value: { ...value, isActive: false, rotatedOutAt: now, removeAt } });
   }
-  const { certPem, keyPem, crossPem } = root;
-  const value: RootRecord = { certPem, intermediates: crossPem === undefined ? [] : [crossPem], isActive: true };
+  const { certPem, keyPem, crossPem, origin } = root;
+  const intermediates = crossPem === undefined ? [] : [crossPem];
+  const value: RootRecord = { certPem, intermediates, isActive: true, origin };
   // A root that was replaced before may be offered again: its leaves are still out there.
   const key: KeyRecord = { keyPem, leavesUntil: leavesUntil(root.id) };
   return [...writes, { table: ROOTS, key: root.id, value }, { table: KEYS, key: root.id, value: key }];

@@ -3,7 +3,7 @@ import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createRegistry, silentLog } from "@heddle/daemon";
+import { createLogHub, createRegistry, type LogEntry, silentLog } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import { openStore } from "@heddle/store";
@@ -273,9 +273,19 @@ describe("as time goes by", () => {
   async function openCa(clock: ManualClock, initialConfig: Record<string, unknown> = {}) {
     const store = await openStore({ dataDir: "", name: "ca", log: silentLog });
     const registry = createRegistry("ca");
-    const ca = await createCa({ store, datacenter: "dc1", initialConfig, registry, clock, log: silentLog });
+    const hub = createLogHub({ write: () => {} });
+    const logs: LogEntry[] = [];
+    hub.tap("info", (entry) => logs.push(entry));
+    const ca = await createCa({ store, datacenter: "dc1", initialConfig, registry, clock, log: hub.log });
     const rotateTo = (config: Record<string, unknown>) => ca.authority.configure(config, false);
-    return { ca, store, rotateTo, ids: () => ca.authority.roots().map((root) => root.key) };
+    return {
+      ca,
+      store,
+      rotateTo,
+      logs,
+      metrics: () => registry.metrics(),
+      ids: () => ca.authority.roots().map((root) => root.key),
+    };
   }
 
   it("an old root leaves the list with its key twice a leaf's life after it was replaced", async () => {
@@ -342,5 +352,65 @@ describe("as time goes by", () => {
     await using _ca = ca;
     expect(ca.authority.activeRoot.signer.key.asymmetricKeyType).toBe("rsa");
     await expect(openCa(new ManualClock(Date.now()), { root_cert: "x" })).rejects.toThrow("must provide a private key");
+  });
+
+  it("the root is replaced at two thirds of its life, by one of the same type of key", async () => {
+    const clock = new ManualClock(Date.now());
+    const { ca, ids } = await openCa(clock, { RootCertTTL: "300h", LeafCertTTL: "1h", PrivateKeyBits: 384 });
+    await using _ca = ca;
+    const [first] = ids();
+    clock.advance(199 * HOUR_MS);
+    expect(ids()).toEqual([first]);
+    clock.advance(HOUR_MS);
+    await expect.poll(() => ca.authority.activeRoot.id).not.toBe(first);
+    expect(ca.authority.activeRoot.signer.key.asymmetricKeyDetails?.namedCurve).toBe("secp384r1");
+    expect(ca.authority.activeRoot.intermediates).toHaveLength(1);
+    clock.advance(2 * HOUR_MS);
+    await expect.poll(ids).toEqual([ca.authority.activeRoot.id]);
+    const second = ca.authority.activeRoot.id;
+    clock.advance(200 * HOUR_MS);
+    await expect.poll(() => ca.authority.activeRoot.id).not.toBe(second);
+  });
+
+  it("an offered key signs the next root too; an offered root is the operator's, who is told of its end", async () => {
+    const clock = new ManualClock(Date.now());
+    const key = generateKey();
+    const { ca, logs, ids, metrics } = await openCa(clock, {
+      RootCertTTL: "300h",
+      LeafCertTTL: "1h",
+      PrivateKey: keyToPem(key),
+    });
+    await using _ca = ca;
+    const [first] = ids();
+    clock.advance(200 * HOUR_MS);
+    await expect.poll(() => ca.authority.activeRoot.id).not.toBe(first);
+    expect(ca.authority.activeRoot.signer.key.equals(key)).toBe(true);
+
+    const { trustDomain } = ca.authority;
+    const own = await createRootCertificate({ trustDomain, now: clock.now(), validityMs: 365 * 24 * HOUR_MS });
+    await ca.authority.configure({ RootCert: own.certPem, PrivateKey: own.keyPem }, false);
+    const { id } = ca.authority.activeRoot;
+    expect(await metrics()).toContain(
+      `heddle_ca_certificate_days_left{root="${id}",active="true",kind="root",daemon="ca"} 36`,
+    );
+    const told = () =>
+      logs
+        .filter(({ sentence }) => sentence.startsWith("the root certificate"))
+        .map((entry) => entry.fields["days_left"]);
+    const before = told().length;
+    clock.advance(334 * 24 * HOUR_MS);
+    expect(told()).toHaveLength(before);
+    for (const [days, total] of [
+      [1, 1],
+      [16, 2],
+      [7, 3],
+      [6, 4],
+      [1, 5],
+    ] as const) {
+      clock.advance(days * 24 * HOUR_MS);
+      expect(told()).toHaveLength(before + total);
+    }
+    expect(ca.authority.activeRoot.id).toBe(id);
+    expect(ca.health()["root"]?.ready).toBe(false);
   });
 });

@@ -3,6 +3,7 @@
  * which identity, and which open connections may stay.
  */
 import { describeError, type Logger } from "@heddle/daemon";
+import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
 import type { ConnectionTable } from "./connections.ts";
 import { createInbound } from "./inbound.ts";
@@ -31,13 +32,15 @@ export interface ProxyDeps {
 export interface Proxy {
   /** What is missing before the listeners can open; empty when they are. */
   missing(): string[];
+  /** True when our certificate has no more than its last hours, so that who asks for readiness can act before it ends. */
+  isExpiring(): boolean;
   /** Looks again at what time alone changes: roots and a leaf that expire. */
   recheck(): void;
 }
 
 export function createProxy(deps: ProxyDeps): Proxy {
   const { store, sources, watches, listeners, table, metrics, log, origin } = deps;
-  let expired: Leaf | undefined;
+  let told: { leaf: Leaf; stage: number } | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
   const acceptors = new Map<string, ListenerSpec["accept"]>(); // by listener, so that a changed spec does not lose counts
@@ -168,14 +171,17 @@ export function createProxy(deps: ProxyDeps): Proxy {
 
   return {
     missing,
+    isExpiring: () => store.current.leaf !== undefined && expiryStage(store.current.leaf, Date.now()) >= URGENT_STAGE,
     recheck() {
       const { roots, leaf } = store.current;
       if (roots) recheckRoots(table, roots, Date.now());
-      if (!leaf || leaf.notAfter > Date.now() || leaf === expired) return;
-      expired = leaf;
-      log.error("our certificate has expired: every peer refuses it until the agent gives a new one", {
-        uri: leaf.uri,
-      });
+      const stage = leaf ? expiryStage(leaf, Date.now()) : 0;
+      if (!leaf || stage === 0 || (told?.leaf === leaf && told.stage >= stage)) return;
+      told = { leaf, stage };
+      const fields = { uri: leaf.uri, days_left: daysLeft(leaf, Date.now()) };
+      if (stage < EXPIRED_STAGE)
+        log.warn("our certificate is close to its end, and the agent has given no new one", fields);
+      else log.error("our certificate has expired: every peer refuses it until the agent gives a new one", fields);
     },
   };
 }

@@ -88,7 +88,10 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
     const closed = listeners.states().filter((s) => !s.address);
     return {
       agent: { started: true, live: true, ready: true, details: link.isUp ? "answers" : "away, last snapshot in use" },
-      identity: part(missing.length === 0, `waiting for ${missing.join(", ")}`),
+      identity: part(
+        missing.length === 0 && !proxy.isExpiring(),
+        missing.length > 0 ? `waiting for ${missing.join(", ")}` : "our certificate is about to expire",
+      ),
       listeners: part(
         closed.length === 0 && !isClosing,
         closed.map((s) => s.error ?? `${s.name}: not open yet`).join("; "),

@@ -17,6 +17,7 @@ export interface Leaf {
   datacenter: string;
   trustDomain: string;
   /** Milliseconds since the epoch. */
+  notBefore: number;
   notAfter: number;
 }
 

@@ -207,6 +207,7 @@ function toLeaf({ CertPEM, PrivateKeyPEM }: LeafAnswer, service: string): Leaf {
     namespace,
     datacenter,
     trustDomain,
+    notBefore: certificate.validFromDate.getTime(),
     notAfter: certificate.validToDate.getTime(),
   };
 }

@@ -26,6 +26,7 @@ export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { rehearseRotation } from "./rehearsal.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
+export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, URGENT_STAGE } from "./expiry.ts";
 export {
   certificateKeyType,
   generateSigningKey,
@@ -42,5 +43,6 @@ export type { IssuedLeaf, LeafOptions, Signer } from "./leaf.ts";
 export type { Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
 export type { KeyAndCertificate, RootOptions } from "./root.ts";
 export type { CrossSignOptions } from "./cross-sign.ts";
+export type { Validity } from "./expiry.ts";
 export type { Rehearsal } from "./rehearsal.ts";
 export type { SigningKeyType } from "./signing-key.ts";

@@ -98,6 +98,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     health: () => ({
       ...agent.health(),
       ...servers?.catalog.health(),
+      ...(servers && prefixed("ca", servers.ca.health())),
       checker: checker.health(),
       ...(dns && prefixed("dns", dns.health())),
     }),

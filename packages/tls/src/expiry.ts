@@ -1,0 +1,37 @@
+/** How close a certificate is to its end, in stages that are told: nothing expires in silence. */
+
+export interface Validity {
+  /** Milliseconds since the epoch. */
+  notBefore: number;
+  notAfter: number;
+}
+
+/** Days before the end. Where a certificate lives for less than 300 days they shrink in proportion: the first is a tenth of its life. */
+const STAGES_DAYS = [30, 14, 7, 1];
+const FULL_LIFE_DAYS = 300;
+const DAY_MS = 86_400_000;
+
+/** The stage from which on whoever needs the certificate says that it is not ready. */
+export const URGENT_STAGE = 3;
+export const EXPIRED_STAGE = STAGES_DAYS.length + 1;
+
+/** 0 while there is time, 1 to 4 from 30, 14, 7 and 1 days before the end on, 5 when it has expired. */
+export function expiryStage(validity: Validity, now: number): number {
+  if (now >= validity.notAfter) return EXPIRED_STAGE;
+  return STAGES_DAYS.filter((days) => now >= validity.notAfter - scaled(days, validity)).length;
+}
+
+/** When the next stage begins; undefined where there is none. */
+export function nextStageAt(validity: Validity, now: number): number | undefined {
+  const starts = [...STAGES_DAYS.map((days) => validity.notAfter - scaled(days, validity)), validity.notAfter];
+  return starts.find((at) => at > now);
+}
+
+/** Days left, with one decimal; negative once it has expired. */
+export function daysLeft({ notAfter }: Pick<Validity, "notAfter">, now: number): number {
+  return Math.floor(((notAfter - now) / DAY_MS) * 10) / 10;
+}
+
+function scaled(days: number, { notBefore, notAfter }: Validity): number {
+  return days * DAY_MS * Math.min(1, (notAfter - notBefore) / (FULL_LIFE_DAYS * DAY_MS));
+}
