@@ -17,6 +17,7 @@ import { kvQuestions, kvTable } from "./routes/kv.ts";
 import { operatorTable } from "./routes/operator.ts";
 import { queryQuestions, queryTable } from "./routes/query.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
+import { snapshotTable } from "./routes/snapshot.ts";
 import { statusTable } from "./routes/status.ts";
 import { QueryIndex } from "./queries/index.ts";
 import { txnTable } from "./routes/txn.ts";
@@ -124,6 +125,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...eventTable(deps),
       ...operatorTable(deps),
       ...queryTable(deps),
+      ...snapshotTable(deps),
       ...statusTable(deps),
       ...txnTable(deps),
       ...uiTable(deps),

@@ -17,7 +17,11 @@ export class SessionTimers {
     this.#deps = deps;
     for (const { value } of deps.store.list<SessionRecord>(SESSIONS)) this.renew(value);
     deps.store.subscribe((commit) => {
-      for (const change of commit.changes) if (change.table === SESSIONS && !change.after) this.ended(change.key);
+      for (const change of commit.changes) {
+        if (change.table !== SESSIONS) continue;
+        if (!change.after) this.ended(change.key);
+        else if (!change.before) this.renew(change.after.value as SessionRecord); // created, or restored
+      }
     });
   }
 

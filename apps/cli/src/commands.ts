@@ -231,6 +231,16 @@ export const COMMANDS: Group = {
         renew: leaf("Renews a session", async () => (await import("./commands/session.ts")).renew),
       },
     },
+    snapshot: {
+      synopsis: "Saves, restores and inspects the servers' state",
+      about:
+        "A snapshot is the state of the servers as a file.\n\n    $ heddle snapshot save backup.snap\n    $ heddle snapshot inspect backup.snap\n    $ heddle snapshot restore backup.snap",
+      commands: {
+        inspect: leaf("Shows what a snapshot is of", async () => (await import("./commands/snapshot.ts")).inspect),
+        restore: leaf("Restores a snapshot", async () => (await import("./commands/snapshot.ts")).restore),
+        save: leaf("Saves a snapshot", async () => (await import("./commands/snapshot.ts")).save),
+      },
+    },
     tls: {
       synopsis: "Makes the certificates of the internal API",
       about:

@@ -271,6 +271,13 @@ export const CONFIG_ROWS: Row[] = [
 ];
 
 export const OPERATOR_ROWS: Row[] = [
+  line("snapshot save"),
+  line("snapshot save a b"),
+  line("snapshot inspect"),
+  line("snapshot inspect /nonexistent"),
+  line("snapshot restore /nonexistent"),
+  own("snapshot inspect /etc/passwd"),
+  own("snapshot restore /etc/passwd"),
   line("operator autopilot get-config"),
   line("operator autopilot set-config -cleanup-dead-servers=false -max-trailing-logs=300"),
   line("operator autopilot get-config"),

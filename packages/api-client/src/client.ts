@@ -1,8 +1,9 @@
 /** Client of the public HTTP API: what the proxies, the CLI and the tests use, against Heddle's agent or Consul's. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
 import { type Logger, silentLog, UnavailableError } from "@heddle/daemon";
 import { ApiError } from "./errors.ts";
-import { createTransport, readAll, type TlsSettings } from "./transport.ts";
+import { createTransport, type Exchange, readAll, type TlsSettings } from "./transport.ts";
 import { watch, type WatchOptions } from "./watch.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000; // an ordinary answer takes milliseconds; blocking ones set their own
@@ -30,7 +31,7 @@ export interface RequestOptions {
   /** `true` gives a bare key (`?recurse`), `false` and undefined nothing, a list one pair each. */
   query?: Query;
   headers?: Record<string, string>;
-  /** Text and bytes go as they are, anything else as JSON. */
+  /** Text, bytes and streams go as they are, anything else as JSON. */
   body?: unknown;
   timeoutMs?: number;
   signal?: AbortSignal | undefined;
@@ -112,10 +113,11 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
   return client;
 }
 
-function encode(request: RequestOptions): { headers: Record<string, string>; body: string | Buffer | undefined } {
+function encode(request: RequestOptions): { headers: Record<string, string>; body: Exchange["body"] } {
   const { body } = request;
   const headers: Record<string, string> = { Accept: "application/json", ...request.headers };
-  if (body === undefined || typeof body === "string" || Buffer.isBuffer(body)) return { headers, body };
+  if (body === undefined || typeof body === "string" || Buffer.isBuffer(body) || body instanceof Readable)
+    return { headers, body };
   headers["Content-Type"] ??= "application/json";
   return { headers, body: JSON.stringify(body) };
 }

@@ -5,6 +5,7 @@
 import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
 import type { ConnectionOptions } from "node:tls";
+import { Readable } from "node:stream";
 import { InvalidArgumentError, TooLargeError } from "@heddle/daemon";
 import { internalClientOptions } from "@heddle/tls";
 import { explainTransportError, requestTimeout } from "./errors.ts";
@@ -27,7 +28,8 @@ export interface Exchange {
   method: string;
   path: string;
   headers: Record<string, string>;
-  body?: string | Buffer | undefined;
+  /** A stream goes out as it is read, once. */
+  body?: string | Buffer | Readable | undefined;
   timeoutMs: number;
   signal?: AbortSignal | undefined;
 }
@@ -84,7 +86,10 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
         agent,
         method,
         path: prefix + exchange.path,
-        headers: body === undefined ? headers : { ...headers, "Content-Length": Buffer.byteLength(body) },
+        headers:
+          body === undefined || body instanceof Readable
+            ? headers
+            : { ...headers, "Content-Length": Buffer.byteLength(body) },
         setHost: true,
       });
       const timer = setTimeout(() => req.destroy(requestTimeout(address, timeoutMs)), timeoutMs);
@@ -100,7 +105,9 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
         if (signal?.aborted) return reject(signal.reason as Error);
         reject(isStaleConnection(req, error) ? new StaleConnectionError() : explainTransportError(error, address));
       });
-      req.end(body);
+      if (!(body instanceof Readable)) return void req.end(body);
+      body.once("error", (error) => req.destroy(error)).pipe(req);
+      req.once("close", () => body.destroy());
     });
 
   return {

@@ -95,6 +95,26 @@ export class Store implements View, AsyncDisposable {
     return { result, revision: commit.revision };
   }
 
+  /** Every durable record as of now: commits that follow leave the list as it is. */
+  snapshot(): { revision: number; records: StoredRecord[] } {
+    return { revision: this.#revision, records: [...this.#tables.values()].flatMap((table) => table.list("")) };
+  }
+
+  /**
+   * Makes the records all there are, in one commit; they keep their indexes, and what is the same already is not touched.
+   * The revision never falls: it goes past `index`, the one that they are of.
+   */
+  async restore(records: readonly StoredRecord[], index: number): Promise<CommandResult<void>> {
+    this.#next = Math.max(this.#next, index + 1);
+    return this.run((view) => {
+      const kept = new Set(records.map(({ table, key }) => `${table}\0${key}`));
+      const tables = new Set([...this.#tables.keys(), ...this.#overlay.keys()]);
+      const gone = [...tables].flatMap((table) => view.list(table).filter((r) => !kept.has(`${table}\0${r.key}`)));
+      const writes = records.filter((record) => !isSame(view.get(record.table, record.key), record));
+      return { writes: [...gone.map(({ table, key }): Write => ({ table, key })), ...writes], result: undefined };
+    });
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -191,6 +211,11 @@ export class Store implements View, AsyncDisposable {
     if (!pending) this.#overlay.set(table, (pending = new Map()));
     return pending;
   }
+}
+
+function isSame(before: StoredRecord | undefined, record: StoredRecord): boolean {
+  if (before?.modifyIndex !== record.modifyIndex || before.createIndex !== record.createIndex) return false;
+  return JSON.stringify(before.value) === JSON.stringify(record.value);
 }
 
 type Overlay = ReadonlyMap<string, { record: StoredRecord | undefined }>;

@@ -63,7 +63,6 @@ export function sessionTable(deps: CatalogDeps): ApiTable {
           minTtlMs: deps.sessionTtlMinMs,
         });
         await state.store.run(createSession(session));
-        deps.sessionTimers.renew(session);
         reply(request, { ID: session.ID });
       },
     },
