@@ -124,7 +124,7 @@ function summary(name: string, instances: Instance[]) {
     ...(kind && { Kind: kind }),
     Name: name,
     Tags: orNull(unique(services.flatMap((s) => s.Tags)).sort()),
-    Nodes: unique(instances.flatMap((i) => i.Node?.Node ?? [])),
+    Nodes: instances.flatMap((i) => i.Node?.Node ?? []), // one an instance
     InstanceCount: instances.length,
     ...(kind === "connect-proxy" && { ProxyFor: unique(destinations).sort() }),
     ChecksPassing: count("passing"),
