@@ -8,6 +8,7 @@ import { type CatalogState, namesWithTags } from "../state.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { gatewayServices } from "../gateway-services.ts";
+import { explain, wantsExplanation } from "./explain.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
@@ -27,6 +28,15 @@ export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
           const hasTags = tagFilter(query);
           const isWanted = nodeMetaFilter(query);
           const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
+          if (wantsExplanation(query)) {
+            const candidates = found.flatMap((record) => {
+              const node = state.node(record.value.Node)?.value;
+              const { ID, Service, Tags } = record.value.Service;
+              if (!node) return [];
+              return [{ node, id: ID, name: Service, tags: Tags, checks: [], row: showCatalogService(record, node) }];
+            });
+            return explain(name, candidates, query, { hasTags, isWanted, passing: false, isKept, sort: near.sort });
+          }
           const rows = found.flatMap((record) => {
             const node = state.node(record.value.Node)?.value;
             return node && isWanted(node) && hasTags(record.value.Service.Tags)

@@ -4,8 +4,11 @@ import { refusal } from "@heddle/daemon";
 import { checkFields, instanceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
+import type { StoredRecord } from "@heddle/store";
+import type { ServiceRecord } from "../records.ts";
 import type { CatalogState } from "../state.ts";
 import { showCheck, showInstance } from "../views.ts";
+import { explain, wantsExplanation } from "./explain.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 /** What each list of instances holds, and what its readers wait on. */
@@ -38,8 +41,12 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
         compute: () => {
           const hasTags = tagFilter(query);
           const isWanted = nodeMetaFilter(query);
-          const rows = LISTS[kind]
-            .of(state, name)
+          const found = LISTS[kind].of(state, name);
+          if (wantsExplanation(query)) {
+            const candidates = found.map((record) => candidateOf(state, record));
+            return explain(name, candidates, query, { hasTags, isWanted, passing, isKept, sort: near.sort });
+          }
+          const rows = found
             .filter((record) => hasTags(record.value.Service.Tags))
             .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)))
             .map((record) => showInstance(state, record))
@@ -103,6 +110,12 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       };
     },
   };
+}
+
+function candidateOf(state: CatalogState, record: StoredRecord<ServiceRecord>) {
+  const { ID, Service, Tags } = record.value.Service;
+  const row = showInstance(state, record);
+  return { node: state.node(record.value.Node)?.value, id: ID, name: Service, tags: Tags, checks: row.Checks, row };
 }
 
 /** `?passing`, `?passing=true`, `?passing=false`; anything else is refused. */
