@@ -102,6 +102,12 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
     await expect.poll(load.made, { timeout: 20_000 }).toBeGreaterThan(before + 20);
   }
 
+  const status = await ok("connect", "ca", "status");
+  expect(status).toMatch(/^State: +rotating$/m);
+  expect(status.match(/ trusted /g)).toHaveLength(3);
+  // The agent's leaves have all followed: of socat, of web, and of nobody else.
+  expect(status).toMatch(/ active +ec 256 +\S+ +2 +-$/m);
+  expect(status).toMatch(/ trusted +rsa 2048 +\S+ +0 +20\d\d-/);
   await load.stop();
   expect(load.failures).toEqual([]);
   open.write("after\n");

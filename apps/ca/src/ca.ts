@@ -5,14 +5,16 @@ import type { Store } from "@heddle/store";
 import type { Registry } from "prom-client";
 import { openAuthority, type Authority } from "./authority.ts";
 import { createIssuer, type Issuer } from "./issuer.ts";
+import { createLeafLedger } from "./leaf-ledger.ts";
 import { createCaMetrics, registerRootExpiry } from "./metrics.ts";
 import type { ProviderConfig } from "./provider-config.ts";
 import { configurationTable } from "./routes/configuration.ts";
 import { rfc3339 } from "./rfc3339.ts";
-import { rootsTable } from "./routes/roots.ts";
+import { type RootsFollowers, rootsTable } from "./routes/roots.ts";
 import { retireRoots } from "./retirement.ts";
 import { watchRootLife } from "./root-life.ts";
 import { signRoute } from "./routes/sign.ts";
+import { statusTable } from "./routes/status.ts";
 
 export interface CaOptions {
   store: Store;
@@ -48,7 +50,9 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     clock,
     log,
   });
-  const issuer = createIssuer({ authority, datacenter, metrics: createCaMetrics(registry), clock, log });
+  const ledger = createLeafLedger();
+  const followers: RootsFollowers = new Set();
+  const issuer = createIssuer({ authority, datacenter, metrics: createCaMetrics(registry), ledger, clock, log });
   registerRootExpiry(registry, authority, clock);
   const { id, signer } = authority.activeRoot;
   log.info("CA initialized", {
@@ -66,7 +70,11 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   return {
     authority,
     issuer,
-    table: { ...rootsTable(authority), ...configurationTable(authority) },
+    table: {
+      ...rootsTable(authority, followers),
+      ...configurationTable(authority),
+      ...statusTable({ authority, ledger, followers, clock }),
+    },
     internal: signRoute({ issuer, log }),
     health: () => ({ root: rootHealth(authority, clock.now()) }),
     close,

@@ -11,6 +11,7 @@ import {
 import { DEFAULT_NAMESPACE, IdentityError, type SpiffeId } from "@heddle/spiffe";
 import { certificatesToDer, issueLeafAsync, parseCsr, readCertificate, type CsrFacts } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
+import type { LeafLedger } from "./leaf-ledger.ts";
 import type { CaMetrics } from "./metrics.ts";
 import { createConcurrencyLimit } from "./concurrency-limit.ts";
 import { createRateLimit } from "./rate-limit.ts";
@@ -39,11 +40,12 @@ export interface IssuerOptions {
   authority: Authority;
   datacenter: string;
   metrics: CaMetrics;
+  ledger: LeafLedger;
   clock: Clock;
   log: Logger;
 }
 
-export function createIssuer({ authority, datacenter, metrics, clock, log }: IssuerOptions): Issuer {
+export function createIssuer({ authority, datacenter, metrics, ledger, clock, log }: IssuerOptions): Issuer {
   const rate = createRateLimit(clock);
   const concurrency = createConcurrencyLimit(clock);
   const validNow = createValidity();
@@ -74,6 +76,7 @@ export function createIssuer({ authority, datacenter, metrics, clock, log }: Iss
         const csr = readRequest(csrPem);
         asked = csr.spiffeId;
         const leaf = await sign(csr);
+        ledger.issued({ caller, spiffeId: asked, rootId: leaf.rootId, notAfter: Date.parse(leaf.notAfter) });
         metrics.signed((performance.now() - startedAt) / 1_000);
         log.info("signed a certificate", {
           spiffe_id: asked,

@@ -1,7 +1,7 @@
 /** The active root's life: replaced at two thirds of it, and told about where nobody could replace it. */
 import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
 import { daysLeft, expiryStage, nextStageAt } from "@heddle/tls";
-import type { Authority } from "./authority.ts";
+import type { ActiveRoot, Authority } from "./authority.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 const RENEW_AT = 2 / 3;
@@ -23,7 +23,7 @@ export function watchRootLife({ authority, clock, log }: RootLifeOptions): () =>
     timer?.cancel();
     if (isClosed) return;
     const now = clock.now();
-    const { id, signer, origin } = authority.activeRoot;
+    const { id, signer } = authority.activeRoot;
     const stage = expiryStage(signer, now);
     if (stage > 0 && told !== `${id} ${stage}`) {
       const fields = { root: id, days_left: daysLeft(signer, now), not_after: rfc3339(signer.notAfter) };
@@ -31,11 +31,9 @@ export function watchRootLife({ authority, clock, log }: RootLifeOptions): () =>
       else log.warn("the root certificate expires soon", fields);
       told = `${id} ${stage}`;
     }
-    // A root that an operator has made is the operator's to replace.
-    const renewAt = Math.max(signer.notBefore + (signer.notAfter - signer.notBefore) * RENEW_AT, retryAt);
-    const canRenew = origin !== "root" && now < signer.notAfter;
-    if (canRenew && renewAt <= now) return void renew();
-    const next = Math.min(nextStageAt(signer, now) ?? Infinity, canRenew ? renewAt : Infinity);
+    const renewAt = Math.max(renewalOf(authority.activeRoot) ?? Infinity, retryAt);
+    if (renewAt <= now && now < signer.notAfter) return void renew();
+    const next = Math.min(nextStageAt(signer, now) ?? Infinity, now < signer.notAfter ? renewAt : Infinity);
     if (Number.isFinite(next)) timer = clock.after(next - now, look);
   };
   const renew = async () => {
@@ -59,4 +57,9 @@ export function watchRootLife({ authority, clock, log }: RootLifeOptions): () =>
     off();
     timer?.cancel();
   };
+}
+
+/** When a root is replaced by itself. A root that an operator has made is the operator's to replace. */
+export function renewalOf({ origin, signer }: ActiveRoot): number | undefined {
+  return origin === "root" ? undefined : signer.notBefore + (signer.notAfter - signer.notBefore) * RENEW_AT;
 }

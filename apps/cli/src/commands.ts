@@ -80,6 +80,10 @@ export const COMMANDS: Group = {
               "Changes the CA's configuration",
               async () => (await import("./commands/connect-ca.ts")).setConfig,
             ),
+            status: leaf(
+              "Shows how far a rotation is, and when roots end",
+              async () => (await import("./commands/connect-ca.ts")).status,
+            ),
           },
         },
         proxy: {

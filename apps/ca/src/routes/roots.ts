@@ -7,7 +7,10 @@ import type { Authority } from "../authority.ts";
 import type { RootRecord } from "../records.ts";
 import { rfc3339 } from "../rfc3339.ts";
 
-export function rootsTable(authority: Authority): ApiTable {
+/** Who waits for the next change of the roots: each knows the list as it is. */
+export type RootsFollowers = Set<() => void>;
+
+export function rootsTable(authority: Authority, followers: RootsFollowers): ApiTable {
   return {
     "/v1/connect/ca/roots": {
       GET(request) {
@@ -20,7 +23,7 @@ export function rootsTable(authority: Authority): ApiTable {
             "X-Consul-LastContact": 0,
           });
         if (rootsIndex(authority) > params.index || params.index === 0) return send();
-        waitForChange(request, authority, params.index, params.waitMs, send);
+        waitForChange(request, authority, { after: params.index, waitMs: params.waitMs, followers, send });
       },
     },
   };
@@ -31,13 +34,14 @@ export function rootsIndex(authority: Authority): number {
   return Math.max(1, ...authority.roots().map((root) => root.modifyIndex));
 }
 
-function waitForChange(
-  { res }: ApiRequest,
-  authority: Authority,
-  after: number,
-  waitMs: number,
-  send: () => void,
-): void {
+interface Waiting {
+  after: number;
+  waitMs: number;
+  followers: RootsFollowers;
+  send: () => void;
+}
+
+function waitForChange({ res }: ApiRequest, authority: Authority, { after, waitMs, followers, send }: Waiting): void {
   const finish = () => {
     stop();
     send();
@@ -49,8 +53,10 @@ function waitForChange(
   const stop = () => {
     clearTimeout(timer);
     off();
+    followers.delete(stop);
     res.off("close", stop);
   };
+  followers.add(stop);
   res.once("close", stop);
   whenDraining(res, finish);
 }
@@ -86,7 +92,8 @@ function showRoot({ key, value, createIndex, modifyIndex }: StoredRecord<RootRec
 const MAX_KNOWN = 64;
 const known = new Map<string, ReturnType<typeof readFacts>>();
 
-function factsOf(certPem: string) {
+/** What is shown of a root's certificate. */
+export function factsOf(certPem: string) {
   let facts = known.get(certPem);
   if (!facts) {
     if (known.size >= MAX_KNOWN) known.clear();

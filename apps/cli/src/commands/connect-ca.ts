@@ -1,10 +1,11 @@
-/** `heddle connect ca get-config|set-config`. */
+/** `heddle connect ca get-config|set-config|status`. */
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
 import { flag } from "../flags.ts";
-import { formatJson, parseExact } from "../output.ts";
+import { columns, formatJson, parseExact, printJson } from "../output.ts";
 
-const PATH = "/v1/connect/ca/configuration";
+const CA = "/v1/connect/ca";
+const PATH = `${CA}/configuration`;
 const ROTATION_TIMEOUT_MS = 60_000; // another provider means a new root, cross-signed by the old one
 
 export const getConfig = command({
@@ -35,5 +36,52 @@ export const setConfig = command({
     }
     await attempt("Error setting CA configuration", api.put(PATH, { body, timeoutMs: ROTATION_TIMEOUT_MS }));
     terminal.out("Configuration updated!\n");
+  },
+});
+
+interface Status {
+  TrustDomain: string;
+  State: "rotating" | "steady";
+  Roots: {
+    ID: string;
+    Active: boolean;
+    PrivateKeyType: string;
+    PrivateKeyBits: number;
+    DaysLeft: number;
+    Leaves: number;
+    RemoveAt: string | null;
+  }[];
+  RenewAt: string | null;
+  Followers: number;
+  LeavesCountedSince: string;
+}
+
+export const status = command({
+  usage: "connect ca status [options]",
+  about:
+    "Shows the roots of the mesh: which one signs, how many leaves lead to each, and what an old one waits for.\n\n    $ heddle connect ca status",
+  api: "datacenter",
+  flags: { format: flag.format() },
+  async run({ api, flags, terminal }) {
+    const { body, raw } = await attempt("Error querying the CA's status", api.get<Status>(`${CA}/status`));
+    if (flags.format === "json") return printJson(terminal, raw);
+    const facts = [
+      ["Trust domain:", body.TrustDomain],
+      ["State:", body.State],
+      ["Next root:", body.RenewAt ?? "by its operator"],
+      ["Followers:", `${body.Followers} know the list as it is`],
+      ["Leaves:", `counted since ${body.LeavesCountedSince}`],
+    ];
+    const roots = body.Roots.map((root) => [
+      root.ID,
+      root.Active ? "active" : "trusted",
+      `${root.PrivateKeyType} ${root.PrivateKeyBits}`,
+      String(root.DaysLeft),
+      String(root.Leaves),
+      root.RemoveAt ?? "-",
+    ]);
+    terminal.out(
+      `${columns(facts)}\n${columns([["Root", "State", "Key", "Days left", "Leaves", "Removed at"], ...roots])}`,
+    );
   },
 });

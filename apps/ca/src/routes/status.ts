@@ -1,0 +1,50 @@
+/** GET /v1/connect/ca/status: how far a rotation is, and when each root ends. Ours; Consul has no such path. */
+import { type ApiTable, type Clock, reply } from "@heddle/daemon";
+import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
+import type { Authority } from "../authority.ts";
+import type { LeafLedger } from "../leaf-ledger.ts";
+import { rfc3339 } from "../rfc3339.ts";
+import { renewalOf } from "../root-life.ts";
+import { factsOf, type RootsFollowers } from "./roots.ts";
+
+export interface StatusOptions {
+  authority: Authority;
+  ledger: LeafLedger;
+  followers: RootsFollowers;
+  clock: Clock;
+}
+
+export function statusTable(options: StatusOptions): ApiTable {
+  const since = options.clock.now();
+  return { "/v1/connect/ca/status": { GET: (request) => reply(request, status(options, since)) } };
+}
+
+function status({ authority, ledger, followers, clock }: StatusOptions, since: number) {
+  const now = clock.now();
+  const leaves = ledger.counts(now);
+  const time = (at: number | undefined) => (at === undefined ? null : rfc3339(at));
+  const roots = authority.roots().map(({ key, value }) => {
+    const { type, bits, notAfter } = factsOf(value.certPem);
+    return {
+      ID: key,
+      Active: value.isActive,
+      PrivateKeyType: type,
+      PrivateKeyBits: bits,
+      Origin: value.origin ?? "made",
+      NotAfter: notAfter,
+      DaysLeft: daysLeft(readCertificate(certificatesToDer(value.certPem)[0] as Buffer), now),
+      CrossSigned: value.intermediates.length > 0,
+      Leaves: leaves.get(key) ?? 0,
+      RotatedOutAt: time(value.rotatedOutAt),
+      RemoveAt: time(value.removeAt),
+    };
+  });
+  return {
+    TrustDomain: authority.trustDomain,
+    State: roots.length > 1 ? "rotating" : "steady",
+    Roots: roots.toSorted((a, b) => Number(b.Active) - Number(a.Active)),
+    RenewAt: time(renewalOf(authority.activeRoot)),
+    Followers: followers.size,
+    LeavesCountedSince: rfc3339(since),
+  };
+}
