@@ -88,8 +88,8 @@ describe("the compose mesh", { timeout: 40_000 }, () => {
     expect(open("catalog")).toEqual([8300, 9300]);
     expect(open("ca")).toEqual([8310, 9310]);
     expect(open("dns")).toEqual([8600, 9600]);
-    expect(open("node-a")).toEqual([9090, 9102, 9320, 9400, 21000]);
-    expect(open("node-b")).toEqual([8080, 9102, 9320, 9400, 21000]);
+    expect(open("node-a")).toEqual([8301, 9090, 9102, 9320, 9400, 21000]);
+    expect(open("node-b")).toEqual([8080, 8301, 9102, 9320, 9400, 21000]);
     const ask = (from: string, options: string) =>
       mesh
         .container(from)

@@ -20,8 +20,8 @@ export function findPrometheus(): string | undefined {
   return candidates.find((path) => existsSync(path) && readFileSync(path).includes("discovery/consul"));
 }
 
-/** Why the test cannot run here, naming the packages; undefined where it can. */
-export function missing(): string | undefined {
+/** Why network namespaces cannot be made here, naming the packages; undefined where they can. */
+export function missingNamespaces(): string | undefined {
   if (process.platform !== "linux") return "needs Linux";
   if (process.getuid?.() !== 0) return "needs root, for network namespaces";
   const packages = new Set<string>();
@@ -33,6 +33,13 @@ export function missing(): string | undefined {
   } catch (error) {
     return `needs to make network and mount namespaces: ${(error as { stderr?: Buffer }).stderr?.toString().trim() ?? ""}`;
   }
+  return undefined;
+}
+
+/** Why the test cannot run here; undefined where it can. */
+export function missing(): string | undefined {
+  const reason = missingNamespaces();
+  if (reason !== undefined) return reason;
   if (!findPrometheus())
     return "needs prometheus with consul_sd_configs (package prometheus of Debian bullseye): run tools/install-test-tools.sh";
   return undefined;

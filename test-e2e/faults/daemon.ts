@@ -11,7 +11,7 @@ import { afterAll, expect } from "vitest";
 
 export const ROOT = new URL("../..", import.meta.url).pathname;
 export const NODE = join(ROOT, "node_modules/node/bin/node");
-const HEDDLE = join(ROOT, "apps/cli/src/main.ts");
+export const HEDDLE = join(ROOT, "apps/cli/src/main.ts");
 const START_TIMEOUT_MS = 15_000; // a machine that runs other tests beside this one
 
 const atEnd: (() => void)[] = [];

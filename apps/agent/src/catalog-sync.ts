@@ -180,7 +180,10 @@ export class CatalogSync {
       Status: "passing",
       Output: "Agent alive and reachable",
     };
-    await catalog.put("/v1/catalog/register", { body: { ...node, Service: serverService, Check: serfHealth } });
+    // Once it is there, it is the catalog's to say whether this node lives.
+    const isKnown = checks.some((check) => check.CheckID === SERF_HEALTH);
+    const body = { ...node, Service: serverService, ...(!isKnown && { Check: serfHealth }) };
+    await catalog.put("/v1/catalog/register", { body });
     if (!this.#health.started)
       log.info("member joined, marking health alive", { member: node.Node, address: node.Address });
     log.info("Synced node info", { node: node.Node });

@@ -15,6 +15,7 @@ import {
   type HttpServer,
   InvalidArgumentError,
   isLoopback,
+  type Logger,
   type LogHub,
   opsRoutes,
   type Running,
@@ -23,11 +24,12 @@ import {
   systemClock,
   TaskGroup,
 } from "@heddle/daemon";
-import type { NodeService } from "@heddle/service-definition";
+import { isAnyAddress, type NodeService } from "@heddle/service-definition";
 import { openStore } from "@heddle/store";
 import type { Registry } from "prom-client";
 import type { ClientOptions } from "ws";
 import { createAgentApi } from "./api.ts";
+import { askAlive, startAliveListener } from "./alive.ts";
 import { CatalogSync } from "./catalog-sync.ts";
 import { AliasChecks } from "./checks/alias.ts";
 import { linkHealthChecker } from "./checks/link.ts";
@@ -37,6 +39,7 @@ import type { AgentDeps } from "./deps.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
 import { watchLeafExpiry } from "./leaf-expiry.ts";
+import { holdLease, type LeaseFacts } from "./lease.ts";
 import { Leaves, type SignedLeaf } from "./leaves.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
@@ -60,6 +63,8 @@ export interface AgentStartDeps {
   localStream?: LocalStream;
   /** In a composition: has a certificate request signed, without a connection. */
   sign?: (csrPem: string) => Promise<SignedLeaf>;
+  /** In a composition: the lease of this node, which lives as long as the catalog in the same process. */
+  ownLease?: (facts: Pick<LeaseFacts, "Address" | "ID" | "Node" | "Server">) => Promise<void>;
   /** In a composition: takes the change stream's connections over. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
   /** In a composition: the other daemons' metrics, told beside the agent's own. */
@@ -74,7 +79,9 @@ export interface AgentStartDeps {
 export interface RunningAgent extends Running {
   /** Reads the configuration again and applies what can change. Throws what is wrong with it; then nothing has changed. */
   reload(): Promise<void>;
-  /** Resolves when `leave` was asked for. */
+  /** Takes this node out of the catalog. */
+  leave(): Promise<void>;
+  /** Resolves when it has left. */
   readonly left: Promise<void>;
 }
 
@@ -165,6 +172,16 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     await watches.set(blocks);
   };
   const listeners: HttpServer[] = [];
+  const tasks = new TaskGroup();
+  stack.defer(() => tasks.close());
+  let lease: AsyncDisposable | undefined;
+  const leave = async () => {
+    log.info("leaving: taking this node out of the catalog", { node: config.nodeName });
+    await tasks.close(); // or anti-entropy would bring it back
+    await lease?.[Symbol.asyncDispose]();
+    await catalog.put("/v1/internal/leave", { body: { Node: config.nodeName } });
+    onLeft();
+  };
   const agentDeps: AgentDeps = {
     config,
     settings: () => current,
@@ -179,11 +196,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     leaves,
     catalog,
     reload,
-    leave: async () => {
-      log.info("leaving: taking this node out of the catalog", { node: config.nodeName });
-      await catalog.put("/v1/catalog/deregister", { body: { Node: config.nodeName } });
-      onLeft();
-    },
+    leave,
     hub,
     log,
   };
@@ -195,8 +208,6 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const expiry = watchLeafExpiry({ leaves, registry, clock });
   stack.defer(() => expiry.close());
   parts.push(() => ({ leaves: expiry.health() }));
-  const tasks = new TaskGroup();
-  stack.defer(() => tasks.close());
 
   const forwarder = deps.mounted
     ? undefined
@@ -248,6 +259,9 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     for (const host of config.addresses.https) listeners.push(await listen(host, config.ports.https, tls));
   }
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
+  const member = { Node: config.nodeName, ID: config.nodeId, Address: config.advertiseAddr, Server: config.server };
+  if (deps.ownLease) await deps.ownLease(member);
+  else lease = stack.use(await startLease(config, { member, catalogUrl: servers.catalog, tls: deps.tls, log }));
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
   if (central) tasks.run((signal) => central.run(signal));
@@ -263,7 +277,49 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => watches?.close());
   const owned = stack.move();
   const close = () => owned.disposeAsync();
-  return { url: listeners[0]?.url ?? "", health, reload, left, close, [Symbol.asyncDispose]: close };
+  return { url: listeners[0]?.url ?? "", health, reload, leave, left, close, [Symbol.asyncDispose]: close };
+}
+
+/** Tells the catalog that this node lives, and lets other agents see it. */
+async function startLease(
+  config: AgentConfig,
+  {
+    member,
+    catalogUrl,
+    tls,
+    log,
+  }: {
+    member: Omit<LeaseFacts, "ProbePort" | "ProbeTLS">;
+    catalogUrl: string;
+    tls: TlsSettings | undefined;
+    log: Logger;
+  },
+): Promise<AsyncDisposable> {
+  const { advertiseAddr, bindAddr, nodeName, ports } = config;
+  // Where others cannot come to, they must not be sent: they would take this node for dead.
+  const isSeen = tls ? isAnyAddress(bindAddr) || bindAddr === advertiseAddr : isLoopback(advertiseAddr);
+  const listener = isSeen
+    ? await startAliveListener({
+        host: tls ? bindAddr : advertiseAddr,
+        port: Math.max(0, ports.serfLan),
+        identity: tls && { certPem: tls.cert ?? "", keyPem: tls.key ?? "", roots: tls.ca ?? [] },
+        node: nodeName,
+        log: log.child("alive"),
+      })
+    : undefined;
+  const lease = holdLease({
+    url: catalogUrl,
+    tls: tls && (tlsOptions({ ...tls, serverRoles: ["catalog", "server"] }) as ClientOptions),
+    facts: { ...member, ProbePort: listener ? Number(new URL(listener.url).port) : 0, ProbeTLS: tls !== undefined },
+    probe: (target) => askAlive(target, tls),
+    log: log.child("lease"),
+  });
+  return {
+    async [Symbol.asyncDispose]() {
+      lease.close();
+      await listener?.close();
+    },
+  };
 }
 
 /** Certificate and key of the HTTPS listener; with `verify_incoming`, only clients of our CA get in. Throws InvalidArgumentError. */

@@ -14,6 +14,7 @@ import { eventQuestions, eventTable } from "./routes/event.ts";
 import { healthQuestions, healthTable } from "./routes/health.ts";
 import { intentionQuestions, intentionTable } from "./routes/intentions.ts";
 import { kvQuestions, kvTable } from "./routes/kv.ts";
+import { memberQuestions, memberTable } from "./routes/members.ts";
 import { operatorTable } from "./routes/operator.ts";
 import { queryQuestions, queryTable } from "./routes/query.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
@@ -22,6 +23,9 @@ import { statusTable } from "./routes/status.ts";
 import { QueryIndex } from "./queries/index.ts";
 import { txnTable } from "./routes/txn.ts";
 import { uiQuestions, uiTable } from "./routes/ui.ts";
+import { createLeaseServer, type LeaseServer } from "./members/lease-server.ts";
+import { Members } from "./members/members.ts";
+import { DEFAULT_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
 import { CatalogState } from "./state.ts";
@@ -41,6 +45,8 @@ export interface CatalogOptions {
   sessionTtlMinMs: number;
   /** Config entries that are to be there from the start; one that is there already stays as it is. */
   configEntries?: readonly ConfigEntry[];
+  /** How long a failed node stays before it is taken out of the catalog; 72 h by default. */
+  reconnectTimeoutMs?: number;
   clock?: Clock;
   log: Logger;
 }
@@ -54,6 +60,9 @@ export interface Catalog extends AsyncDisposable {
   /** The stream for daemons of the same process. */
   readonly localStream: LocalStream;
   readonly state: CatalogState;
+  /** Who is alive, and the connections by which agents say so. */
+  readonly members: Members;
+  readonly leases: LeaseServer;
   /** Loads what the stored records need, before anybody asks. */
   prepare(): Promise<void>;
   health(): Record<string, Health>;
@@ -85,6 +94,10 @@ export function createCatalog(options: CatalogOptions): Catalog {
     limits: { kvMaxValueSize: options.kvMaxValueSize, txnMaxReqLen: options.txnMaxReqLen },
     sessionTtlMinMs: options.sessionTtlMinMs,
     lockDelays: new LockDelays(store, clock),
+    members: new Members({
+      ...{ store, clock, reconnectTimeoutMs: options.reconnectTimeoutMs ?? DEFAULT_RECONNECT_TIMEOUT_MS },
+      log: log.child("members"),
+    }),
     queries: new QueryIndex(store, log.child("queries")),
     sessionTimers: new SessionTimers({ store, clock, log }),
     log,
@@ -97,14 +110,18 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...intentionQuestions(deps),
     ...coordinateQuestions(deps),
     ...eventQuestions(deps),
+    ...memberQuestions(deps),
     ...queryQuestions(deps),
     ...uiQuestions(deps),
     ...configQuestions(deps),
     ...chainQuestions(deps),
   };
   const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
+  const leases = createLeaseServer({ members: deps.members, log: log.child("members") });
   const coordinates = new CoordinateBatch({ store, log });
   const close = async () => {
+    deps.members.close();
+    leases.close();
     stream.close();
     coordinates.close();
     deps.sessionTimers.close();
@@ -112,6 +129,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
   };
   return {
     state: deps.state,
+    members: deps.members,
+    leases,
     questions,
     stream,
     localStream: createLocalStream({ state: deps.state, questions }),
@@ -123,6 +142,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...intentionTable(deps),
       ...coordinateTable(deps, coordinates),
       ...eventTable(deps),
+      ...memberTable(deps),
       ...operatorTable(deps),
       ...queryTable(deps),
       ...snapshotTable(deps),

@@ -1,5 +1,6 @@
 /** The catalog's configuration: flags, `HEDDLE_CATALOG_…` variables, a JSON file. */
-import { type ConfigSources, loadOptions, opsOptions, option } from "@heddle/daemon";
+import { type ConfigSources, loadOptions, opsOptions, option, parseDuration } from "@heddle/daemon";
+import { DEFAULT_RECONNECT_TIMEOUT_MS, MIN_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
 
 export const DEFAULT_CATALOG_PORT = 8300; // where Consul's servers talk to each other
 export const DEFAULT_KV_MAX_VALUE_SIZE = 512 * 1024; // Consul's limits.kv_max_value_size
@@ -29,6 +30,15 @@ export const CATALOG_OPTIONS = {
     DEFAULT_KV_MAX_VALUE_SIZE,
   ),
   sessionTtlMin: option.durationMs("Shortest TTL that a session may have.", DEFAULT_SESSION_TTL_MIN_MS),
+  reconnectTimeout: {
+    ...option.durationMs("How long a node that failed stays in the catalog.", DEFAULT_RECONNECT_TIMEOUT_MS),
+    expects: "a duration of 8h or more",
+    parse: (text: string): number => {
+      const ms = parseDuration(text);
+      if (ms < MIN_RECONNECT_TIMEOUT_MS) throw new RangeError("too short");
+      return ms;
+    },
+  },
   ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),

@@ -1,5 +1,6 @@
 /** What the catalog's routes are handed. */
 import type { Logger } from "@heddle/daemon";
+import type { Members } from "./members/members.ts";
 import type { QueryIndex } from "./queries/index.ts";
 import type { LockDelays, SessionTimers } from "./session-timers.ts";
 import type { CatalogState } from "./state.ts";
@@ -22,5 +23,6 @@ export interface CatalogDeps {
   sessionTimers: SessionTimers;
   lockDelays: LockDelays;
   queries: QueryIndex;
+  members: Members;
   log: Logger;
 }

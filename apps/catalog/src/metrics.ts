@@ -17,6 +17,7 @@ export function registerCatalogMetrics(registry: Registry, catalog: Catalog): vo
   gauge("heddle_catalog_index", "Revision of the last durable commit.", () => state.store.revision);
   gauge("heddle_catalog_waiters", "Blocking queries and subscriptions that wait.", () => state.topics.waiting);
   gauge("heddle_catalog_streams", "Open change streams.", () => stream.connections);
+  gauge("heddle_catalog_leases", "Agents that are heard of.", () => catalog.members.held);
   const records = new Gauge({
     name: "heddle_catalog_records",
     help: "Records of each table.",

@@ -12,6 +12,7 @@ export const COORDINATES = "coordinates";
 export const EVENTS = "events";
 export const AUTOPILOT = "autopilot";
 export const QUERIES = "prepared-queries";
+export const MEMBERS = "members";
 
 /** An instance of a service on a node. */
 export interface ServiceRecord {
@@ -90,6 +91,19 @@ export interface QueryRecord {
     Connect: boolean;
   };
   DNS: { TTL: string };
+}
+
+/** A node whose agent holds, or held, a lease. Only changes are written, never a heartbeat. */
+export interface MemberRecord {
+  Node: string;
+  ID: string;
+  Address: string;
+  Server: boolean;
+  Status: "alive" | "failed" | "left";
+  /** When it came to be so, in milliseconds since the epoch. */
+  Since: number;
+  /** Why it failed. */
+  Reason: string;
 }
 
 export type NodeRecord = Node;

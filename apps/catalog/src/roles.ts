@@ -6,3 +6,6 @@ export const CATALOG_ROLES: Roles = {
   readers: ["agent", "ca", "catalog", "dns", "operator", "server"],
   writers: ["agent", "operator", "server"],
 };
+
+/** Who may hold the lease of a node. */
+export const LEASE_ROLES = ["agent", "server"] as const;

@@ -17,9 +17,10 @@ import {
 import { openStore } from "@heddle/store";
 import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
+import { LEASE_PATH } from "./members/lease-server.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
-import { CATALOG_ROLES } from "./roles.ts";
 import { askTrustDomain } from "./trust-domain.ts";
+import { CATALOG_ROLES, LEASE_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
@@ -43,6 +44,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
       kvMaxValueSize: config.kvMaxValueSize,
       txnMaxReqLen: config.txnMaxReqLen,
       sessionTtlMinMs: config.sessionTtlMin,
+      reconnectTimeoutMs: config.reconnectTimeout,
       log,
     }),
   );
@@ -56,7 +58,12 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     identity,
     parts: [
       guardedTable(catalog.table, CATALOG_ROLES, { datacenter: config.datacenter, log }),
-      guardedUpgrade((...request) => catalog.stream.upgrade(...request), CATALOG_ROLES),
+      guardedUpgrade(
+        "/v1/stream",
+        (req, socket, head) => catalog.stream.upgrade(req, socket, head),
+        CATALOG_ROLES.readers,
+      ),
+      guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
     ],
     ops: { registry, health },
     log,

@@ -132,7 +132,10 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
 export function tlsOptions(tls: TlsSettings = {}): ConnectionOptions {
   const { ca, cert, key, serverName, verify, serverRoles } = tls;
   if (serverRoles)
-    return internalClientOptions({ certPem: cert ?? "", keyPem: key ?? "", roots: ca ?? [], serverRoles });
+    return {
+      ...internalClientOptions({ certPem: cert ?? "", keyPem: key ?? "", roots: ca ?? [], serverRoles }),
+      ...(serverName && { servername: serverName }),
+    };
   return {
     minVersion: "TLSv1.2",
     ...(ca && { ca }),

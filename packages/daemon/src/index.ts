@@ -32,7 +32,7 @@ export type { ConfigSources, Option } from "./config.ts";
 export type { Decoded, Spec } from "./decode.ts";
 export type { ErrorCode } from "./errors.ts";
 export type { HttpServer, HttpServerOptions } from "./http.ts";
-export type { InternalFiles, InternalIdentity } from "./internal.ts";
+export type { Caller, InternalFiles, InternalIdentity } from "./internal.ts";
 export type { InternalPart, InternalServerOptions, Roles } from "./internal-server.ts";
 export type { Health, MainOptions, Running } from "./lifecycle.ts";
 export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";

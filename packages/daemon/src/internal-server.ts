@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { type ApiTable, rowMatcher } from "./api.ts";
 import { describeError, HeddleError } from "./errors.ts";
 import { type HttpServer, sendText, startHttpServer } from "./http.ts";
-import { type InternalIdentity, requireRole } from "./internal.ts";
+import { type Caller, type InternalIdentity, requireRole } from "./internal.ts";
 import type { Logger } from "./log.ts";
 import { type OpsDeps, opsRoutes } from "./metrics.ts";
 import { publicApi } from "./public-api.ts";
@@ -45,15 +45,17 @@ export function guardedTable(
   };
 }
 
-/** A WebSocket as a part, for readers. */
+/** A WebSocket as a part, for callers of these roles. */
 export function guardedUpgrade(
-  upgrade: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean,
-  roles: Roles,
+  path: string,
+  upgrade: (req: IncomingMessage, socket: Socket, head: Buffer, caller?: Caller) => boolean,
+  roles: readonly string[],
 ): InternalPart {
   return {
     async upgrade(req, socket, head) {
-      await requireRole(req, roles.readers);
-      return upgrade(req, socket, head);
+      if (req.url?.split("?")[0] !== path) return false;
+      const caller = await requireRole(req, roles);
+      return upgrade(req, socket, head, caller);
     },
   };
 }

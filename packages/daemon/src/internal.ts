@@ -53,12 +53,22 @@ export function requireTlsOffLoopback(host: string, identity: InternalIdentity |
   );
 }
 
-/** Refuses a caller whose certificate holds none of the roles. On loopback without TLS everybody of this machine may call. */
-export async function requireRole(req: IncomingMessage, roles: readonly string[]): Promise<void> {
-  if (!(req.socket instanceof TLSSocket)) return;
-  const { peerRole } = await import("@heddle/tls");
-  const role = peerRole(req.socket);
-  if (role !== undefined && roles.includes(role)) return;
+/** Who a caller is by its certificate. */
+export interface Caller {
+  role: string;
+  /** The node that it speaks for, where it may speak for one only. */
+  node?: string;
+}
+
+/**
+ * Refuses a caller whose certificate holds none of the roles. On loopback without TLS everybody of this machine may call:
+ * undefined.
+ */
+export async function requireRole(req: IncomingMessage, roles: readonly string[]): Promise<Caller | undefined> {
+  if (!(req.socket instanceof TLSSocket)) return undefined;
+  const { peerDaemon } = await import("@heddle/tls");
+  const { role, node } = peerDaemon(req.socket) ?? {};
+  if (role !== undefined && roles.includes(role)) return { role, ...(node !== undefined && { node }) };
   throw new PermissionDeniedError(
     `a caller with role '${role ?? "none"}' may not ${req.method ?? "GET"} ${(req.url ?? "").split("?")[0]}: want ${roles.join(" or ")}`,
   );

@@ -38,6 +38,7 @@ const anyId: fc.Arbitrary<SpiffeId> = fc.oneof(
   fc.record({ kind: fc.constant("server" as const), trustDomain, datacenter: segment }),
   fc.record({ kind: fc.constant("signing" as const), trustDomain }),
   fc.record({ kind: fc.constant("daemon" as const), trustDomain, datacenter: segment, role: segment }),
+  fc.record({ kind: fc.constant("daemon" as const), trustDomain, datacenter: segment, role: segment, node: segment }),
 );
 
 describe("a SPIFFE ID", () => {

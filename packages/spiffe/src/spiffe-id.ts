@@ -49,6 +49,8 @@ export interface DaemonId {
   trustDomain: string;
   datacenter: string;
   role: string;
+  /** The node that it runs on, for a daemon that speaks for one node. */
+  node?: string;
 }
 
 export type SpiffeId = ServiceId | AgentId | ServerId | GatewayId | SigningId | DaemonId;
@@ -116,8 +118,13 @@ export function serviceSpiffeId(parts: ServiceIdParts): string {
   return formatSpiffeId({ kind: "service", namespace: DEFAULT_NAMESPACE, ...parts });
 }
 
-/** `spiffe://<trust-domain>/heddle/dc/<datacenter>/role/<role>`. Throws IdentityError. */
-export function daemonSpiffeId(parts: { trustDomain: string; datacenter: string; role: string }): string {
+/** `spiffe://<trust-domain>/heddle/dc/<datacenter>/role/<role>`, with `/node/<node>` where it names one. Throws IdentityError. */
+export function daemonSpiffeId(parts: {
+  trustDomain: string;
+  datacenter: string;
+  role: string;
+  node?: string;
+}): string {
   return formatSpiffeId({ kind: "daemon", ...parts });
 }
 
@@ -138,7 +145,7 @@ function path(id: SpiffeId): string {
     case "gateway":
       return `${partition}/gateway/mesh/dc/${id.datacenter}`;
     case "daemon":
-      return `/heddle/dc/${id.datacenter}/role/${id.role}`;
+      return `/heddle/dc/${id.datacenter}/role/${id.role}${id.node === undefined ? "" : `/node/${id.node}`}`;
     case "signing":
       return "";
   }
@@ -147,8 +154,11 @@ function path(id: SpiffeId): string {
 function identify(trustDomain: string, all: string[]): SpiffeId | undefined {
   const hasPartition = all[0] === "ap" && all.length > 2;
   const partition = hasPartition ? { partition: all[1] as string } : {};
-  const [a, b, c, d, e, f, ...more] = hasPartition ? all.slice(2) : all;
+  const [a, b, c, d, e, f, g, ...more] = hasPartition ? all.slice(2) : all;
   if (more.length > 0) return undefined;
+  if (!hasPartition && a === "heddle" && b === "dc" && c && d === "role" && e && f === "node" && g)
+    return { kind: "daemon", trustDomain, datacenter: c, role: e, node: g };
+  if (g !== undefined) return undefined;
   if (a === "ns" && b && c === "dc" && d && e === "svc" && f)
     return { kind: "service", trustDomain, ...partition, namespace: b, datacenter: d, service: f };
   if (a === "agent" && b === "client" && c === "dc" && d && e === "id" && f)

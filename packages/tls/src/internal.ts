@@ -40,6 +40,8 @@ export interface InternalCertificateOptions {
   ca: KeyAndCertificate;
   role: InternalRole;
   dc: string;
+  /** The node that it speaks for. */
+  node?: string;
   /** Beside `<role>.<dc>.consul` and `localhost`. */
   dnsNames?: readonly string[];
   /** Beside 127.0.0.1 and ::1. */
@@ -61,7 +63,12 @@ export function createInternalCertificate(options: InternalCertificateOptions): 
       throw new IdentityError(`invalid DNS name '${name}'`);
   for (const ip of ips) if (isIP(ip) === 0 || ip.includes("%")) throw new IdentityError(`invalid IP address '${ip}'`);
   const signer = createSigner(options.ca);
-  const spiffeId = daemonSpiffeId({ trustDomain: signer.trustDomain, datacenter: dc, role });
+  const spiffeId = daemonSpiffeId({
+    trustDomain: signer.trustDomain,
+    datacenter: dc,
+    role,
+    ...(options.node !== undefined && { node: options.node }),
+  });
   const key = generateKey();
   const { certPem } = signLeaf({
     publicKey: key,

@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import { isIP } from "node:net";
 import { CONFIG_KINDS, type ConfigEntry, decodeConfigEntry, normaliseConfigEntry } from "@heddle/config-entries";
-import { describeError, HeddleError, LOG_LEVELS, parseLogLevel } from "@heddle/daemon";
+import { describeError, formatDuration, HeddleError, LOG_LEVELS, parseLogLevel } from "@heddle/daemon";
 import { isAnyAddress, validateMeta } from "@heddle/service-definition";
 import { expandTemplate, hostAddress, type Network, parseAddresses } from "./addresses.ts";
 import {
@@ -92,6 +92,7 @@ export function buildConfig(
       metricsProvider: metrics_provider ?? "",
       dashboardUrlTemplates: dashboard_url_templates ?? {},
     },
+    reconnectTimeoutMs: buildReconnectTimeout(raw.reconnect_timeout, fail),
     // A server that stops comes back; a client that stops is gone.
     leaveOnTerminate: raw.leave_on_terminate ?? !server,
     skipLeaveOnInterrupt: raw.skip_leave_on_interrupt ?? server,
@@ -126,6 +127,13 @@ function buildWatches(blocks: Record<string, unknown>[], fail: Fail): Record<str
     }
   });
   return blocks;
+}
+
+function buildReconnectTimeout(given: number | undefined, fail: Fail): number {
+  if (given === undefined) return defaults.DEFAULT_RECONNECT_TIMEOUT_MS;
+  if (given < defaults.MIN_RECONNECT_TIMEOUT_MS)
+    fail("reconnect_timeout", `invalid value '${formatDuration(given)}': want 8h or more`);
+  return given;
 }
 
 function buildNode(

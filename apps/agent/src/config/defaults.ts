@@ -31,6 +31,8 @@ export const DEFAULT_QUERY_TIME_MS = 5 * MINUTE_MS;
 export const DEFAULT_MAX_QUERY_TIME_MS = 10 * MINUTE_MS;
 export const DEFAULT_RETRY_INTERVAL_MS = 30 * SECOND_MS;
 export const DEFAULT_SESSION_TTL_MIN_MS = 10 * SECOND_MS;
+export const DEFAULT_RECONNECT_TIMEOUT_MS = 72 * HOUR_MS;
+export const MIN_RECONNECT_TIMEOUT_MS = 8 * HOUR_MS; // a network may be parted for a night
 export const DEFAULT_LEAVE_DRAIN_TIME_MS = 5 * SECOND_MS;
 export const DEFAULT_LOG_ROTATE_MS = 24 * HOUR_MS;
 

@@ -30,7 +30,6 @@ const REASONS: Record<string, readonly string[]> = {
     "encrypt_verify_outgoing",
     "gossip_lan",
     "gossip_wan",
-    "reconnect_timeout",
     "rejoin_after_leave",
     "serf_lan",
     "serf_lan_allowed_cidrs",

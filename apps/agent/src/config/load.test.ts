@@ -171,7 +171,6 @@ describe("loadAgentConfig", () => {
       expect.stringMatching(/^dir\/a\.json:3:2: encrypt is accepted and has no effect: Heddle has no gossip/),
       expect.stringMatching(/^dir\/a\.json:4:2: gossip_lan is accepted/),
       expect.stringMatching(/^dir\/a\.json:5:19: performance\.raft_multiplier is accepted/),
-      expect.stringMatching(/^dir\/a\.json:8:2: reconnect_timeout is accepted/),
       expect.stringMatching(/^dir\/a\.json:8:30: autopilot is accepted/),
     ]);
   });

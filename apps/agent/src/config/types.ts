@@ -63,6 +63,8 @@ export interface AgentConfig {
     metricsProvider: string;
     dashboardUrlTemplates: Record<string, string>;
   };
+  /** How long a failed node stays in the catalog. */
+  reconnectTimeoutMs: number;
   leaveOnTerminate: boolean;
   skipLeaveOnInterrupt: boolean;
   leaveDrainTimeMs: number;

@@ -1,6 +1,7 @@
 /** /v1/agent about the node itself: who it is, whom it sees, its logs, and its end. */
 import { readFileSync } from "node:fs";
 import { arch, cpus, freemem, hostname, platform, release, totalmem, uptime } from "node:os";
+import { ApiError } from "@heddle/api-client";
 import {
   type ApiRequest,
   type ApiTable,
@@ -12,13 +13,10 @@ import {
   replyEmpty,
   whenDraining,
 } from "@heddle/daemon";
-import type { HealthCheck, Node } from "@heddle/service-definition";
 import type { AgentDeps } from "../deps.ts";
-import { SERF_HEALTH } from "../catalog-sync.ts";
 
 /** Serf's member states, as numbers of the API. */
-const ALIVE = 1;
-const FAILED = 4;
+const STATUS = { alive: 1, left: 3, failed: 4 } as const;
 const MAX_BACKLOG_BYTES = 1024 * 1024; // a monitor that does not read is ended
 
 export function nodeTable(deps: AgentDeps): ApiTable {
@@ -46,11 +44,12 @@ export function nodeTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/force-leave/": {
       PUT: async (request) => {
-        const { body: nodes } = await deps.catalog.get<Node[]>("/v1/catalog/nodes");
-        if (!nodes.some((n) => n.Node === request.rest))
+        const body = { Node: request.rest, Prune: request.query.has("prune") };
+        await deps.catalog.put("/v1/internal/force-leave", { body }).catch((cause: unknown) => {
+          if (!(cause instanceof ApiError) || cause.status !== 404) throw cause;
           throw refusal(500, `agent: No node found with name '${request.rest}'`);
-        await deps.catalog.put("/v1/catalog/deregister", { body: { Node: request.rest } });
-        log.info("removed a node by hand", { node: request.rest });
+        });
+        log.info("Force leaving node", { node: request.rest });
         replyEmpty(request);
       },
     },
@@ -99,12 +98,10 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         Version: version,
       },
       Coord: { Vec: [0, 0, 0, 0, 0, 0, 0, 0], Error: 1.5, Adjustment: 0, Height: 1e-5 },
-      Member: memberOf(
-        deps,
-        { Node: config.nodeName, Address: config.advertiseAddr, ID: config.nodeId } as Node,
-        ALIVE,
-        config.server,
-      ),
+      Member: memberOf(deps, {
+        ...{ Node: config.nodeName, Address: config.advertiseAddr, ID: config.nodeId },
+        ...{ Server: config.server, Status: "alive" },
+      }),
       Stats: stats(state.services().length, state.checks().length),
       Meta: { "consul-network-segment": "", ...config.nodeMeta },
       xDS: { SupportedProxies: {} },
@@ -186,25 +183,26 @@ async function members(deps: AgentDeps, request: ApiRequest): Promise<void> {
   const segment = request.query.get("segment") ?? "";
   if (segment !== "" && segment !== "_all")
     throw refusal(500, "Network segments are not supported in this version of Consul");
-  const { body: nodes } = await deps.catalog.get<Node[]>("/v1/catalog/nodes");
-  const { body: checks } = await deps.catalog.get<HealthCheck[]>("/v1/health/state/any");
-  const { body: servers } = await deps.catalog.get<{ Node: string }[]>("/v1/catalog/service/consul");
+  const { body: found } = await deps.catalog.get<Member[]>("/v1/internal/members");
   const isWan = request.query.has("wan");
-  const serverNames = new Set(servers.map((s) => s.Node));
-  const rows = nodes.flatMap((node) => {
-    const serf = checks.find((c) => c.Node === node.Node && c.CheckID === SERF_HEALTH);
-    // A node without it is no agent: somebody registered it by hand.
-    if (!serf) return [];
-    const isServer = serverNames.has(node.Node);
-    return isWan && !isServer
-      ? []
-      : [memberOf(deps, node, serf.Status === "critical" ? FAILED : ALIVE, isServer, isWan)];
-  });
-  reply(request, rows);
+  reply(
+    request,
+    found.filter(({ Server }) => Server || !isWan).map((member) => memberOf(deps, member, isWan)),
+  );
 }
 
-function memberOf({ config, version }: AgentDeps, node: Node, status: number, isServer: boolean, isWan = false) {
+/** What the catalog tells of a node whose agent holds, or held, a lease. */
+interface Member {
+  Node: string;
+  ID: string;
+  Address: string;
+  Server: boolean;
+  Status: keyof typeof STATUS;
+}
+
+function memberOf({ config, version }: AgentDeps, node: Member, isWan = false) {
   const { ports } = config;
+  const isServer = node.Server;
   return {
     Name: isWan ? `${node.Node}.${config.datacenter}` : node.Node,
     Addr: node.Address,
@@ -223,7 +221,7 @@ function memberOf({ config, version }: AgentDeps, node: Node, status: number, is
       vsn_min: "2",
       ...(isServer && !isWan && { wan_join_port: String(ports.serfWan) }),
     },
-    Status: status,
+    Status: STATUS[node.Status],
     ProtocolMin: 1,
     ProtocolMax: 5,
     ProtocolCur: 2,

@@ -1,8 +1,15 @@
 /** `heddle agent`: reads the configuration, says what it is about to be, runs until a signal. */
 import { createWriteStream, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { type AgentConfig, formatAgentFlags, loadAgentConfig } from "@heddle/agent";
-import { createLogHub, describeError, isLoopback, type LogHub, writeToStandardOutput } from "@heddle/daemon";
+import { type AgentConfig, formatAgentFlags, loadAgentConfig, type RunningAgent } from "@heddle/agent";
+import {
+  createLogHub,
+  describeError,
+  isLoopback,
+  type Logger,
+  type LogHub,
+  writeToStandardOutput,
+} from "@heddle/daemon";
 import { startComposition } from "../compose/agent.ts";
 import { nodeId } from "../compose/node-id.ts";
 import { VERSION } from "../version.ts";
@@ -52,6 +59,7 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
   });
   const signal = await Promise.race([stopped, running.left.then(() => "leave")]);
   log.info("Caught signal", { signal });
+  if (isToLeave(config, signal)) await leaveInTime(running, log);
   for (const again of ["SIGINT", "SIGTERM"] as const) process.once(again, () => process.exit(1));
   const deadline = setTimeout(() => process.exit(0), SHUTDOWN_GRACE_MS);
   deadline.unref();
@@ -62,6 +70,21 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
 }
 
 const SHUTDOWN_GRACE_MS = 4_500; // below the 5 s after which an orchestrator's SIGKILL is common
+
+const LEAVE_TIMEOUT_MS = 2_000; // without a catalog there is nobody to leave
+
+function isToLeave({ leaveOnTerminate, skipLeaveOnInterrupt }: AgentConfig, signal: string): boolean {
+  return signal === "terminated" ? leaveOnTerminate : signal === "interrupt" && !skipLeaveOnInterrupt;
+}
+
+async function leaveInTime(running: RunningAgent, log: Logger): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer in ${LEAVE_TIMEOUT_MS} ms`)), LEAVE_TIMEOUT_MS);
+  await Promise.race([running.leave(), late]).catch((error: unknown) =>
+    log.warn("cannot tell the catalog that this node leaves", { error: describeError(error) }),
+  );
+  clearTimeout(timer);
+}
 
 function signalled(): Promise<string> {
   return new Promise((resolve) => {

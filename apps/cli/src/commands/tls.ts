@@ -53,7 +53,9 @@ The files are <dc>-<role>.pem and <dc>-<role>-key.pem, with -node <dc>-<role>-<n
     days: flag.integer("How long they are valid.", 1, MAX_DAYS, 365),
     dc: flag.text("Datacenter.", "dc1"),
     key: flag.text("Key of the CA; heddle-ca-key.pem in -dir by default."),
-    node: flag.text("Name of the node they are for: a DNS name, and part of the files' names."),
+    node: flag.text(
+      "Name of the node they are for: an agent may speak for that node alone; a DNS name, and part of the files' names.",
+    ),
     role: flag.list(`One of ${INTERNAL_ROLES.join(", ")}.`),
     server: flag.boolean("The same as -role server: for `heddle agent -server`, where all daemons are one process."),
     ...placeFlags,
@@ -86,6 +88,7 @@ The files are <dc>-<role>.pem and <dc>-<role>-key.pem, with -node <dc>-<role>-<n
           ca,
           role: role as InternalRole,
           dc,
+          ...(role === "agent" && node !== "" && { node }),
           dnsNames,
           ips: flags.additionalIpaddress,
           days,

@@ -6,7 +6,15 @@
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
-import { askTrustDomain, type Catalog, CATALOG_ROLES, createCatalog, registerCatalogMetrics } from "@heddle/catalog";
+import {
+  askTrustDomain,
+  type Catalog,
+  CATALOG_ROLES,
+  createCatalog,
+  LEASE_PATH,
+  LEASE_ROLES,
+  registerCatalogMetrics,
+} from "@heddle/catalog";
 import {
   type ApiRequest,
   type ApiTable,
@@ -70,7 +78,10 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     ...(servers && {
       mounted: servers.table,
       // With a catalog of its own elsewhere, this one's rules are not those that count.
-      ...(catalogUrl === servers.url && { localStream: servers.catalog.localStream }),
+      ...(catalogUrl === servers.url && {
+        localStream: servers.catalog.localStream,
+        ownLease: (facts) => servers.catalog.members.holdOwn(facts),
+      }),
       ...(caUrl === servers.url && { sign: (csr: string) => servers.ca.issuer.sign(csr, "this agent") }),
       upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
     }),
@@ -94,6 +105,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   return {
     url: agent.url,
     left: agent.left,
+    leave: () => agent.leave(),
     reload: () => agent.reload(),
     health: () => ({
       ...agent.health(),
@@ -160,6 +172,7 @@ async function startServers(
       txnMaxReqLen: config.limits.txnMaxReqLen,
       sessionTtlMinMs: config.sessionTtlMinMs,
       configEntries: config.configEntriesBootstrap,
+      reconnectTimeoutMs: config.reconnectTimeoutMs,
       log: log.child("catalog"),
     }),
   );
@@ -193,7 +206,12 @@ async function startServers(
       guardedTable(ca.table, CA_ROLES, context),
       guardedTable(catalog.table, CATALOG_ROLES, context),
       { upgrade: (...request) => checker.handleUpgrade(...request) },
-      guardedUpgrade((...request) => catalog.stream.upgrade(...request), CATALOG_ROLES),
+      guardedUpgrade(
+        "/v1/stream",
+        (req, socket, head) => catalog.stream.upgrade(req, socket, head),
+        CATALOG_ROLES.readers,
+      ),
+      guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
     ],
     log: log.child("internal"),
   });

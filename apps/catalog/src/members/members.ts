@@ -1,0 +1,319 @@
+/**
+ * Who is there: each agent holds a lease by its heartbeats. A lease that runs out makes its node suspect, other agents are
+ * asked whether they reach it, and then it is declared failed. Leases are in memory; what the catalog tells is a record.
+ */
+import { type Clock, describeError, formatDuration, type Logger, type Timer } from "@heddle/daemon";
+import type { Command, Commit, Store } from "@heddle/store";
+import { memberAlive, memberFailed, type MemberFacts, memberLeft, SERF_HEALTH } from "../commands/members.ts";
+import { checkKey, CHECKS, type CheckRecord, type MemberRecord, MEMBERS, nodeKey, NODES } from "../records.ts";
+import { HEARTBEAT_MS, judgeSuspect, LEASE_MS, PROBE_TIMEOUT_MS, PROBERS, RESTART_GRACE_MS } from "./suspicion.ts";
+
+const TICK_MS = 250;
+const RECONCILE_MS = 60_000; // Consul's
+const LEFT_LISTED_MS = 24 * 3_600_000; // Serf's tombstone_timeout: until then `members` lists who left
+
+/** The outcome of one agent's try to reach another. */
+export interface Probe {
+  isReached: boolean;
+  reason: string;
+}
+
+/** An agent's connection. */
+export interface MemberLink {
+  /** Has this agent try to reach another one; undefined where it did not say in time. */
+  probe(target: { node: string; url: string }, timeoutMs: number): Promise<Probe | undefined>;
+  close(reason: string): void;
+}
+
+interface Lease {
+  facts: MemberFacts;
+  /** Where other agents reach this one; empty where they cannot. */
+  probeUrl: string;
+  link: MemberLink | undefined;
+  /** Of the agent in this process: it does not run out. */
+  isOwn: boolean;
+  heardAt: number;
+  /** On the leases' own time. Past it the node is suspect. */
+  deadline: number;
+  suspicion: Suspicion | undefined;
+}
+
+interface Suspicion {
+  since: number;
+  why: string;
+  /** What other agents found, by their names. */
+  confirmed: Map<string, string>;
+  reachedBy: string;
+}
+
+export interface HeldLease {
+  /** A heartbeat has come. */
+  heard(): void;
+  /** The connection has ended. */
+  lost(): void;
+}
+
+export interface MembersOptions {
+  store: Store;
+  clock: Clock;
+  log: Logger;
+  /** How long a failed node stays before it is taken out of the catalog. */
+  reconnectTimeoutMs: number;
+}
+
+export class Members {
+  readonly #options: MembersOptions;
+  readonly #leases = new Map<string, Lease>();
+  /** The leases' own time, in milliseconds: it stands still while this process does, and no change of the clock moves it. */
+  #time = 0;
+  #tickedAt: number;
+  #reconcileAt = RECONCILE_MS;
+  #timer: Timer | undefined;
+  #isClosed = false;
+
+  constructor(options: MembersOptions) {
+    this.#options = options;
+    this.#tickedAt = options.clock.now();
+    for (const { value } of this.records()) if (value.Status === "alive") this.#adopt(value);
+    options.store.subscribe((commit) => this.#observe(commit));
+    this.#arm();
+  }
+
+  records() {
+    return this.#options.store.list<MemberRecord>(MEMBERS);
+  }
+
+  /** How many leases are held now. */
+  get held(): number {
+    return [...this.#leases.values()].filter((lease) => lease.link || lease.isOwn).length;
+  }
+
+  /** A lease without a connection, for the agent in the catalog's own process: it lives as long as this. */
+  async holdOwn(facts: MemberFacts): Promise<void> {
+    this.#leases.set(nodeKey(facts.Node), { ...this.#newLease(facts), isOwn: true });
+    await this.#declareAlive(facts);
+  }
+
+  /** Gives a lease to a connected agent. Throws where another agent has the node's name. */
+  async hold(facts: MemberFacts, { probeUrl, link }: { probeUrl: string; link: MemberLink }): Promise<HeldLease> {
+    const key = nodeKey(facts.Node);
+    const before = this.#leases.get(key);
+    const isTaken = before && (before.link || before.isOwn) && !before.suspicion;
+    if (isTaken && before.facts.ID !== facts.ID) throw new NameTakenError(facts.Node, before.facts);
+    before?.link?.close("the agent has connected again");
+    for (const [other, { facts: old, link: oldLink }] of this.#leases) {
+      if (other === key || facts.ID === "" || old.ID !== facts.ID) continue;
+      oldLink?.close("the agent has another node name now");
+      this.#leases.delete(other);
+    }
+    const lease: Lease = { ...this.#newLease(facts), probeUrl, link };
+    this.#leases.set(key, lease);
+    await this.#declareAlive(facts);
+    return {
+      heard: () => {
+        if (this.#leases.get(key) === lease) this.#heard(lease);
+      },
+      lost: () => {
+        if (this.#leases.get(key) !== lease) return;
+        lease.link = undefined;
+        lease.deadline = this.#time;
+        this.#suspect(lease, "its connection has ended");
+      },
+    };
+  }
+
+  /** A node leaves by its own will. */
+  async leave(node: string, options?: { forget: boolean }): Promise<void> {
+    const lease = this.#leases.get(nodeKey(node));
+    this.#leases.delete(nodeKey(node));
+    lease?.link?.close("this node has left");
+    if (await this.#run(memberLeft(node, this.#options.clock.now(), options)))
+      this.#options.log.info("member left, deregistering", { member: node });
+  }
+
+  /** Takes a failed node away by hand; one that lives stays, as it would say so at once. False where there is no such member. */
+  async forceLeave(node: string, { prune }: { prune: boolean }): Promise<boolean> {
+    const record = this.#options.store.get<MemberRecord>(MEMBERS, nodeKey(node))?.value;
+    if (!record) return false;
+    if (this.#leases.has(nodeKey(node)))
+      this.#options.log.warn("a member that is alive cannot be made to leave", { member: record.Node });
+    else await this.leave(record.Node, { forget: prune });
+    return true;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+  }
+
+  #newLease(facts: MemberFacts): Lease {
+    const time = { heardAt: this.#time, deadline: this.#time + LEASE_MS };
+    return { facts, probeUrl: "", link: undefined, isOwn: false, suspicion: undefined, ...time };
+  }
+
+  // Stored as alive, but nothing was heard of it in this life of the catalog (or since a restore).
+  #adopt({ Node, ID, Address, Server }: MemberRecord): void {
+    const facts = { Node, ID, Address, Server };
+    this.#leases.set(nodeKey(Node), { ...this.#newLease(facts), deadline: this.#time + RESTART_GRACE_MS });
+  }
+
+  #heard(lease: Lease): void {
+    lease.heardAt = this.#time;
+    lease.deadline = this.#time + LEASE_MS;
+    if (lease.suspicion) this.#options.log.info("member is heard of again", { member: lease.facts.Node });
+    lease.suspicion = undefined;
+  }
+
+  #arm(): void {
+    this.#timer = this.#options.clock.after(TICK_MS, () => {
+      this.#tick();
+      if (!this.#isClosed) this.#arm();
+    });
+  }
+
+  #tick(): void {
+    const now = this.#options.clock.now();
+    this.#time += Math.min(Math.max(now - this.#tickedAt, 0), 2 * TICK_MS);
+    this.#tickedAt = now;
+    for (const lease of this.#leases.values()) {
+      if (lease.suspicion) this.#judge(lease, lease.suspicion);
+      else if (!lease.isOwn && this.#time >= lease.deadline)
+        this.#suspect(lease, `no heartbeat for ${shown(this.#time - lease.heardAt)}`);
+    }
+    if (this.#time < this.#reconcileAt) return;
+    this.#reconcileAt = this.#time + RECONCILE_MS;
+    this.#reconcile();
+  }
+
+  #suspect(lease: Lease, why: string): void {
+    if (this.#isClosed) return;
+    this.#options.log.warn("member is suspected to have failed", { member: lease.facts.Node, reason: why });
+    lease.suspicion = { since: this.#time, why, confirmed: new Map(), reachedBy: "" };
+    this.#ask(lease, lease.suspicion);
+  }
+
+  #ask(lease: Lease, suspicion: Suspicion): void {
+    if (lease.probeUrl === "") return;
+    const target = { node: lease.facts.Node, url: lease.probeUrl };
+    for (const { link, facts } of this.#probers(lease)) {
+      void link?.probe(target, PROBE_TIMEOUT_MS).then((probe) => {
+        if (!probe || lease.suspicion !== suspicion) return;
+        if (probe.isReached) suspicion.reachedBy = facts.Node;
+        else suspicion.confirmed.set(facts.Node, probe.reason);
+      });
+    }
+  }
+
+  /** Some of the other agents that are well, at random. */
+  #probers(suspect: Lease): Lease[] {
+    const others = [...this.#leases.values()].filter((l) => l !== suspect && l.link && !l.suspicion);
+    const chosen: Lease[] = [];
+    while (chosen.length < PROBERS && others.length > 0)
+      chosen.push(...others.splice(Math.floor(Math.random() * others.length), 1));
+    return chosen;
+  }
+
+  #judge(lease: Lease, suspicion: Suspicion): void {
+    const silentMs = this.#time - lease.heardAt;
+    const verdict = judgeSuspect({
+      silentMs,
+      suspectedMs: this.#time - suspicion.since,
+      confirmations: suspicion.confirmed.size,
+      isReached: suspicion.reachedBy !== "",
+    });
+    if (verdict === "wait") return;
+    if (verdict === "ask") {
+      this.#options.log.warn("member is cut off from the catalog, another agent reaches it", {
+        member: lease.facts.Node,
+        by: suspicion.reachedBy,
+      });
+      lease.suspicion = { ...suspicion, since: this.#time, confirmed: new Map(), reachedBy: "" };
+      return this.#ask(lease, lease.suspicion);
+    }
+    void this.#fail(lease, reasonOf(suspicion, silentMs));
+  }
+
+  async #fail(lease: Lease, reason: string): Promise<void> {
+    const { clock, log } = this.#options;
+    const { Node } = lease.facts;
+    this.#leases.delete(nodeKey(Node));
+    lease.link?.close("this node was declared failed");
+    log.error("member failed, marking health critical", { member: Node, address: lease.facts.Address, reason });
+    await this.#run(memberFailed(Node, reason, clock.now()));
+  }
+
+  async #declareAlive(facts: MemberFacts): Promise<void> {
+    const { clock, log } = this.#options;
+    const result = await this.#run(memberAlive(facts, clock.now()));
+    if (result?.wasFailed) log.info("member is back, marking health alive", { member: facts.Node });
+    else if (result?.isNew) log.info("member joined", { member: facts.Node, address: facts.Address });
+  }
+
+  /** Memory is right where the records say otherwise: after a restore, a failed write, or a change by hand. */
+  #reconcile(): void {
+    const { clock, log, reconnectTimeoutMs } = this.#options;
+    for (const [key, { facts, link, isOwn, suspicion }] of this.#leases) {
+      if (suspicion || this.#isRecordedAlive(facts)) continue;
+      if (link || isOwn) void this.#declareAlive(facts);
+      else this.#leases.delete(key);
+    }
+    for (const { value } of this.records()) {
+      const age = clock.now() - value.Since;
+      if (value.Status === "alive" && !this.#leases.has(nodeKey(value.Node))) this.#adopt(value);
+      else if (value.Status === "failed" && age > reconnectTimeoutMs) {
+        log.info("member was away for too long, deregistering", { member: value.Node, since: new Date(value.Since) });
+        void this.#run(memberLeft(value.Node, clock.now(), { forget: true }));
+      } else if (value.Status === "left" && age > LEFT_LISTED_MS)
+        void this.#run(() => ({ writes: [{ table: MEMBERS, key: nodeKey(value.Node) }], result: true }));
+    }
+  }
+
+  #isRecordedAlive({ Node }: MemberFacts): boolean {
+    const { store } = this.#options;
+    if (store.get<MemberRecord>(MEMBERS, nodeKey(Node))?.value.Status !== "alive") return false;
+    const check = store.get<CheckRecord>(CHECKS, checkKey(Node, SERF_HEALTH))?.value;
+    return store.get(NODES, nodeKey(Node)) === undefined || check?.Status === "passing";
+  }
+
+  // A record that does not fit the leases was written by others (a restore): seen to at the next tick.
+  #observe(commit: Commit): void {
+    for (const { table, key, after } of commit.changes) {
+      if (table !== MEMBERS) continue;
+      const isAlive = (after?.value as MemberRecord | undefined)?.Status === "alive";
+      if (isAlive !== this.#leases.has(key)) this.#reconcileAt = this.#time;
+    }
+  }
+
+  async #run<R>(command: Command<R>): Promise<R | undefined> {
+    try {
+      return (await this.#options.store.run(command)).result;
+    } catch (error) {
+      if (!this.#isClosed)
+        this.#options.log.error("cannot write who is a member, trying again", { error: describeError(error) });
+      this.#reconcileAt = this.#time + HEARTBEAT_MS;
+      return undefined;
+    }
+  }
+}
+
+/** Another agent has the name; it is not given away while that one lives. */
+export class NameTakenError extends Error {
+  constructor(node: string, holder: MemberFacts) {
+    super(
+      `the node name '${node}' is taken by an agent at ${holder.Address} (node id ${holder.ID || "none"}): give one of the two another -node name`,
+    );
+  }
+}
+
+function reasonOf({ why, confirmed, reachedBy }: Suspicion, silentMs: number): string {
+  const others =
+    reachedBy === ""
+      ? [...confirmed].map(([node, reason]) => `${node} cannot reach it: ${reason}`)
+      : [`${reachedBy} reaches it, but it does not report`];
+  const heard = why.startsWith("no heartbeat")
+    ? `no heartbeat for ${shown(silentMs)}`
+    : `${why} ${shown(silentMs)} ago`;
+  return [heard, ...others].join("; ");
+}
+
+const shown = (ms: number): string => formatDuration(Math.round(ms / 1_000) * 1_000);

@@ -1,0 +1,133 @@
+/** Nodes that are cut off, killed, slow: what the catalog says of them, with each in a network namespace of its own. */
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createNetwork, type Network } from "../compose/network.ts";
+import { missingNamespaces } from "../compose/needs.ts";
+import { needs } from "../support/tools.ts";
+import { HEDDLE, NODE, type Process, run, tempDir, until } from "./daemon.ts";
+
+const SERVER = "10.77.0.10";
+const FAILED_MS = 20_000; // 5 s of silence and at most 5 s of suspicion, on a machine with other work
+const dir = tempDir();
+let network: Network;
+
+const why = missingNamespaces();
+beforeAll(async () => {
+  if (why !== undefined) return;
+  network = await createNetwork(["server", "n1", "n2"], []);
+  const tls = (...args: string[]) => execFileSync(NODE, [HEDDLE, "tls", ...args], { cwd: dir, stdio: "pipe" });
+  tls("ca", "create");
+  tls("cert", "create", "-server", "-additional-ipaddress", SERVER);
+  for (const node of ["n1", "n2"]) tls("cert", "create", "-client", "-node", node);
+});
+afterAll(() => network?.close());
+
+const inside = (name: string, program: string, ...args: string[]): Process =>
+  run("nsenter", ["-t", String(network.namespaces.get(name)?.pid), "--net", "--", program, ...args]);
+
+async function said(name: string, program: string, ...args: string[]): Promise<string> {
+  const process = inside(name, program, ...args);
+  await process.exited;
+  return process.output();
+}
+
+async function startAgent(name: string): Promise<Process> {
+  const files = (role: string) => [
+    `-hcl=ca_file = "${join(dir, "heddle-ca.pem")}"`,
+    `-hcl=cert_file = "${join(dir, `dc1-${role}.pem`)}"`,
+    `-hcl=key_file = "${join(dir, `dc1-${role}-key.pem`)}"`,
+  ];
+  const address = network.namespaces.get(name)?.address ?? "";
+  const agent = inside(
+    name,
+    ...[NODE, HEDDLE, "agent", `-node=${name}`, `-bind=${address}`, `-data-dir=${join(dir, name)}`],
+    ...(name === "server"
+      ? ["-server", "-bootstrap-expect=1", ...files("server")]
+      : [`-retry-join=${SERVER}`, ...files(`agent-${name}`), `-hcl=service { name = "web", port = 80 }`]),
+  );
+  await agent.saw("Synced node info");
+  return agent;
+}
+
+const api = async <T>(path: string, method = "GET"): Promise<T> =>
+  JSON.parse(await said("server", "curl", "-sS", "-X", method, `http://127.0.0.1:8500${path}`)) as T;
+const members = async () => {
+  const rows = await api<{ Name: string; Status: number }[]>("/v1/agent/members");
+  return Object.fromEntries(rows.map(({ Name, Status }) => [Name, Status]));
+};
+const healthy = async () => {
+  const rows = await api<{ Node: { Node: string } }[]>("/v1/health/service/web?passing");
+  return rows.map(({ Node }) => Node.Node).toSorted();
+};
+const resolved = async () =>
+  (await said("server", "dig", "@127.0.0.1", "-p", "8600", "+short", "web.service.consul"))
+    .trim()
+    .split("\n")
+    .toSorted();
+const serfHealth = async (node: string) => {
+  const [check] = await api<{ Status: string; Output: string }[]>(`/v1/health/node/${node}`);
+  return `${check?.Status}: ${check?.Output}`;
+};
+// nsenter becomes the program, so its process is the agent.
+const signalAgent = (agent: Process, signal: NodeJS.Signals) => void agent.child.kill(signal);
+const killAgent = async (agent: Process) => void (await agent.end("SIGKILL"));
+const plug = (leg: number, state: "down" | "up") =>
+  execFileSync("nsenter", ["-t", String(network.switchPid), "--net", "ip", "link", "set", `leg${leg}`, state]);
+
+test("a node that is cut off fails with the reason and comes back by itself; so does one that is killed", async (ctx) => {
+  if (why !== undefined) ctx.skip(why);
+  needs(ctx, "curl", "dig");
+  const server = await startAgent("server");
+  const n1 = await startAgent("n1");
+  const n2 = await startAgent("n2");
+  await until(healthy, (nodes) => nodes.join() === "n1,n2");
+  expect(await members()).toEqual({ n1: 1, n2: 1, server: 1 });
+  const { ID } = JSON.parse(
+    await said("server", "curl", "-sS", "-X", "PUT", "-d", '{"Node":"n1"}', "http://127.0.0.1:8500/v1/session/create"),
+  ) as { ID: string };
+
+  // Stopped for less than a lease, it is suspected by nobody.
+  signalAgent(n1, "SIGSTOP");
+  await until(members, () => true);
+  signalAgent(n1, "SIGCONT");
+
+  plug(1, "down");
+  await until(healthy, (nodes) => nodes.join() === "n2", FAILED_MS);
+  expect(await members()).toEqual({ n1: 4, n2: 1, server: 1 });
+  expect(await serfHealth("n1")).toMatch(/^critical: Agent not live or unreachable: no heartbeat for \d+s/);
+  expect(await resolved()).toEqual(["10.77.0.12"]);
+  expect(await api(`/v1/session/info/${ID}`)).toEqual([]);
+  plug(1, "up");
+  await until(healthy, (nodes) => nodes.join() === "n1,n2", FAILED_MS);
+  expect(await serfHealth("n1")).toBe("passing: Agent alive and reachable");
+  await until(resolved, (addresses) => addresses.join() === "10.77.0.11,10.77.0.12");
+
+  // Only the way to the server is cut: the other agent still reaches it, and it is not taken for dead at once.
+  const route = (verb: string) => said("n1", "ip", "route", verb, "blackhole", SERVER);
+  await route("add");
+  await server.saw("member is cut off from the catalog, another agent reaches it: member=n1 by=n2");
+  expect(await healthy()).toEqual(["n1", "n2"]);
+  await route("del");
+
+  await killAgent(n2);
+  await until(members, ({ n2: status }) => status === 4, FAILED_MS);
+  expect(await healthy()).toEqual(["n1"]);
+  const again = await startAgent("n2");
+  await until(healthy, (nodes) => nodes.join() === "n1,n2");
+
+  // A catalog that was killed hears of everybody again before it doubts anybody.
+  const failures = () => server.output().match(/member failed/g)?.length;
+  await killAgent(server);
+  expect(failures()).toBe(2);
+  const restarted = await startAgent("server");
+  await Promise.all([n1, again].map((agent) => agent.saw("the catalog hears of this node again")));
+  expect(restarted.output()).not.toContain("member failed");
+  expect(await healthy()).toEqual(["n1", "n2"]);
+
+  // One that is told to end leaves.
+  signalAgent(again, "SIGTERM");
+  await again.exited;
+  expect(await members()).toEqual({ n1: 1, n2: 3, server: 1 });
+  expect(await healthy()).toEqual(["n1"]);
+}, 120_000);
