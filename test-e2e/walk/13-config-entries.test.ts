@@ -1,9 +1,9 @@
-/** Step 12 of the walk: config entries from files, a deny among them, and what they say to the proxies of a node. */
+/** Step 13 of the walk: config entries from files, a deny among them, and what they say to the proxies of a node. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { comesTo, definition, makePlace, netcat, startMesh } from "../support/mesh.ts";
-import { start } from "../support/process.ts";
+import { HEDDLE, start } from "../support/process.ts";
 import { needs } from "../support/tools.ts";
 
 test("a deny written as config entry cuts what is open and refuses what comes, until it is deleted", async (ctx) => {
@@ -65,3 +65,43 @@ test("proxies show the central defaults at once after each change, and the catal
     .poll(() => get<{ ServiceProxy: Proxy["Proxy"] }[]>("/v1/catalog/connect/web"))
     .toMatchObject([{ ServiceProxy: { Config: { a: 1, protocol: "grpc" } } }]);
 });
+
+test("a node without servers writes entries and follows them; a restart keeps what was written over what files begin with", async () => {
+  const server = await makePlace();
+  const node = await makePlace();
+  for (const place of [server, node]) place.remove("socat.json");
+  server.write("server.json", {
+    ...{ server: true, bootstrap_expect: 1, data_dir: "../data", node_name: "n1", bind_addr: "127.0.0.1" },
+    config_entries: { bootstrap: [{ kind: "service-defaults", name: "web", protocol: "http" }] },
+  });
+  node.write("web.json", definition("web", 9090));
+  node.write("node.json", {
+    ...{ data_dir: "../data", node_name: "n2", bind_addr: "127.0.0.1", enable_central_service_config: true },
+  });
+  const first = start(HEDDLE, ["agent", "-config-dir=."], { cwd: server.configDir });
+  await first.printed("Synced node info: node=n1");
+  const retryJoin = `-retry-join=127.0.0.1:${server.ports.server}`;
+  const second = start(HEDDLE, ["agent", "-config-dir=.", retryJoin], { cwd: node.configDir });
+  await second.printed("Synced service: service=web-sidecar-proxy");
+  const protocolAt = async ({ ports }: { ports: { http: number } }) => {
+    const found = await fetch(`http://127.0.0.1:${ports.http}/v1/catalog/connect/web`);
+    const [proxy] = (await found.json()) as { ServiceProxy: { Config?: { protocol?: string } } }[];
+    return proxy?.ServiceProxy.Config?.protocol;
+  };
+  await expect.poll(() => protocolAt(server), { timeout: 10_000 }).toBe("http");
+  const file = join(node.dir, "web.hcl");
+  writeFileSync(file, 'Kind = "service-defaults"\nName = "web"\nProtocol = "grpc"\n');
+  await node.ok("config", "write", file);
+  await expect.poll(() => protocolAt(server), { timeout: 10_000 }).toBe("grpc");
+
+  expect(await first.stop()).toBe(0);
+  const again = start(HEDDLE, ["agent", "-config-dir=."], { cwd: server.configDir });
+  await again.printed("Synced node info: node=n1");
+  expect(JSON.parse(await server.ok("config", "read", "-kind", "service-defaults", "-name", "web"))).toMatchObject({
+    Protocol: "grpc",
+  });
+  await node.ok("config", "delete", "-kind", "service-defaults", "-name", "web");
+  await expect.poll(() => protocolAt(server), { timeout: 20_000 }).toBeUndefined();
+  expect(await second.stop()).toBe(0);
+  expect(await again.stop()).toBe(0);
+}, 60_000);
