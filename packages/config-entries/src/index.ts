@@ -34,7 +34,6 @@ export type {
   IngressGatewayEntry,
   IngressListener,
   IngressService,
-  IntentionHttpHeader,
   IntentionPermission,
   IntentionSource,
   LinkedService,

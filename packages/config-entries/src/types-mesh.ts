@@ -1,6 +1,6 @@
 /** The entries of gateways, of the mesh as a whole, and of intentions. */
 import type { Meta } from "./types.ts";
-import type { HeaderModifiers } from "./types-routing.ts";
+import type { HeaderMatch, HeaderModifiers } from "./types-routing.ts";
 
 export interface IngressService {
   Name: string;
@@ -65,16 +65,6 @@ export interface ExportedServicesEntry {
   Meta?: Meta;
 }
 
-export interface IntentionHttpHeader {
-  Name: string;
-  Present?: boolean;
-  Exact?: string;
-  Prefix?: string;
-  Suffix?: string;
-  Regex?: string;
-  Invert?: boolean;
-}
-
 /** A rule on HTTP requests; the first of a source's that matches decides. */
 export interface IntentionPermission {
   Action: string;
@@ -82,7 +72,7 @@ export interface IntentionPermission {
     PathExact?: string;
     PathPrefix?: string;
     PathRegex?: string;
-    Header?: IntentionHttpHeader[];
+    Header?: HeaderMatch[];
     Methods?: string[];
   };
 }

@@ -1,12 +1,8 @@
 /** What the intentions of one destination must be, written as a config entry. */
 import { InvalidArgumentError } from "@heddle/daemon";
 import { checkMeta } from "./meta.ts";
-import type {
-  IntentionHttpHeader,
-  IntentionPermission,
-  IntentionSource,
-  ServiceIntentionsEntry,
-} from "./types-mesh.ts";
+import type { IntentionPermission, IntentionSource, ServiceIntentionsEntry } from "./types-mesh.ts";
+import { checkHeader, checkPaths } from "./validate-http-match.ts";
 
 const fail = (text: string): never => {
   throw new InvalidArgumentError(text);
@@ -75,12 +71,7 @@ function checkSource(source: IntentionSource, where: string, destination: string
 function checkPermission({ Action, HTTP }: IntentionPermission, where: string): void {
   if (Action !== "allow" && Action !== "deny") fail(`${where}.Action must be set to 'allow' or 'deny'`);
   if (!HTTP) return fail(`${where}.HTTP is required`);
-  for (const key of ["PathExact", "PathPrefix"] as const) {
-    const path = HTTP[key];
-    if (path && !path.startsWith("/")) fail(`${where}.HTTP.${key} doesn't start with '/': ${JSON.stringify(path)}`);
-  }
-  if ([HTTP.PathExact, HTTP.PathPrefix, HTTP.PathRegex].filter(Boolean).length > 1)
-    fail(`${where}.HTTP should only contain at most one of PathExact, PathPrefix, or PathRegex`);
+  checkPaths(HTTP, `${where}.HTTP`, ".");
   for (const [k, header] of (HTTP.Header ?? []).entries()) checkHeader(header, `${where}.HTTP.Header[${k}]`);
   const seen = new Set<string>();
   for (const method of HTTP.Methods ?? []) {
@@ -90,12 +81,6 @@ function checkPermission({ Action, HTTP }: IntentionPermission, where: string): 
   }
   if (!HTTP.PathExact && !HTTP.PathPrefix && !HTTP.PathRegex && !HTTP.Header && !HTTP.Methods)
     fail(`${where}.HTTP should not be empty`);
-}
-
-function checkHeader(header: IntentionHttpHeader, where: string): void {
-  if (header.Name === "") fail(`${where} missing required Name field`);
-  if ([header.Present, header.Exact, header.Prefix, header.Suffix, header.Regex].filter(Boolean).length !== 1)
-    fail(`${where} should only contain one of Present, Exact, Prefix, Suffix, or Regex`);
 }
 
 function checkWildcard(field: string, value: string): void {

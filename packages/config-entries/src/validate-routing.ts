@@ -1,7 +1,6 @@
 /** What a router, a splitter and a resolver must be by themselves; what they refer to is checked with the whole graph. */
 import { InvalidArgumentError } from "@heddle/daemon";
 import type {
-  HeaderMatch,
   HttpMatch,
   QueryParamMatch,
   ResolverFailover,
@@ -9,6 +8,7 @@ import type {
   ServiceRouterEntry,
   ServiceSplitterEntry,
 } from "./types-routing.ts";
+import { checkHeader, checkPaths } from "./validate-http-match.ts";
 
 const fail = (text: string): never => {
   throw new InvalidArgumentError(text);
@@ -40,12 +40,7 @@ export function checkRouter(entry: ServiceRouterEntry): void {
 }
 
 function checkHttpMatch(http: HttpMatch, where: string): void {
-  if ([http.PathExact, http.PathPrefix, http.PathRegex].filter(Boolean).length > 1)
-    fail(`${where} should only contain at most one of PathExact, PathPrefix, or PathRegex`);
-  for (const key of ["PathExact", "PathPrefix"] as const) {
-    const path = http[key];
-    if (path && !path.startsWith("/")) fail(`${where} ${key} doesn't start with '/': ${JSON.stringify(path)}`);
-  }
+  checkPaths(http, where, " ");
   for (const [j, header] of (http.Header ?? []).entries()) checkHeader(header, `${where} Header[${j}]`);
   for (const [j, param] of (http.QueryParam ?? []).entries()) checkParam(param, `${where} QueryParam[${j}]`);
   const seen = new Set<string>();
@@ -53,12 +48,6 @@ function checkHttpMatch(http: HttpMatch, where: string): void {
     if (seen.has(method)) fail(`${where} Methods contains ${JSON.stringify(method)} more than once`);
     seen.add(method);
   }
-}
-
-function checkHeader(header: HeaderMatch, where: string): void {
-  if (header.Name === "") fail(`${where} missing required Name field`);
-  if ([header.Present, header.Exact, header.Prefix, header.Suffix, header.Regex].filter(Boolean).length !== 1)
-    fail(`${where} should only contain one of Present, Exact, Prefix, Suffix, or Regex`);
 }
 
 function checkParam(param: QueryParamMatch, where: string): void {

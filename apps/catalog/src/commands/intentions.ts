@@ -4,13 +4,13 @@ import {
   decodeConfigEntry,
   type IntentionPermission,
   normaliseConfigEntry,
+  problemList,
   type ServiceIntentionsEntry,
 } from "@heddle/config-entries";
 import { type Decoded, refusal, type Spec } from "@heddle/daemon";
 import { precedence } from "@heddle/intentions";
 import type { Command } from "@heddle/store";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
-import { errorList } from "./register.ts";
 
 export const INTENTION_FIELDS: Record<string, Spec> = {
   ID: "string",
@@ -64,7 +64,7 @@ export function toIntention(body: Decoded, now: Date, before?: IntentionRecord):
     ...(before?.EntryMeta && { EntryMeta: before.EntryMeta }),
   };
   const problems = problemsOf(record);
-  if (problems.length > 0) throw refusal(500, errorList(problems));
+  if (problems.length > 0) throw refusal(500, problemList(problems));
   return record;
 }
 

@@ -1,4 +1,5 @@
 /** Catalog registration as a command: a node, a service on it and checks, written in one atomic step. */
+import { problemList } from "@heddle/config-entries";
 import { type Decoded, refusal, type Spec } from "@heddle/daemon";
 import type { HealthCheck, NodeService, ServiceKind } from "@heddle/service-definition/types";
 import type { Command, View, Write } from "@heddle/store";
@@ -181,7 +182,7 @@ export function toService(given: Decoded): NodeService {
     if (!given["Port"]) problems.push("Port must be set for a Connect proxy");
     if ((given["Connect"] as Decoded | undefined)?.["Native"] === true)
       problems.push("A Proxy cannot also be Connect Native, only typical services");
-    if (problems.length > 0) throw refusal(500, errorList(problems));
+    if (problems.length > 0) throw refusal(500, problemList(problems));
   }
   const weights = given["Weights"] as { Passing?: number; Warning?: number } | undefined;
   return {
@@ -200,11 +201,6 @@ export function toService(given: Decoded): NodeService {
     Proxy: proxy,
     Connect: (given["Connect"] as NodeService["Connect"]) ?? {},
   };
-}
-
-/** Several errors as hashicorp/go-multierror prints them, which is what Consul's clients see. */
-export function errorList(problems: string[]): string {
-  return `${problems.length} error${problems.length === 1 ? "" : "s"} occurred:\n${problems.map((p) => `\t* ${p}\n`).join("")}\n`;
 }
 
 /** A check of a registration on a node. Throws where it names another node. */
