@@ -23,25 +23,37 @@ const MAX_DEPTH = 32;
 
 /** Decodes an object. Throws InvalidArgumentError: "Request decode failed: …", naming the field, its value and what is accepted. */
 export function decodeObject(input: unknown, fields: Record<string, Spec>): Decoded {
-  return decode(input, { object: fields }, "", 0) as Decoded;
+  // null is an object that gives nothing, as for Go.
+  return decode(input ?? {}, { object: fields }, "", 0) as Decoded;
 }
 
 /** Parses and decodes a body of JSON text. What follows the first value is ignored, as Go's decoder does. */
 export function decodeBody(body: Buffer, fields: Record<string, Spec>): Decoded {
-  return decodeObject(parseBody(body), fields);
+  return decodeObject(parseExactBody(body), fields);
 }
 
 /** Parses a body of JSON text. Throws InvalidArgumentError with "Request decode failed". */
 export function parseBody(body: Buffer): unknown {
+  return parse(body.toString("utf8"), undefined);
+}
+
+/** The same, with integers past 2^53 as bigint: for values that are decoded, for nobody can write them out as they are. */
+export function parseExactBody(body: Buffer): unknown {
   const text = body.toString("utf8");
+  // Only a number of so many digits can be past 2^53, and looking at each value of a body costs more than parsing it.
+  return parse(text, /\d{16}/.test(text) ? exactIntegers : undefined);
+}
+
+type Reviver = (key: string, value: unknown, context?: { source?: string }) => unknown;
+
+function parse(text: string, reviver: Reviver | undefined): unknown {
   try {
-    // Only a number of so many digits can be past 2^53, and looking at each value of a body costs more than parsing it.
-    return (/\d{16}/.test(text) ? JSON.parse(text, exactIntegers) : JSON.parse(text)) as unknown;
+    return JSON.parse(text, reviver) as unknown;
   } catch (cause) {
     const first = firstValue(text);
     if (first !== undefined) {
       try {
-        return JSON.parse(first, exactIntegers) as unknown;
+        return JSON.parse(first, reviver) as unknown;
       } catch {
         // The first value is broken too: the first error is the one that tells.
       }
@@ -75,10 +87,22 @@ function firstValue(text: string): string | undefined {
 }
 
 function fail(path: string, value: unknown, want: string): never {
-  const shown = JSON.stringify(value, (_k, v: unknown) => (typeof v === "bigint" ? v.toString() : v)) ?? "undefined";
+  const shown = JSON.stringify(abridged(value, SHOWN_LEVELS)) ?? "undefined";
   throw new InvalidArgumentError(
     `Request decode failed: json: cannot use ${shown.slice(0, 100)} for field ${path || "body"}: want ${want}`,
   );
+}
+
+// A value may be nested deeper than any stack: only its top is written out.
+const SHOWN_LEVELS = 4;
+const SHOWN_ITEMS = 20;
+function abridged(value: unknown, levels: number): unknown {
+  if (typeof value === "bigint") return value.toString();
+  if (typeof value !== "object" || value === null) return value;
+  if (levels === 0) return "…";
+  if (Array.isArray(value)) return value.slice(0, SHOWN_ITEMS).map((item) => abridged(item, levels - 1));
+  const shown = Object.entries(value).slice(0, SHOWN_ITEMS);
+  return Object.fromEntries(shown.map(([key, item]) => [key, abridged(item, levels - 1)]));
 }
 
 function decode(value: unknown, spec: Spec, path: string, depth: number): unknown {
@@ -87,7 +111,7 @@ function decode(value: unknown, spec: Spec, path: string, depth: number): unknow
   if (typeof spec === "object") return decodeNested(value, spec, path, depth);
   switch (spec) {
     case "any":
-      return value;
+      return plain(value, path, depth);
     case "string":
       return typeof value === "string" ? value : fail(path, value, "text");
     case "boolean":
@@ -107,6 +131,17 @@ function decode(value: unknown, spec: Spec, path: string, depth: number): unknow
         ? value.map((v, i) => decode(v, "string", `${path}[${i}]`, depth + 1) ?? "")
         : fail(path, value, "a list of text");
   }
+}
+
+// What is kept as it is given is written out again, and a bigint cannot be: a float then, as in Go.
+function plain(value: unknown, path: string, depth: number): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth > MAX_DEPTH) fail(path, "…", `at most ${MAX_DEPTH} levels`);
+  if (Array.isArray(value)) return value.map((item) => plain(item, path, depth + 1));
+  const out = Object.create(null) as Record<string, unknown>;
+  for (const [key, item] of Object.entries(value)) out[key] = plain(item, path, depth + 1);
+  return out;
 }
 
 function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string, depth: number): unknown {

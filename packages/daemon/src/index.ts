@@ -1,7 +1,7 @@
 export { apiRouter, encodeJson, refusal, refusalHeaders, reply, replyEmpty } from "./api.ts";
 export { backoffMs, sleep, systemClock } from "./clock.ts";
 export { ConfigError, formatOptions, loadOptions, option } from "./config.ts";
-export { decodeBody, decodeObject, parseBody } from "./decode.ts";
+export { decodeBody, decodeObject, parseBody, parseExactBody } from "./decode.ts";
 export { formatDuration, parseDuration } from "./duration.ts";
 export {
   describeError,

@@ -60,8 +60,7 @@ async function answerWatched<T>(request: ApiRequest, watched: Watched<T>, missin
   if (watched.value === undefined) await watched.changed(0, FIRST_ANSWER_MS, closed(request.res));
   if (index > 0) await watched.changed(index, waitMs + (Math.random() * waitMs) / 16, closed(request.res));
   if (watched.value === undefined) throw new UnavailableError(missing);
-  const body = request.query.has("pem") ? undefined : watched.value;
-  reply(request, body, {
+  reply(request, watched.value, {
     "X-Consul-Index": watched.index,
     "X-Consul-KnownLeader": "true",
     "X-Consul-LastContact": 0,

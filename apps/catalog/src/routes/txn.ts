@@ -4,7 +4,7 @@ import {
   type Decoded,
   decodeObject,
   HeddleError,
-  parseBody,
+  parseExactBody,
   readBody,
   readParams,
   refusal,
@@ -96,7 +96,7 @@ function tooLarge(size: string | undefined, limit: number): TooLargeError {
 
 function parseOperations(body: Buffer): Decoded[] {
   try {
-    const list = parseBody(body) ?? [];
+    const list = parseExactBody(body) ?? [];
     if (!Array.isArray(list))
       throw refusal(400, "Request decode failed: json: cannot use an object for body: want a list");
     if (list.length > MAX_OPERATIONS)
