@@ -47,12 +47,13 @@ function ingressRows(state: CatalogState, record: StoredRecord<IngressGatewayEnt
       ...(Port !== 0 && { Port }),
       Protocol,
     });
-    const named = Services.filter((s) => s.Name !== "*");
+    // A service that is named twice on a listener counts once, as it was named last.
+    const named = [...new Map(Services.map((s) => [s.Name.toLowerCase(), s])).values()].filter((s) => s.Name !== "*");
     const rows: GatewayService[] = named.map((s) => ({
       ...row(s.Name),
       ...(s.Hosts && s.Hosts.length > 0 && { Hosts: s.Hosts }),
     }));
-    if (named.length === Services.length) return rows;
+    if (!Services.some((s) => s.Name === "*")) return rows;
     // A wildcard takes in what speaks the listener's protocol.
     const taken = others(state, named).filter((service) => protocolOf(service) === Protocol);
     return [...rows, ...taken.map((service) => ({ ...row(service), FromWildcard: true as const }))];

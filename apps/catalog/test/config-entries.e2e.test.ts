@@ -193,3 +193,18 @@ test("a listener of an ingress gateway speaks what its service does; bytes may l
   await catalog.api.delete("/v1/config/proxy-defaults/other");
   expect(await get<Entry[]>(catalog, "/v1/config/")).toEqual([]);
 });
+
+test("a service that a listener names twice is one row, as it was named last", async () => {
+  await using catalog = await startCatalog();
+  await write(catalog, { Kind: "proxy-defaults", Config: { protocol: "http" } });
+  const named = (Name: string, host: string) => ({ Name, Hosts: [host] });
+  const Services = [named("web", "a.com"), named("Web", "b.com"), { Name: "*" }];
+  await write(catalog, {
+    Kind: "ingress-gateway",
+    Name: "edge",
+    Listeners: [{ Port: 80, Protocol: "http", Services }],
+  });
+  expect(await get<unknown>(catalog, "/v1/catalog/gateway-services/edge")).toMatchObject([
+    { Service: { Name: "Web" }, Hosts: ["b.com"] },
+  ]);
+});
