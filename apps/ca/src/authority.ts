@@ -7,6 +7,7 @@ import { type Clock, HeddleError, InvalidArgumentError, type Logger, Unavailable
 import { clusterTrustDomain } from "@heddle/spiffe";
 import type { Store, StoredRecord } from "@heddle/store";
 import { createSigner, type Signer, signingKeyType } from "@heddle/tls";
+import { createKeyVault, type KeyVault, sealStored } from "./key-vault.ts";
 import {
   canonicalKeys,
   DEFAULT_PROVIDER_CONFIG,
@@ -36,6 +37,8 @@ export interface AuthorityOptions {
   clusterId?: string | undefined;
   /** Over Consul's defaults, at the first start. Consul's names or an agent file's (`leaf_cert_ttl`). */
   initialConfig?: ProviderConfig | undefined;
+  /** Encrypt the roots' keys on disk: the first does, the others still open. */
+  encryptionKeys?: readonly Buffer[] | undefined;
   clock: Clock;
   log: Logger;
 }
@@ -71,9 +74,11 @@ export interface Authority {
 
 /** Opens the authority in a store, or founds it there. Throws UnavailableError where what is stored does not fit together. */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { store, clock, log } = options;
-  if (!store.get(CONFIG, CONFIG_KEY)) await found(options);
-  let activeRoot = loadActiveRoot(store);
+  const { store, clock, log, encryptionKeys = [] } = options;
+  const vault = createKeyVault(encryptionKeys);
+  if (!store.get(CONFIG, CONFIG_KEY)) await found(options, vault);
+  await sealStored(store, encryptionKeys, log);
+  let activeRoot = loadActiveRoot(store, vault);
   const config = () => store.get<ConfigRecord>(CONFIG, CONFIG_KEY) as StoredRecord<ConfigRecord>;
   let settings = readSettings(config().value.config ?? {});
   const { clusterId } = config().value;
@@ -84,7 +89,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     );
   // The first listener: whoever hears of new roots after it finds that they sign already.
   const stopFollowing = store.subscribe(({ changes }) => {
-    if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, activeRoot);
+    if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, vault, activeRoot);
   });
 
   const change = async (
@@ -99,7 +104,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     await store.run((view) => {
       const value = { ...view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value, ...given };
       const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
-      const roots = root ? switchRoots(view, root, times) : shortenLeaves(view, times);
+      const roots = root ? switchRoots(view, root, times, vault) : shortenLeaves(view, times);
       return { writes: [...(given ? [{ table: CONFIG, key: CONFIG_KEY, value }] : []), ...roots], result: undefined };
     });
     settings = next;
@@ -152,13 +157,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   };
 }
 
-async function found({
-  store,
-  clusterId = randomUUID(),
-  initialConfig = {},
-  clock,
-  log,
-}: AuthorityOptions): Promise<void> {
+async function found(
+  { store, clusterId = randomUUID(), initialConfig = {}, clock, log }: AuthorityOptions,
+  vault: KeyVault,
+): Promise<void> {
   if (!/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(clusterId))
     throw new InvalidArgumentError(`invalid cluster id '${clusterId}': want a UUID`);
   const config = { ...DEFAULT_PROVIDER_CONFIG, ...canonicalKeys(initialConfig) };
@@ -185,14 +187,14 @@ async function found({
     writes: [
       { table: CONFIG, key: CONFIG_KEY, value },
       { table: ROOTS, key: id, value: root },
-      { table: KEYS, key: id, value: { keyPem } satisfies KeyRecord },
+      { table: KEYS, key: id, value: vault.toRecord(id, keyPem) satisfies KeyRecord },
     ],
     result: undefined,
   }));
   log.info("made a new root certificate", { root: id, trust_domain: trustDomain });
 }
 
-function loadActiveRoot(store: Store, known?: ActiveRoot): ActiveRoot {
+function loadActiveRoot(store: Store, vault: KeyVault, known?: ActiveRoot): ActiveRoot {
   const active = store.list<RootRecord>(ROOTS).filter((record) => record.value.isActive);
   const [root] = active;
   if (!root || active.length !== 1)
@@ -200,9 +202,10 @@ function loadActiveRoot(store: Store, known?: ActiveRoot): ActiveRoot {
   if (root.key === known?.id && root.value.intermediates.join("") === known.intermediates.join("")) return known;
   const key = store.get<KeyRecord>(KEYS, root.key);
   if (!key) throw new UnavailableError(`the CA's store holds no key for its active root ${root.key}`);
+  const keyPem = vault.read(root.key, key.value);
   try {
     const { certPem, intermediates, origin = "made" } = root.value;
-    return { id: root.key, signer: createSigner({ certPem, keyPem: key.value.keyPem }), intermediates, origin };
+    return { id: root.key, signer: createSigner({ certPem, keyPem }), intermediates, origin };
   } catch (cause) {
     throw new HeddleError("unavailable", `the CA's active root ${root.key} cannot sign`, { cause });
   }

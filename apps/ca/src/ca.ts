@@ -23,6 +23,8 @@ export interface CaOptions {
   clusterId?: string | undefined;
   /** An agent's `connect.ca_config`, over Consul's defaults. First start only. */
   initialConfig?: ProviderConfig | undefined;
+  /** Encrypt the roots' keys on disk (`readEncryptionKeys`). */
+  encryptionKeys?: readonly Buffer[] | undefined;
   registry: Registry;
   clock?: Clock;
   log: Logger;
@@ -47,6 +49,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     store,
     clusterId: options.clusterId,
     initialConfig: options.initialConfig,
+    encryptionKeys: options.encryptionKeys,
     clock,
     log,
   });

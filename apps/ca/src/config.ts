@@ -1,5 +1,6 @@
 /** The CA's configuration: flags, `HEDDLE_CA_…` variables, a JSON file. */
 import { type ConfigSources, loadOptions, opsOptions, option } from "@heddle/daemon";
+import { readEncryptionKeys } from "./encryption-key.ts";
 
 export const DEFAULT_CA_PORT = 8310;
 
@@ -11,6 +12,9 @@ export const CA_OPTIONS = {
   clusterId: option.string("UUID of a new cluster; a random one by default. Read at the first start only."),
   leafCertTtl: option.string("Life of leaf certificates, 1h to 8760h. Read at the first start only.", "72h"),
   csrMaxPerSecond: option.integer("Certificates signed per second; 0 is no limit. First start only.", 0, 1_000_000, 50),
+  encryptionKey: option.string(
+    "Where the key is that encrypts the roots' keys on disk: file:PATH or env:NAME; older keys after commas.",
+  ),
   ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),
@@ -22,4 +26,7 @@ export const CA_OPTIONS = {
 export type CaConfig = ReturnType<typeof loadConfig>;
 
 /** Throws ConfigError listing every problem. */
-export const loadConfig = (sources: ConfigSources) => loadOptions("ca", CA_OPTIONS, sources);
+export function loadConfig(sources: ConfigSources) {
+  const options = loadOptions("ca", CA_OPTIONS, sources);
+  return { ...options, encryptionKeys: readEncryptionKeys(options.encryptionKey, sources) };
+}

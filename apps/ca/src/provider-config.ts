@@ -39,6 +39,7 @@ const MAX_ROOT_TTL_MS = 100 * 8_760 * HOUR_MS;
 const DEFAULT_KEY: SigningKeyType = { type: "ec", bits: 256 };
 
 const KNOWN = [
+  "ClusterID",
   "CSRMaxConcurrent",
   "CSRMaxPerSecond",
   "IntermediateCertTTL",

@@ -32,9 +32,10 @@ export interface RootRecord {
   removeAt?: number;
 }
 
-/** Keyed by the root's id. */
+/** Keyed by the root's id: the key in plain, or sealed. */
 export interface KeyRecord {
-  keyPem: string;
+  keyPem?: string;
+  sealed?: string;
   /** When the last leaf expires that the root signed before lifetimes were shortened. Milliseconds since the epoch. */
   leavesUntil?: number;
 }

@@ -26,6 +26,7 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     datacenter: config.datacenter,
     clusterId: config.clusterId || undefined,
     initialConfig: { LeafCertTTL: config.leafCertTtl, CSRMaxPerSecond: config.csrMaxPerSecond },
+    encryptionKeys: config.encryptionKeys,
     registry,
     log,
   });

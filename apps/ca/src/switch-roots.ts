@@ -1,5 +1,6 @@
 /** What a rotation writes: the new root signs, the old one is only trusted, until the last leaf that needs it is gone. */
 import type { View, Write } from "@heddle/store";
+import type { KeyVault } from "./key-vault.ts";
 import { KEYS, ROOTS, type KeyRecord, type RootRecord } from "./records.ts";
 import type { NewRoot } from "./rotation.ts";
 
@@ -11,7 +12,7 @@ export interface SwitchTimes {
 }
 
 /** The old root leaves twice a leaf's life after it was replaced, as Consul's do, and never before its last leaf. */
-export function switchRoots(view: View, root: NewRoot, times: SwitchTimes): Write[] {
+export function switchRoots(view: View, root: NewRoot, times: SwitchTimes, vault: KeyVault): Write[] {
   const { now, leafTtlMs, nextLeafTtlMs } = times;
   const leavesUntil = (id: string) => view.get<KeyRecord>(KEYS, id)?.value.leavesUntil ?? 0;
   const writes: Write[] = [];
@@ -24,7 +25,7 @@ export function switchRoots(view: View, root: NewRoot, times: SwitchTimes): Writ
   const intermediates = crossPem === undefined ? [] : [crossPem];
   const value: RootRecord = { certPem, intermediates, isActive: true, origin };
   // A root that was replaced before may be offered again: its leaves are still out there.
-  const key: KeyRecord = { keyPem, leavesUntil: leavesUntil(root.id) };
+  const key: KeyRecord = { ...vault.toRecord(root.id, keyPem), leavesUntil: leavesUntil(root.id) };
   return [...writes, { table: ROOTS, key: root.id, value }, { table: KEYS, key: root.id, value: key }];
 }
 

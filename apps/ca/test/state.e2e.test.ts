@@ -1,13 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
 import { createCsr, generateKey } from "@heddle/tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { startCa } from "./harness.ts";
+import { loadConfig } from "../src/index.ts";
+import { startCa, type TestCa } from "./harness.ts";
 
 let dataDir: string;
 const children: ChildProcess[] = [];
@@ -168,5 +170,79 @@ describe("asked to end with SIGTERM", () => {
     const [code] = (await once(child, "exit")) as [number];
     expect(code).toBe(0);
     expect(performance.now() - startedAt).toBeLessThan(5_000);
+  });
+});
+
+describe("keys encrypted on disk", () => {
+  const keyFile = (name: string): string => {
+    const path = join(dataDir, name);
+    writeFileSync(path, `${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
+    return path;
+  };
+  const encrypted = (...places: string[]) =>
+    loadConfig({
+      argv: [`-encryption-key=${places.join(",")}`],
+      env: { CA_KEY: "ab".repeat(32), SHORT: "abcd" },
+      readFile: (path) => readFileSync(path, "utf8"),
+    });
+  const storedKeys = async () => {
+    const store = await openStore({ dataDir, name: "ca", log: silentLog });
+    const keys = store.list<{ keyPem?: string; sealed?: string }>("ca-keys").map((record) => record.value);
+    await store.close();
+    return keys;
+  };
+  const rootOf = async (ca: TestCa) => (await ca.ask("GET", "/v1/connect/ca/roots")).json().ActiveRootID as string;
+  const open = (...places: string[]) => startCa({ dataDir, encryptionKeys: encrypted(...places).encryptionKeys });
+
+  it("are never there in plain, from the first start on and after a rotation", async () => {
+    const file = `file:${keyFile("a")}`;
+    {
+      await using ca = await open(file);
+      const Config = { PrivateKeyBits: 384 };
+      await ca.ask("PUT", "/v1/connect/ca/configuration", { Provider: "consul", Config });
+    }
+    expect(await storedKeys()).toEqual([1, 2].map(() => expect.objectContaining({ sealed: expect.any(String) })));
+    for (const name of ["ca.db", "ca.db-wal"])
+      if (existsSync(join(dataDir, name)))
+        expect(readFileSync(join(dataDir, name)).includes("PRIVATE KEY")).toBe(false);
+    await using ca = await open(file);
+    expect((await ca.sign(await ca.requestFor("web"))).status).toBe(200);
+  });
+
+  it("are encrypted at the next start where they were not, and anew with another key", async () => {
+    let root: string;
+    {
+      await using ca = await startCa({ dataDir });
+      root = await rootOf(ca);
+    }
+    expect(await storedKeys()).toEqual([{ keyPem: expect.stringContaining("PRIVATE KEY") }]);
+    const [first, second] = [`file:${keyFile("a")}`, `file:${keyFile("b")}`];
+    for (const places of [[first], [second, first], [second], ["env:CA_KEY", second], ["env:CA_KEY"]]) {
+      await using ca = await open(...places);
+      expect(await rootOf(ca)).toBe(root);
+    }
+    expect(await storedKeys()).toEqual([{ sealed: expect.stringMatching(/^1:/) }]);
+  });
+
+  it("are refused with the wrong key, with none, and where they were changed; nothing is founded anew", async () => {
+    await (await open(`file:${keyFile("a")}`)).close();
+    await expect(open(`file:${keyFile("b")}`)).rejects.toThrow(/encrypted with another key than any that was given/);
+    await expect(startCa({ dataDir })).rejects.toThrow(/is encrypted: give what it was encrypted with/);
+    const store = await openStore({ dataDir, name: "ca", log: silentLog });
+    const [record] = store.list<{ sealed: string }>("ca-keys");
+    const sealed = `${record?.value.sealed.slice(0, -8)}AAAAAAA=`;
+    await store.run(() => ({ writes: [{ table: "ca-keys", key: record?.key ?? "", value: { sealed } }], result: 0 }));
+    await store.close();
+    await expect(open(`file:${join(dataDir, "a")}`)).rejects.toThrow(/encrypted with another key/);
+  });
+
+  it.each([
+    ["env:NOT_THERE", "the variable NOT_THERE is not set"],
+    ["env:SHORT", "env:SHORT holds no key: want 32 bytes"],
+    ["file:/nowhere/key", "cannot read /nowhere/key"],
+    ["q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=", "value 1 is no place: want 'file:PATH' or 'env:NAME'"],
+  ])("are not asked for at %s, and no message repeats a key", (place, why) => {
+    expect(() => encrypted(place)).toThrow(why);
+    expect(() => encrypted(place)).not.toThrow(/q83v|abcd/);
   });
 });

@@ -105,6 +105,7 @@ export function buildConfig(
     disableCoordinates: raw.disable_coordinates ?? false,
     watches: buildWatches(raw.watches ?? [], fail),
     internal: buildInternal(raw.heddle, fail),
+    caEncryptionKey: raw.heddle?.ca_encryption_key ?? "",
     metrics: { host: raw.heddle?.metrics_host || "127.0.0.1", port: raw.heddle?.metrics_port ?? -1 },
   };
   for (const key of ["datacenter", "primary_datacenter"] as const) {

@@ -28,6 +28,11 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
   flag("bootstrap", "bootstrap", "Start as the only server."),
   flag("bootstrap-expect", "bootstrap_expect", "Number of servers to wait for; 1 is a server by itself."),
   flag("ca-addr", "heddle.ca_addr", "URL of a certificate authority that runs by itself."),
+  flag(
+    "ca-encryption-key",
+    "heddle.ca_encryption_key",
+    "Where the key is that encrypts the CA's keys on disk: file:PATH or env:NAME.",
+  ),
   flag("catalog-addr", "heddle.catalog_addr", "URL of a catalog that runs by itself."),
   flag("check_output_max_size", "check_output_max_size", "Longest output of a check that is kept, in bytes."),
   flag("client", "client_addr", "Addresses for clients (HTTP, HTTPS, gRPC, DNS), with spaces between them."),

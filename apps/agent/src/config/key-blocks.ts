@@ -109,6 +109,7 @@ export const gossip = () => ({
 export const heddle = () => ({
   catalog_addr: f.string(),
   ca_addr: f.string(),
+  ca_encryption_key: f.string(),
   health_addr: f.string(),
   dns_addr: f.string(),
   metrics_host: f.string(),

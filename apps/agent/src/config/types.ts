@@ -80,6 +80,8 @@ export interface AgentConfig {
   checks: CheckDefinition[];
   /** Daemons that run by themselves; empty: the agent's own, or the servers it joins. Each `http(s)://host:port`. */
   internal: { catalogAddr: string; caAddr: string; healthAddr: string; dnsAddr: string };
+  /** Where the key is that encrypts the roots' keys on disk; empty for none. */
+  caEncryptionKey: string;
   /** A listener for scrapers alone, who then need no way to the API. A port below zero: none. */
   metrics: { host: string; port: number };
   /** One line for each key that is accepted but does nothing here, or that may not mean what its writer thinks. */

@@ -3,6 +3,7 @@
  * daemons still meet over HTTP, on the internal listener; the public listener mounts the servers' rows directly, and what is
  * asked for the most (rules, DNS's records, signatures) is a call.
  */
+import { readFileSync } from "node:fs";
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
@@ -151,7 +152,7 @@ async function startServers(
 ): Promise<Servers> {
   const log = hub.log.child("agent.server");
   const dataDir = config.devMode ? "" : config.dataDir;
-  const { CA_ROLES, createCa } = await import("@heddle/ca");
+  const { CA_ROLES, createCa, readEncryptionKeys } = await import("@heddle/ca");
   const [catalogStore, caStore] = await Promise.all([
     openStore({ dataDir, name: "catalog", log }),
     openStore({ dataDir, name: "ca", log }),
@@ -182,7 +183,12 @@ async function startServers(
     await createCa({
       store: caStore,
       datacenter: config.datacenter,
+      clusterId: (config.connect.caConfig["ClusterID"] as string | undefined) || undefined,
       initialConfig: config.connect.caConfig,
+      encryptionKeys: readEncryptionKeys(config.caEncryptionKey, {
+        env: process.env,
+        readFile: (path) => readFileSync(path, "utf8"),
+      }),
       registry: registries.ca,
       log: hub.log.child("agent.connect.ca"),
     }),
