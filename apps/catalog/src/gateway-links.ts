@@ -10,11 +10,16 @@ export class GatewayLinks {
   readonly #terminating = new Map<string, Set<string>>();
   readonly #ingress = new Map<string, Set<string>>();
 
+  /** Whether what is registered decides what a gateway serves. */
+  readonly hasWildcard: boolean;
+
   constructor(view: View) {
     for (const { value } of listEntries(view, "terminating-gateway"))
       this.#terminating.set(value.Name.toLowerCase(), linkedServices(value));
     for (const { value } of listEntries(view, "ingress-gateway"))
       this.#ingress.set(value.Name.toLowerCase(), linkedServices(value));
+    const all = [...this.#terminating.values(), ...this.#ingress.values()];
+    this.hasWildcard = all.some((services) => services.has(WILDCARD));
   }
 
   /** The terminating gateways to dial for a service; a wildcard means what is registered. */
@@ -34,11 +39,6 @@ export class GatewayLinks {
 
   isIngress(gateway: string): boolean {
     return this.#ingress.has(gateway);
-  }
-
-  /** Whether what is registered decides what a gateway serves. */
-  get hasWildcard(): boolean {
-    return [...this.#terminating.values(), ...this.#ingress.values()].some((services) => services.has(WILDCARD));
   }
 }
 
