@@ -81,10 +81,17 @@ export interface Agent extends Place {
   api: <T>(path: string) => Promise<T>;
 }
 
-/** Starts `heddle agent -dev -enable-script-checks -config-dir=.` and waits until it has told the catalog of everything. */
-export async function startAgent(place: Place, flags: string[] = ["-dev", "-enable-script-checks"]): Promise<Agent> {
+/**
+ * Starts `heddle agent -dev -enable-script-checks -config-dir=.` and waits until it has told the catalog of everything: until it
+ * has printed `ready`.
+ */
+export async function startAgent(
+  place: Place,
+  flags: string[] = ["-dev", "-enable-script-checks"],
+  ready = "Synced check: check=service:socat-sidecar-proxy:1",
+): Promise<Agent> {
   const agent = start(HEDDLE, ["agent", ...flags, "-config-dir=."], { cwd: place.configDir });
-  await agent.printed("Synced check: check=service:socat-sidecar-proxy:1");
+  await agent.printed(ready);
   const api = async <T>(path: string): Promise<T> => {
     const { status, out, err } = await run("curl", [
       "-sS",

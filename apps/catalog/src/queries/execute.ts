@@ -9,7 +9,7 @@ type Instance = ReturnType<typeof showInstance>;
 
 export interface QueryRow extends Omit<Instance, "Checks" | "Service"> {
   Service: Omit<Instance["Service"], "Tags"> & { Tags: string[] | null };
-  Checks: Instance["Checks"] | null;
+  Checks: (Omit<Instance["Checks"][number], "ServiceTags"> & { ServiceTags: string[] | null })[] | null;
 }
 
 /** An instance that the query leaves out, and why. */
@@ -55,10 +55,12 @@ function toRow(row: Instance): QueryRow {
   const { Service, Checks } = row;
   return {
     ...row,
-    Service: { ...Service, Tags: Service.Tags?.length ? Service.Tags : null },
-    Checks: Checks.length === 0 ? null : Checks,
+    Service: { ...Service, Tags: orNull(Service.Tags) },
+    Checks: orNull(Checks.map((check) => ({ ...check, ServiceTags: orNull(check.ServiceTags) }))),
   };
 }
+
+const orNull = <T>(list: T[] | null | undefined): T[] | null => (list?.length ? list : null);
 
 function whyNot(wanted: QueryRecord["Service"], { Node, Service, Checks }: Instance): string | undefined {
   const ignored = new Set(wanted.IgnoreCheckIDs ?? []);
