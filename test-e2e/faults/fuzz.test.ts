@@ -8,7 +8,7 @@ const REQUESTS = Number(process.env.HEDDLE_FUZZ_REQUESTS ?? 6_000);
 const SEED = Number(process.env.HEDDLE_FUZZ_SEED ?? 20_261_124);
 const BATCH = 400;
 const AT_ONCE = 16;
-const MAX_GROWTH_MIB = 200; // what was written is kept, and the heap grows before it is swept; a leak would be more
+const MAX_GROWTH_MIB = 400; // it levels off: 20 after 6,000 requests, 300 at most after 80,000, less after 160,000; a leak would go on
 
 test(`${REQUESTS} changed requests (seed ${SEED}) crash nothing and find nothing unexpected`, {
   timeout: 60_000 + REQUESTS * 20,
