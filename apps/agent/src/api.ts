@@ -1,6 +1,6 @@
 /** The agent's public API: its own rows, those of the servers, and the page of what everybody gets. */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import { type ApiTable, type Logger, publicApi } from "@heddle/daemon";
+import { type ApiTable, type Logger, type Operations, publicApi } from "@heddle/daemon";
 import type { RequestHandler } from "express";
 import type { AgentDeps } from "./deps.ts";
 import { prepareSettings } from "./http-settings.ts";
@@ -12,6 +12,7 @@ import { debugTable } from "./routes/debug.ts";
 import { eventTable } from "./routes/event.ts";
 import { healthTable } from "./routes/health.ts";
 import { nodeTable } from "./routes/node.ts";
+import { openApiTable } from "./routes/openapi.ts";
 import { serviceTable } from "./routes/services.ts";
 
 export interface AgentApiOptions {
@@ -22,11 +23,13 @@ export interface AgentApiOptions {
   /** Passes a request on to a server. */
   forward: (req: IncomingMessage, res: ServerResponse) => void;
   isForwarding: boolean;
+  /** What the rows of all daemons mean. */
+  operations: () => Promise<Operations>;
 }
 
 export function createAgentApi(
   deps: AgentDeps,
-  { mounted, ops, forward, isForwarding }: AgentApiOptions,
+  { mounted, ops, forward, isForwarding, operations }: AgentApiOptions,
 ): RequestListener {
   const table: ApiTable = {
     ...mounted,
@@ -38,6 +41,7 @@ export function createAgentApi(
     ...eventTable(deps),
     ...debugTable(deps),
     ...aclTable(),
+    ...openApiTable({ version: deps.version, operations, table: () => table }),
   };
   const log = deps.log.child("http");
   const route = publicApi(table, {

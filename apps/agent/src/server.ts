@@ -17,6 +17,7 @@ import {
   isLoopback,
   type Logger,
   type LogHub,
+  type Operations,
   opsRoutes,
   type Running,
   startHttpServer,
@@ -59,6 +60,8 @@ export interface AgentStartDeps {
   mounted?: ApiTable;
   /** Rows of what else runs on this node, in a composition. */
   beside?: ApiTable;
+  /** In a composition: what the rows of all daemons mean, for the OpenAPI document. */
+  operations?: () => Promise<Operations>;
   /** In a composition: the catalog's changes, without a connection. */
   localStream?: LocalStream;
   /** In a composition: has a certificate request signed, without a connection. */
@@ -234,6 +237,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     forward: (req: IncomingMessage, res: ServerResponse) =>
       (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),
     isForwarding: forwarder !== undefined,
+    operations: deps.operations ?? (async () => (await import("./operations.ts")).AGENT_OPERATIONS),
   });
   const listen = async (host: string, port: number, tls?: TlsOptions): Promise<HttpServer> => {
     const server = await startHttpServer({

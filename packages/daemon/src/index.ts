@@ -36,6 +36,7 @@ export type { Caller, InternalFiles, InternalIdentity } from "./internal.ts";
 export type { InternalPart, InternalServerOptions, Roles } from "./internal-server.ts";
 export type { Health, MainOptions, Running } from "./lifecycle.ts";
 export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
+export type { Operation, Operations, Schema } from "./openapi.ts";
 export type { OpsDeps } from "./metrics.ts";
 export type { OpsServer, OpsServerOptions } from "./ops-server.ts";
 export type { ReadParams } from "./read-params.ts";

@@ -46,11 +46,10 @@ const proxy = () => ({
 
 const transparentProxy = () => ({ OutboundListenerPort: f.integer(), DialedDirectly: f.boolean() });
 
-// The annotation ends the circle: a sidecar is a service with a connect block of its own, which is then refused.
-const connect = () => ({
-  Native: f.boolean(),
-  SidecarService: f.object((): Record<string, AnyField> => service()),
-});
+/** A sidecar is a service with a connect block of its own, which is then refused; the annotation ends the circle. */
+export const sidecar = (): Record<string, AnyField> => service();
+
+const connect = () => ({ Native: f.boolean(), SidecarService: f.object(sidecar) });
 
 const weights = () => ({ Passing: f.integer(), Warning: f.integer() });
 

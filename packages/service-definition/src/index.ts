@@ -7,6 +7,7 @@ export {
   validateCheck,
 } from "./check.ts";
 export { contentHash, toAgentService, toHealthCheck, toNodeService } from "./convert.ts";
+export { bodySchemas } from "./body-schema.ts";
 export { jsonSchema } from "./json-schema.ts";
 export { multiError, Reader } from "./reader.ts";
 export { parseServiceDefinition, readService } from "./service.ts";

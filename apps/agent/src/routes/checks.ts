@@ -15,7 +15,7 @@ import { type CheckStatus, type HealthCheck, parseCheckDefinition } from "@heddl
 import type { AgentDeps } from "../deps.ts";
 
 const MAX_BODY = 512 * 1024;
-const UPDATE_FIELDS: Record<string, Spec> = { Status: "string", Output: "string" };
+export const UPDATE_FIELDS: Record<string, Spec> = { Status: "string", Output: "string" };
 const MAX_OUTPUT_BYTES = 4096; // Consul's check_output_max_size
 
 export function checkTable(deps: AgentDeps): ApiTable {

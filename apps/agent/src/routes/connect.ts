@@ -22,7 +22,7 @@ import type { Watched } from "../watched.ts";
 const FIRST_ANSWER_MS = 5_000; // how long a first caller waits for the CA to have answered
 const MAX_BODY = 16 * 1024;
 const MAX_NAME = 256;
-const AUTHORIZE_FIELDS: Record<string, Spec> = {
+export const AUTHORIZE_FIELDS: Record<string, Spec> = {
   Target: "string",
   ClientCertURI: "string",
   ClientCertSerial: "string",

@@ -8,7 +8,7 @@ import { questionKey } from "./reads.ts";
 
 const DIMENSIONS = 8;
 const MAX_BODY = 64 * 1024;
-const UPDATE_FIELDS: Record<string, Spec> = {
+export const UPDATE_FIELDS: Record<string, Spec> = {
   Datacenter: "string",
   Node: "string",
   Segment: "string",

@@ -8,7 +8,7 @@ import { questionKey } from "./reads.ts";
 
 const MAX_BODY = 16 * 1024;
 const MAX_KEPT = 256; // as many as a Consul agent remembers
-const EVENT_FIELDS: Record<string, Spec> = {
+export const EVENT_FIELDS: Record<string, Spec> = {
   Name: "string",
   Payload: "string",
   NodeFilter: "string",

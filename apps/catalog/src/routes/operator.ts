@@ -32,7 +32,7 @@ interface AutopilotRecord {
   UpgradeVersionTag: string;
 }
 
-const AUTOPILOT_FIELDS: Record<string, Spec> = {
+export const AUTOPILOT_FIELDS: Record<string, Spec> = {
   CleanupDeadServers: "boolean",
   LastContactThreshold: "duration",
   MaxTrailingLogs: "integer",

@@ -89,6 +89,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     // DNS starts after the agent, whose listener this is.
     beside: { [DNS_EXPLAIN]: { GET: (request) => explainDns(dns, request) } },
     registries: Object.values(registries),
+    operations: async () => (await import("./operations.ts")).OPERATIONS,
     readConfig: options.readConfig,
     onReload: (next) => dns?.reload(toDnsConfig(next, catalogUrl)),
   });
