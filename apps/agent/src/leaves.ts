@@ -9,6 +9,7 @@ import { Watched } from "./watched.ts";
 
 const RENEW_FROM = 0.6;
 const RENEW_TO = 0.9;
+const MIN_RENEWAL_MS = 1_000; // whatever a CA's answer says, it is not asked in a loop
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
 const RENEW_STEPS = 64;
@@ -190,7 +191,7 @@ export class Leaves {
     const from = Date.parse(ValidAfter);
     const life = Date.parse(ValidBefore) - from;
     const share = RENEW_FROM + (Math.floor(Math.random() * RENEW_STEPS) / RENEW_STEPS) * (RENEW_TO - RENEW_FROM);
-    return Math.max(0, from + life * share - this.#options.clock.now());
+    return Math.max(MIN_RENEWAL_MS, from + life * share - this.#options.clock.now());
   }
 
   async #renew(service: string, entry: Entry): Promise<void> {

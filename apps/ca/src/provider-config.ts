@@ -35,6 +35,7 @@ const MAX_LEAF_TTL_MS = 8_760 * HOUR_MS;
 const DEFAULT_LEAF_TTL_MS = 72 * HOUR_MS;
 const DEFAULT_INTERMEDIATE_TTL_MS = 8_760 * HOUR_MS;
 const DEFAULT_CSR_MAX_PER_SECOND = 50;
+const SHORTEST_LEAF_TTL_MS = 10_000;
 const MAX_ROOT_TTL_MS = 100 * 8_760 * HOUR_MS;
 const DEFAULT_KEY: SigningKeyType = { type: "ec", bits: 256 };
 
@@ -89,22 +90,15 @@ export function readSettings(given: ProviderConfig): CaSettings {
   const bits = read("PrivateKeyBits", DEFAULT_KEY.bits, integer);
   const privateKey = read("PrivateKey", "", text);
   const rootCert = read("RootCert", "", text);
-  if (problems.length > 0)
-    throw refused(
-      `error decoding config: ${problems.length} error(s) decoding:\n\n${problems.map((p) => `* ${p}`).join("\n")}`,
-    );
-  if (leafTtlMs < MIN_LEAF_TTL_MS)
-    throw refused(`leaf cert TTL must be greater or equal than ${formatDuration(MIN_LEAF_TTL_MS)}`);
-  if (leafTtlMs > MAX_LEAF_TTL_MS) throw refused(`leaf cert TTL must be less than ${formatDuration(MAX_LEAF_TTL_MS)}`);
-  if (intermediateTtlMs < 3 * MIN_LEAF_TTL_MS) throw refused("Intermediate Cert TTL must be greater or equal than 3h");
-  if (intermediateTtlMs < 3 * leafTtlMs)
-    throw refused(
-      `Intermediate Cert TTL must be greater or equal than 3 * LeafCertTTL (>=${formatDuration(3 * leafTtlMs)}).`,
-    );
-  if (rootTtlMs < 3 * leafTtlMs || rootTtlMs > MAX_ROOT_TTL_MS)
-    throw refused(
-      `Root Cert TTL must be greater or equal than 3 * LeafCertTTL (>=${formatDuration(3 * leafTtlMs)}) and at most ${formatDuration(MAX_ROOT_TTL_MS)}`,
-    );
+  const isTest = read("SkipValidate", false, flag);
+  if (problems.length > 0) {
+    const list = problems.toSorted().map((problem) => `* ${problem}`);
+    throw refused(`error decoding config: ${problems.length} error(s) decoding:\n\n${list.join("\n")}`);
+  }
+  // As in Consul, a way to shorter lives for tests; below this a leaf would be over before it reached its proxy.
+  if (leafTtlMs < SHORTEST_LEAF_TTL_MS && isTest)
+    throw refused(`leaf cert TTL must be greater or equal than ${formatDuration(SHORTEST_LEAF_TTL_MS)}`);
+  if (!isTest) checkLifetimes({ leafTtlMs, intermediateTtlMs, rootTtlMs });
   const problem = signingKeyProblem(type, bits);
   if (problem !== undefined) throw refused(problem);
   return {
@@ -119,6 +113,25 @@ export function readSettings(given: ProviderConfig): CaSettings {
   };
 }
 
+function checkLifetimes({
+  leafTtlMs,
+  intermediateTtlMs,
+  rootTtlMs,
+}: Record<"leafTtlMs" | "intermediateTtlMs" | "rootTtlMs", number>): void {
+  if (leafTtlMs < MIN_LEAF_TTL_MS)
+    throw refused(`leaf cert TTL must be greater or equal than ${formatDuration(MIN_LEAF_TTL_MS)}`);
+  if (leafTtlMs > MAX_LEAF_TTL_MS) throw refused(`leaf cert TTL must be less than ${formatDuration(MAX_LEAF_TTL_MS)}`);
+  if (intermediateTtlMs < 3 * MIN_LEAF_TTL_MS) throw refused("Intermediate Cert TTL must be greater or equal than 3h");
+  if (intermediateTtlMs < 3 * leafTtlMs)
+    throw refused(
+      `Intermediate Cert TTL must be greater or equal than 3 * LeafCertTTL (>=${formatDuration(3 * leafTtlMs)}).`,
+    );
+  if (rootTtlMs < 3 * leafTtlMs || rootTtlMs > MAX_ROOT_TTL_MS)
+    throw refused(
+      `Root Cert TTL must be greater or equal than 3 * LeafCertTTL (>=${formatDuration(3 * leafTtlMs)}) and at most ${formatDuration(MAX_ROOT_TTL_MS)}`,
+    );
+}
+
 /** A configuration as it is kept and shown: without its private key. */
 export function withoutPrivateKey(given: ProviderConfig): ProviderConfig {
   return Object.fromEntries(
@@ -131,7 +144,8 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
 // A number is nanoseconds, as everywhere in Consul's JSON.
 function duration(key: string, value: unknown): number {
   if (typeof value === "number" && Number.isFinite(value)) return value / 1e6;
-  if (typeof value !== "string") throw new TypeError(`'${key}' expected a duration such as "72h"`);
+  if (typeof value === "boolean") return Number(value) / 1e6;
+  if (typeof value !== "string") throw unconvertible(key, "time.Duration", value);
   try {
     return parseDuration(value);
   } catch {
@@ -162,6 +176,15 @@ function text(key: string, value: unknown): string {
   if (typeof value === "boolean") return value ? "1" : "0";
   if (typeof value === "number") return String(value);
   throw unconvertible(key, "string", value);
+}
+
+function flag(key: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  if (typeof value === "number") return value !== 0;
+  if (typeof value !== "string") throw unconvertible(key, "bool", value);
+  if (/^(?:1|t|true)$/i.test(value)) return true;
+  if (value === "" || /^(?:0|f|false)$/i.test(value)) return false;
+  throw unreadable(key, "bool", "ParseBool", value);
 }
 
 function unreadable(key: string, kind: string, parser: string, value: string): TypeError {

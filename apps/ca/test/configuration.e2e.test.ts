@@ -26,6 +26,12 @@ const REFUSED: [string, unknown, number, string][] = [
     `error configuring provider: error decoding config: 1 error(s) decoding:\n\n* error decoding 'LeafCertTTL': time: invalid duration "soon"`,
   ],
   [
+    "several TTLs that are none",
+    { Config: { LeafCertTTL: [], IntermediateCertTTL: "x" } },
+    500,
+    `error configuring provider: error decoding config: 2 error(s) decoding:\n\n* 'LeafCertTTL' expected type 'time.Duration', got unconvertible type '[]interface {}'\n* error decoding 'IntermediateCertTTL': time: invalid duration "x"`,
+  ],
+  [
     "a rate that is no number",
     { Config: { CSRMaxPerSecond: "x" } },
     500,
@@ -139,6 +145,18 @@ describe("the CA configuration", () => {
       expect((await ca.ask("PUT", PATH, { Provider: "consul", Config })).status).toBe(200);
       expect((await ca.ask("GET", PATH)).json().Config).toEqual(Config ?? null);
     }
+  });
+
+  it("takes shorter lives where validation is switched off, and their leaves are not over when they are made", async () => {
+    await using ca = await startCa();
+    const put = (Config: object) => ca.ask("PUT", PATH, { Provider: "consul", Config });
+    expect((await put({ SkipValidate: true, LeafCertTTL: "60s" })).status).toBe(200);
+    const { certPem } = (await ca.sign(await ca.requestFor("short"))).json();
+    const { validFrom, validTo } = new X509Certificate(certPem);
+    expect(Date.parse(validTo) - Date.parse(validFrom)).toBe(60_000);
+    expect(Date.parse(validTo) - Date.now()).toBeGreaterThan(40_000);
+    expect((await put({ SkipValidate: true, LeafCertTTL: "1s" })).text).toContain("greater or equal than 10s");
+    expect((await put({ SkipValidate: true, PrivateKeyBits: 255 })).status).toBe(500);
   });
 
   it("refuses with Consul's words, and a refused change changes nothing", async () => {

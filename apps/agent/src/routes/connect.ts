@@ -4,6 +4,7 @@ import {
   type ApiRequest,
   type ApiTable,
   decodeBody,
+  describeError,
   readBody,
   readParams,
   refusal,
@@ -84,7 +85,7 @@ function closed(res: ServerResponse): AbortSignal {
 
 /** Whether a caller with this URI may connect to a target service (POST /v1/agent/connect/authorize). */
 async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<void> {
-  const body = decodeBody(await readBody(request.req, MAX_BODY), AUTHORIZE_FIELDS);
+  const body = decodeAuthorize(await readBody(request.req, MAX_BODY));
   const target = (body["Target"] as string | undefined) ?? "";
   const uri = (body["ClientCertURI"] as string | undefined) ?? "";
   if (target === "") throw refusal(400, "Bad request: Target service must be specified");
@@ -104,6 +105,14 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
     known.set(key, verdict);
   }
   reply(request, verdict, { "X-Cache": "HIT", Age: 0 });
+}
+
+function decodeAuthorize(body: Buffer): Record<string, unknown> {
+  try {
+    return decodeBody(body, AUTHORIZE_FIELDS);
+  } catch (error) {
+    throw refusal(400, `Bad request: ${describeError(error)}`);
+  }
 }
 
 interface Verdict {
