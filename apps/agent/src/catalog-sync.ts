@@ -75,6 +75,12 @@ export class CatalogSync {
     }
   }
 
+  /** Has the whole node compared with the catalog at once: what that holds may have changed without this agent. */
+  resync(): void {
+    this.#isFull = false;
+    this.#wake();
+  }
+
   /** Runs until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#options;

@@ -15,6 +15,8 @@ export interface FollowedOptions {
   ca: ApiClient;
   log: Logger;
   onRoots: (roots: Roots) => void;
+  /** A snapshot was restored: the catalog may no longer hold what this agent has put there. */
+  onRestored: () => void;
   /** In a composition: the catalog's memory, which knows of a write as soon as it is acknowledged. */
   local?: { stream: LocalStream; defaultAllow: boolean } | undefined;
 }
@@ -35,7 +37,7 @@ export interface Followed {
   run(signal: AbortSignal): Promise<void>;
 }
 
-export function followServers({ catalog, ca, log, onRoots, local }: FollowedOptions): Followed {
+export function followServers({ catalog, ca, log, onRoots, onRestored, local }: FollowedOptions): Followed {
   const roots = new Watched<Roots>();
   const rules = new Watched<Rules>();
   const onError =
@@ -69,12 +71,22 @@ export function followServers({ catalog, ca, log, onRoots, local }: FollowedOpti
       rules.set({ intentions: body, defaultAllow: headers["x-consul-default-acl-policy"] !== "deny" }, index);
     }
   };
+  const followRestores = async (signal: AbortSignal) => {
+    let known: number | undefined;
+    for await (const { body } of catalog.watch<{ Index: number }>("/v1/internal/restored", {
+      signal,
+      onError: onError("restores"),
+    })) {
+      if (known !== undefined && body.Index !== known) onRestored();
+      known = body.Index;
+    }
+  };
   return {
     roots,
     rules,
     freshen: () => localRules?.poll(),
     async run(signal) {
-      await Promise.all([followRoots(signal), followRules(signal)]);
+      await Promise.all([followRoots(signal), followRules(signal), followRestores(signal)]);
     },
   };
 }

@@ -127,6 +127,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     ca,
     log,
     onRoots: () => void leaves?.rootsChanged(),
+    onRestored: () => sync.resync(),
     local: deps.localStream && { stream: deps.localStream, defaultAllow: config.defaultIntentionPolicy !== "deny" },
   });
   leaves = new Leaves({

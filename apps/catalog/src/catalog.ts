@@ -18,7 +18,7 @@ import { memberQuestions, memberTable } from "./routes/members.ts";
 import { operatorTable } from "./routes/operator.ts";
 import { queryQuestions, queryTable } from "./routes/query.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
-import { snapshotTable } from "./routes/snapshot.ts";
+import { snapshotQuestions, snapshotTable } from "./routes/snapshot.ts";
 import { statusTable } from "./routes/status.ts";
 import { QueryIndex } from "./queries/index.ts";
 import { txnTable } from "./routes/txn.ts";
@@ -107,6 +107,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...healthQuestions(deps),
     ...kvQuestions(deps),
     ...sessionQuestions(deps),
+    ...snapshotQuestions(deps),
     ...intentionQuestions(deps),
     ...coordinateQuestions(deps),
     ...eventQuestions(deps),

@@ -11,6 +11,8 @@ export const INTENTIONS = "intentions";
 export const COORDINATES = "coordinates";
 export const EVENTS = "events";
 export const AUTOPILOT = "autopilot";
+/** One record: which snapshot was restored last. */
+export const RESTORES = "restores";
 export const QUERIES = "prepared-queries";
 export const MEMBERS = "members";
 

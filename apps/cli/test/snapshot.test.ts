@@ -38,6 +38,24 @@ describe("heddle snapshot", () => {
   });
 });
 
+describe("after a restore", () => {
+  it("an agent brings back what is registered with it and was not in the snapshot", async () => {
+    await using agent = await startHeddle();
+    const env = { CONSUL_HTTP_ADDR: agent.url };
+    const file = join(dir, "early.snap");
+    await heddle(["snapshot", "save", file], { env });
+    const body = JSON.stringify({ Name: "late", Port: 7 });
+    await fetch(`${agent.url}/v1/agent/service/register`, { method: "PUT", body });
+    const late = async () => ((await (await fetch(`${agent.url}/v1/catalog/service/late`)).json()) as unknown[]).length;
+    await expect.poll(late).toBe(1);
+    const index = Number((await fetch(`${agent.url}/v1/catalog/service/late`)).headers.get("x-consul-index"));
+    expect((await heddle(["snapshot", "restore", file], { env })).status).toBe(0);
+    const again = `${agent.url}/v1/catalog/service/late?index=${index}&wait=5s`;
+    expect(Number((await fetch(again)).headers.get("x-consul-index"))).toBeGreaterThan(index); // it was gone
+    await expect.poll(late, { timeout: 10_000 }).toBe(1);
+  });
+});
+
 describe.skipIf(!existsSync(CONSUL))("beside Consul (needs consul)", () => {
   it("Consul's own command saves, verifies and restores with a Heddle agent", async () => {
     await using agent = await startHeddle();

@@ -102,16 +102,21 @@ export class Store implements View, AsyncDisposable {
 
   /**
    * Makes the records all there are, in one commit; they keep their indexes, and what is the same already is not touched.
-   * The revision never falls: it goes past `index`, the one that they are of.
+   * The revision never falls: it goes past `index`, the one that they are of. The writes of `also` are part of the commit.
    */
-  async restore(records: readonly StoredRecord[], index: number): Promise<CommandResult<void>> {
+  async restore(
+    records: readonly StoredRecord[],
+    index: number,
+    also: readonly Write[] = [],
+  ): Promise<CommandResult<void>> {
     this.#next = Math.max(this.#next, index + 1);
     return this.run((view) => {
       const kept = new Set(records.map(({ table, key }) => `${table}\0${key}`));
       const tables = new Set([...this.#tables.keys(), ...this.#overlay.keys()]);
       const gone = [...tables].flatMap((table) => view.list(table).filter((r) => !kept.has(`${table}\0${r.key}`)));
       const writes = records.filter((record) => !isSame(view.get(record.table, record.key), record));
-      return { writes: [...gone.map(({ table, key }): Write => ({ table, key })), ...writes], result: undefined };
+      const removals = gone.map(({ table, key }): Write => ({ table, key }));
+      return { writes: [...removals, ...writes, ...also], result: undefined };
     });
   }
 

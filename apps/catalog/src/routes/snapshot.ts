@@ -2,10 +2,23 @@
 import { createGzip } from "node:zlib";
 import { pipeline, Readable } from "node:stream";
 import { type ApiRequest, type ApiTable, describeError, InvalidArgumentError, readParams } from "@heddle/daemon";
+import { type Ask, read } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { RESTORES } from "../records.ts";
+
+/** What agents follow: after a restore each brings back what is registered with it. */
+export const snapshotQuestions = ({ state }: CatalogDeps): Record<string, Ask> => ({
+  "/v1/internal/restored": () => ({
+    key: "restored",
+    topics: [RESTORES],
+    compute: () => ({ Index: state.store.get(RESTORES, "latest")?.modifyIndex ?? 0 }),
+  }),
+});
 
 export function snapshotTable(deps: CatalogDeps): ApiTable {
+  const restored = snapshotQuestions(deps)["/v1/internal/restored"] as Ask;
   return {
+    "/v1/internal/restored": { GET: read(deps.state, restored) },
     "/v1/snapshot": {
       GET: (request) => take(request, deps),
       PUT: (request) => restore(request, deps),
@@ -49,7 +62,9 @@ async function restore({ req, res }: ApiRequest, { state, datacenter, log }: Cat
       `the snapshot is of datacenter ${JSON.stringify(snapshot.datacenter)}, this is ${JSON.stringify(datacenter)}`,
       { status: 500 },
     );
-  const { revision } = await state.store.restore(snapshot.records, snapshot.index);
+  const latest = { table: RESTORES, key: "latest", value: { ID: snapshot.meta.ID } };
+  const records = snapshot.records.filter((record) => record.table !== RESTORES);
+  const { revision } = await state.store.restore(records, snapshot.index, [latest]);
   log.info("snapshot restored", { id: snapshot.meta.ID, records: snapshot.records.length, index: revision });
   res.writeHead(200, { "Content-Length": 0, Vary: "Accept-Encoding" }).end();
 }
