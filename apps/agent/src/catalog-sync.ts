@@ -1,13 +1,14 @@
 /**
  * Anti-entropy: brings the catalog's picture of this node to what the local state says. At once on each change, and in full
- * at start, whenever the catalog is back, and at Consul's staggered intervals.
+ * at start, whenever the catalog is back, and at Consul's staggered intervals. Each record there has an owner: only an
+ * agent's own are ever taken out, whether this one remembers them or not; those that others changed are put right.
  */
 import { type ApiClient, ApiError } from "@heddle/api-client";
 import { backoffMs, describeError, type Health, type Logger, sleep } from "@heddle/daemon";
 import type { HealthCheck, NodeService } from "@heddle/service-definition";
-import type { LocalChange, LocalState } from "./local-state.ts";
+import type { LocalChange, LocalState, Source } from "./local-state.ts";
+import { syncIntervalMs } from "./sync-interval.ts";
 
-const SYNC_INTERVAL_MS = 60_000; // Consul's, up to 128 nodes
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 5_000;
 const MAX_BATCH = 64; // registrations in one request
@@ -36,21 +37,39 @@ interface Registration {
   Node: string;
   Address: string;
   SkipNodeUpdate: true;
+  Owner: "agent" | "file";
+  KeepOutput: boolean;
+  KeepTags: boolean;
   Service?: Omit<NodeService, "Meta"> & { Meta: NodeService["Meta"] | null };
   Checks: HealthCheck[];
+}
+
+/** What the catalog says of a registration: the fields that were different there, null where it was not there at all. */
+interface Outcome {
+  Service?: string[] | null;
+  Tags?: string[];
+  Checks: Record<string, string[] | null>;
+}
+
+/** What is there of this node. */
+interface Held {
+  Services: { ID: string; Owner: string }[];
+  Checks: { ID: string; Owner: string }[];
+  Members: number;
 }
 
 export class CatalogSync {
   readonly #options: CatalogSyncOptions;
   readonly #dirty = { services: new Set<string>(), checks: new Set<string>() };
-  /** What this agent has put into the catalog: only that is ever taken out again. */
-  readonly #owned = { services: new Set<string>(), checks: new Set<string>() };
+  /** What has been brought there and not changed here since: where it differs all the same, it was others. */
+  readonly #synced = { services: new Set<string>(), checks: new Set<string>() };
   readonly #deferred = new Map<string, NodeJS.Timeout>();
   #wake: () => void = () => {};
   /** The round that brings changes to the catalog, and the one that takes what changes meanwhile. */
   #running: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
   #isFull = false;
+  #members = 1;
   #health: Health = { started: false, live: true, ready: false, details: "not synced yet" };
 
   constructor(options: CatalogSyncOptions) {
@@ -93,7 +112,7 @@ export class CatalogSync {
         attempt = 0;
         this.#health = { started: true, live: true, ready: true };
         if (this.#hasWork()) continue;
-        await this.#untilWork(SYNC_INTERVAL_MS + Math.random() * SYNC_INTERVAL_MS, signal);
+        await this.#untilWork(syncIntervalMs(this.#members) * (1 + Math.random()), signal);
       } catch (error) {
         if (signal.aborted) return;
         if (attempt === 0) log.error("cannot sync with the catalog, trying again", { error: describeError(error) });
@@ -107,6 +126,12 @@ export class CatalogSync {
         await sleep(backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS), signal).catch(() => {});
       }
     }
+  }
+
+  /** Syncs in full at once: the catalog may have lost what it knew. */
+  request(): void {
+    this.#isFull = false;
+    this.#wake();
   }
 
   close(): void {
@@ -136,24 +161,28 @@ export class CatalogSync {
 
   #changed(changes: LocalChange[]): void {
     for (const { kind, id, what } of changes) {
-      if (kind === "service") this.#dirty.services.add(id);
-      else if (what === "output") this.#defer(id);
-      else this.#dirty.checks.add(id);
+      if (what === "output") this.#defer(id);
+      else this.#mark(kind === "service" ? "services" : "checks", id);
     }
     if (this.#hasWork()) this.#wake();
+  }
+
+  #mark(kind: "checks" | "services", id: string): void {
+    this.#dirty[kind].add(id);
+    this.#synced[kind].delete(id);
   }
 
   #defer(id: string): void {
     const { checkUpdateIntervalMs } = this.#options;
     if (checkUpdateIntervalMs === 0) {
-      this.#dirty.checks.add(id);
+      this.#mark("checks", id);
       return;
     }
     if (this.#deferred.has(id)) return;
     const timer = setTimeout(
       () => {
         this.#deferred.delete(id);
-        this.#dirty.checks.add(id);
+        this.#mark("checks", id);
         this.#wake();
       },
       checkUpdateIntervalMs * (0.5 + Math.random() / 2),
@@ -174,11 +203,7 @@ export class CatalogSync {
 
   async #syncAll(): Promise<void> {
     const { catalog, state, node, serverService, log } = this.#options;
-    const path = encodeURIComponent(node.Node);
-    const { body: held } = await catalog.get<{ Services: Record<string, NodeService> } | null>(
-      `/v1/catalog/node/${path}`,
-    );
-    const { body: checks } = await catalog.get<HealthCheck[]>(`/v1/health/node/${path}`);
+    const { body: held } = await catalog.get<Held | null>(`/v1/internal/node/${encodeURIComponent(node.Node)}`);
     const serfHealth = {
       Node: node.Node,
       CheckID: SERF_HEALTH,
@@ -187,7 +212,7 @@ export class CatalogSync {
       Output: "Agent alive and reachable",
     };
     // Once it is there, it is the catalog's to say whether this node lives.
-    const isKnown = checks.some((check) => check.CheckID === SERF_HEALTH);
+    const isKnown = held?.Checks.some(({ ID }) => ID === SERF_HEALTH) === true;
     const body = { ...node, Service: serverService, ...(!isKnown && { Check: serfHealth }) };
     await catalog.put("/v1/catalog/register", { body });
     if (!this.#health.started)
@@ -195,8 +220,14 @@ export class CatalogSync {
     log.info("Synced node info", { node: node.Node });
     for (const { definition } of state.services()) this.#dirty.services.add(definition.ID);
     for (const { definition } of state.checks()) this.#dirty.checks.add(definition.CheckID);
-    for (const id of this.#owned.services) if (held?.Services[id]) this.#dirty.services.add(id);
-    for (const id of this.#owned.checks) if (checks.some((c) => c.CheckID === id)) this.#dirty.checks.add(id);
+    for (const { ID } of held?.Services.filter(isAgents) ?? []) this.#dirty.services.add(ID);
+    for (const { ID } of held?.Checks.filter(isAgents) ?? []) this.#dirty.checks.add(ID);
+    this.#members = held?.Members ?? 1;
+    if (!held && this.#health.started) {
+      log.warn("the catalog does not know this node any more, telling it everything", { node: node.Node });
+      this.#synced.services.clear();
+      this.#synced.checks.clear();
+    }
     this.#isFull = true;
     await this.#pushChanges();
   }
@@ -223,13 +254,13 @@ export class CatalogSync {
     for (const id of services) {
       if (state.service(id)) continue;
       await catalog.put("/v1/catalog/deregister", { body: { Node: node.Node, ServiceID: id } });
-      this.#owned.services.delete(id);
+      this.#synced.services.delete(id);
       log.info("Deregistered service", { service: id });
     }
     for (const id of checks) {
       if (state.check(id)) continue;
       await catalog.put("/v1/catalog/deregister", { body: { Node: node.Node, CheckID: id } });
-      this.#owned.checks.delete(id);
+      this.#synced.checks.delete(id);
       log.info("Deregistered check", { check: id });
     }
   }
@@ -241,8 +272,7 @@ export class CatalogSync {
 
   /** One for each service, with those of its checks that wait too, and for each check that is left. */
   #registrations(services: string[], checks: Set<string>): Registration[] {
-    const { state, node } = this.#options;
-    const head = { Node: node.Node, Address: node.Address, SkipNodeUpdate: true as const };
+    const { state } = this.#options;
     const left = new Map<string, HealthCheck[]>();
     for (const id of checks) {
       const check = state.healthCheck(id);
@@ -257,41 +287,89 @@ export class CatalogSync {
       left.delete(id);
       // A service without metadata has null there in the catalog, and {} at its agent.
       const Service = Object.keys(service.Meta).length > 0 ? service : { ...service, Meta: null };
-      return [{ ...head, Service, Checks }];
+      return this.#split({
+        ...this.#head(state.service(id)?.source),
+        KeepTags: !state.hasNewTags(id),
+        Service,
+        Checks,
+      });
     });
-    return [...ofServices, ...[...left.values()].flat().map((check) => ({ ...head, Checks: [check] }))];
+    const alone = [...left.values()].flat();
+    return [
+      ...ofServices,
+      ...alone.flatMap((check) => this.#split({ ...this.#head(state.check(check.CheckID)?.source), Checks: [check] })),
+    ];
+  }
+
+  #head(source: Source = "api") {
+    const { Node, Address } = this.#options.node;
+    const Owner = source === "file" ? ("file" as const) : ("agent" as const);
+    return { Node, Address, SkipNodeUpdate: true as const, Owner, KeepOutput: false, KeepTags: true };
+  }
+
+  /** Checks that have not changed here go apart: their output alone is no reason to write. */
+  #split(registration: Registration): Registration[] {
+    const { Service, Checks, ...head } = registration;
+    const unchanged = Checks.filter((check) => this.#synced.checks.has(check.CheckID));
+    if (unchanged.length === 0) return [registration];
+    const changed = Checks.filter((check) => !unchanged.includes(check));
+    const rest = { ...head, KeepOutput: true, Checks: unchanged };
+    return Service || changed.length > 0 ? [{ ...head, ...(Service && { Service }), Checks: changed }, rest] : [rest];
   }
 
   /** Several go in one request; where the catalog refuses that, one by one, so that one bad one holds up no other. */
   async #register(registrations: Registration[]): Promise<void> {
     const { catalog, log } = this.#options;
-    const [only] = registrations;
-    const isOne = registrations.length === 1;
     try {
-      if (isOne) await catalog.put("/v1/catalog/register", { body: only });
-      else await catalog.put("/v1/internal/registrations", { body: registrations });
+      const { body } = await catalog.put<Outcome[]>("/v1/internal/registrations", { body: registrations });
+      registrations.forEach((registration, i) => this.#settle(registration, body[i]));
     } catch (error) {
       if (!isRefusal(error)) throw error;
-      if (!isOne) {
+      if (registrations.length > 1) {
         for (const registration of registrations) await this.#register([registration]);
         return;
       }
+      const [only] = registrations;
       const what = only?.Service ? { service: only.Service.ID } : { check: only?.Checks[0]?.CheckID };
       log.error("the catalog refused a registration", { ...what, error: describeError(error) });
-      return;
-    }
-    for (const { Service, Checks } of registrations) {
-      if (Service) {
-        this.#owned.services.add(Service.ID);
-        log.info("Synced service", { service: Service.ID });
-      }
-      for (const { CheckID, Status } of Checks) {
-        this.#owned.checks.add(CheckID);
-        log.info("Synced check", { check: CheckID, status: Status });
-      }
     }
   }
+
+  #settle({ Service, Checks }: Registration, outcome: Outcome | undefined): void {
+    const { state, log } = this.#options;
+    if (Service) {
+      this.#report("service", Service.ID, outcome?.Service);
+      if (this.#note("services", Service.ID, outcome?.Service)) log.info("Synced service", { service: Service.ID });
+      state.tagsTold(Service.ID, outcome?.Tags);
+    }
+    for (const { CheckID, Status } of Checks) {
+      const found = outcome?.Checks[CheckID];
+      this.#report("check", CheckID, found);
+      if (this.#note("checks", CheckID, found)) log.info("Synced check", { check: CheckID, status: Status });
+    }
+  }
+
+  /** Remembers that it is there now; true where that is news. */
+  #note(kind: "checks" | "services", id: string, found: string[] | null | undefined): boolean {
+    const isNews = !this.#synced[kind].has(id) || found === null || (found?.length ?? 0) > 0;
+    if (!this.#dirty[kind].has(id)) this.#synced[kind].add(id);
+    return isNews;
+  }
+
+  #report(kind: "check" | "service", id: string, found: string[] | null | undefined): void {
+    const { log } = this.#options;
+    if (!this.#synced[`${kind}s`].has(id) || found === undefined || found?.length === 0) return;
+    if (found === null)
+      log.warn(`a ${kind} of this node was taken out of the catalog by others, putting it back`, { [kind]: id });
+    else
+      log.warn(`a ${kind} of this node was changed in the catalog by others, putting it right`, {
+        [kind]: id,
+        fields: found.join(", "),
+      });
+  }
 }
+
+const isAgents = ({ Owner }: { Owner: string }): boolean => Owner !== "";
 
 /** Whether the catalog has understood and does not want it, so that sending it again at once is of no use. */
 const isRefusal = (error: unknown): boolean =>

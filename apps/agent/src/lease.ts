@@ -28,6 +28,8 @@ export interface LeaseOptions {
   url: string;
   tls?: ClientOptions | undefined;
   facts: LeaseFacts;
+  /** The catalog hears of this node again, after it did not. */
+  onRegained: () => void;
   /** Tries to reach another agent; rejects with the reason where it does not. */
   probe: (target: { node: string; url: string; timeoutMs: number }) => Promise<void>;
   log: Logger;
@@ -38,7 +40,7 @@ export interface LeaseHolder {
 }
 
 /** Holds this node's lease until it is closed. */
-export function holdLease({ url, tls, facts, probe, log }: LeaseOptions): LeaseHolder {
+export function holdLease({ url, tls, facts, onRegained, probe, log }: LeaseOptions): LeaseHolder {
   const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`;
   let socket: WebSocket | undefined;
   let attempt = 0;
@@ -71,7 +73,10 @@ export function holdLease({ url, tls, facts, probe, log }: LeaseOptions): LeaseH
       heardAt = performance.now();
       const message = parse(data);
       if (message["type"] === "lease") {
-        if (attempt > 0) log.info("the catalog hears of this node again", { url });
+        if (attempt > 0) {
+          log.info("the catalog hears of this node again", { url });
+          onRegained();
+        }
         attempt = 0;
         beat(
           Math.min(MAX_HEARTBEAT_MS, Math.max(MIN_HEARTBEAT_MS, Number(message["heartbeatMs"]) || MIN_HEARTBEAT_MS)),

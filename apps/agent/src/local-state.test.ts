@@ -112,3 +112,43 @@ test("an alias is as well as the service that it stands for", async () => {
   expect(state.checkState("alias").status).toBe("critical");
   alias.close();
 });
+
+test("what a check came to outlives a restart, but not one of the machine, and not its removal", async () => {
+  const { store, registrar, state, clock } = await setUp();
+  const tcp = parseCheckDefinition({ CheckID: "c", Name: "c", TCP: "127.0.0.1:1", Interval: "10s" });
+  const restart = (isNewBoot = false) =>
+    new LocalState({ store, nodeName: "n1", clock, log: silentLog, isNewBoot }).checkState("c").status;
+  await registrar.check(tcp, "api");
+  state.setCheckState("c", "passing", "connected");
+  expect([restart(), restart(true)]).toEqual(["passing", "critical"]);
+  state.setCheckState("c", "critical", "refused");
+  expect(restart()).toBe("critical");
+  state.setCheckState("c", "warning", "");
+  await state.removeCheck("c");
+  await registrar.check(tcp, "api");
+  expect(restart()).toBe("critical");
+});
+
+test("a status is told only when it is kept", async () => {
+  const { store, registrar, state } = await setUp();
+  await registrar.check(parseCheckDefinition({ CheckID: "c", Name: "c", TCP: "127.0.0.1:1", Interval: "10s" }), "api");
+  const told: unknown[] = [];
+  state.onChange((changes) => told.push([changes, store.get("check-states", "c")?.value]));
+  state.setCheckState("c", "passing", "connected");
+  const change = { kind: "check", id: "c", what: "status" };
+  await expect.poll(() => told).toEqual([[[change], { status: "passing", output: "connected" }]]);
+});
+
+test("tags that others gave in the catalog count until the service is registered with other ones", async () => {
+  const { registrar, state } = await setUp();
+  const web = (...Tags: string[]) => service({ Name: "web", Tags, EnableTagOverride: true });
+  await registrar.service(web("a"), "api");
+  state.tagsTold("web", ["b"]);
+  expect([state.nodeService("web")?.Tags, state.hasNewTags("web")]).toEqual([["b"], false]);
+  await registrar.service({ ...web("a"), Port: 1 }, "api");
+  expect([state.nodeService("web")?.Tags, state.hasNewTags("web")]).toEqual([["b"], false]);
+  await registrar.service(web("c"), "api");
+  expect([state.nodeService("web")?.Tags, state.hasNewTags("web")]).toEqual([["c"], true]);
+  state.tagsTold("web", undefined);
+  expect(state.hasNewTags("web")).toBe(false);
+});

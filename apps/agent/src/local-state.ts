@@ -3,7 +3,7 @@
  * brought to agree with it. Definitions are kept in the store, statuses in memory (a TTL's in the store too).
  */
 import type { Clock, Logger } from "@heddle/daemon";
-import { refusal } from "@heddle/daemon";
+import { describeError, refusal } from "@heddle/daemon";
 import {
   type CheckDefinition,
   type CheckStatus,
@@ -18,6 +18,8 @@ import type { Store, Write } from "@heddle/store";
 const SERVICES = "services";
 const CHECKS = "checks";
 const TTL_STATES = "ttl-states";
+const CHECK_STATES = "check-states";
+const MAX_KEEP_MS = 1_000;
 
 /** Who gave a definition: a reload takes away only what files gave. */
 export type Source = "api" | "file";
@@ -61,6 +63,8 @@ export interface LocalStateOptions {
   nodeName: string;
   clock: Clock;
   log: Logger;
+  /** The machine was started anew: what passed before it did is tried again first. */
+  isNewBoot?: boolean;
 }
 
 export class LocalState {
@@ -69,6 +73,10 @@ export class LocalState {
   readonly #states = new Map<string, CheckState>();
   readonly #listeners = new Set<(changes: LocalChange[]) => void>();
   #defaults: Defaults | undefined;
+  /** Tags that others gave services with EnableTagOverride, in the catalog: they count instead of the registered ones. */
+  readonly #tagOverrides = new Map<string, string[]>();
+  /** Services that were registered anew with other tags, which the catalog is to take over. */
+  readonly #newTags = new Set<string>();
 
   constructor(options: LocalStateOptions) {
     this.#options = options;
@@ -113,7 +121,20 @@ export class LocalState {
   /** The service as everybody is shown it: what was registered, with the central defaults filled in. */
   shown(id: string): ServiceDefinition | undefined {
     const found = this.service(id)?.definition;
-    return found && this.#withDefaults(found);
+    if (!found) return undefined;
+    const tags = this.#tagOverrides.get(id);
+    return this.#withDefaults(tags ? { ...found, Tags: tags } : found);
+  }
+
+  /** True where the tags of a service are newer here than in the catalog. */
+  hasNewTags(id: string): boolean {
+    return this.#newTags.has(id);
+  }
+
+  /** The catalog holds a service now: with these tags, where it has others than it was told. */
+  tagsTold(id: string, tags: string[] | undefined): void {
+    this.#newTags.delete(id);
+    if (tags) this.#tagOverrides.set(id, tags);
   }
 
   /** The service as the catalog is to hold it. */
@@ -161,7 +182,12 @@ export class LocalState {
       const writes: Write[] = [];
       for (const local of added) {
         const id = local.definition.ID;
-        if (!isEqual(view.get(SERVICES, id)?.value, local)) {
+        const before = view.get<LocalService>(SERVICES, id)?.value;
+        if (before && !isEqual(before.definition.Tags, local.definition.Tags)) {
+          this.#tagOverrides.delete(id);
+          this.#newTags.add(id);
+        }
+        if (!isEqual(before, local)) {
           writes.push({ table: SERVICES, key: id, value: local });
           changes.push({ kind: "service", id, what: "changed" });
         }
@@ -241,7 +267,27 @@ export class LocalState {
       if (status === "passing") this.#options.log.info("Check is now passing", { check: id });
       else this.#options.log.warn(status === "critical" ? "Check is now critical" : "Check is now warning", fields);
     }
-    this.#emit([{ kind: "check", id, what: before.status === status ? "output" : "status" }]);
+    const isStatus = before.status !== status;
+    const tell = () => this.#emit([{ kind: "check", id, what: isStatus ? "status" : "output" }]);
+    if (isStatus && !this.check(id)?.definition.TTLMs) void this.#keep(id, { status, output }).then(tell);
+    else tell();
+  }
+
+  // What a check came to is kept, so that its service does not become critical by the agent's restart alone; and before
+  // anybody is told, so that it is not passing again by a restart. A disk that takes long or is full holds nothing up.
+  async #keep(id: string, state: CheckState): Promise<void> {
+    const { clock, log } = this.#options;
+    const late = Promise.withResolvers<void>();
+    const timer = clock.after(MAX_KEEP_MS, late.resolve);
+    const write = this.#store.run((view) => ({
+      writes: view.get(CHECKS, id) ? [{ table: CHECK_STATES, key: id, value: state }] : [],
+      result: undefined,
+    }));
+    const kept = write.catch((error: unknown) =>
+      log.warn("cannot keep the state of a check", { check: id, error: describeError(error) }),
+    );
+    await Promise.race([kept, late.promise]);
+    timer.cancel();
   }
 
   /** A TTL check's heartbeat: kept, so that a restart does not make it critical before its time. */
@@ -255,7 +301,10 @@ export class LocalState {
     const ttl = definition.TTLMs ? this.ttlState(definition.CheckID) : undefined;
     if (ttl && ttl.at + (definition.TTLMs ?? 0) > this.#options.clock.now())
       return { status: ttl.status, output: ttl.output };
-    return { status: definition.Status ?? "critical", output: "" };
+    // A TTL that is over is over; any other check is what it was until it is tried again.
+    const kept = definition.TTLMs ? undefined : this.#store.get<CheckState>(CHECK_STATES, definition.CheckID)?.value;
+    const isKept = kept && !(this.#options.isNewBoot && kept.status !== "critical");
+    return isKept ? kept : { status: definition.Status ?? "critical", output: "" };
   }
 
   #checkWrite(view: { get: Store["get"] }, local: LocalCheck, writes: Write[], changes: LocalChange[]): void {
@@ -276,7 +325,7 @@ export class LocalState {
   }
 
   #removeCheckWrite(id: string, writes: Write[], changes: LocalChange[]): void {
-    writes.push({ table: CHECKS, key: id }, { table: TTL_STATES, key: id });
+    writes.push({ table: CHECKS, key: id }, { table: TTL_STATES, key: id }, { table: CHECK_STATES, key: id });
     changes.push({ kind: "check", id, what: "removed" });
   }
 

@@ -31,6 +31,7 @@ import type { Registry } from "prom-client";
 import type { ClientOptions } from "ws";
 import { createAgentApi } from "./api.ts";
 import { askAlive, startAliveListener } from "./alive.ts";
+import { isSameBoot } from "./boot.ts";
 import { CatalogSync } from "./catalog-sync.ts";
 import { AliasChecks } from "./checks/alias.ts";
 import { linkHealthChecker } from "./checks/link.ts";
@@ -101,7 +102,8 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => catalog.close());
   stack.defer(() => ca.close());
 
-  const state = new LocalState({ store, nodeName: config.nodeName, clock, log });
+  const isNewBoot = !(await isSameBoot(store));
+  const state = new LocalState({ store, nodeName: config.nodeName, clock, log, isNewBoot });
   const ports = new SidecarPorts({
     store,
     min: config.ports.sidecarMin,
@@ -266,7 +268,13 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
   const member = { Node: config.nodeName, ID: config.nodeId, Address: config.advertiseAddr, Server: config.server };
   if (deps.ownLease) await deps.ownLease(member);
-  else lease = stack.use(await startLease(config, { member, catalogUrl: servers.catalog, tls: deps.tls, log }));
+  else
+    lease = stack.use(
+      await startLease(config, {
+        ...{ member, catalogUrl: servers.catalog, tls: deps.tls, log },
+        onRegained: () => sync.request(),
+      }),
+    );
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
   if (central) tasks.run((signal) => central.run(signal));
@@ -293,11 +301,13 @@ async function startLease(
     catalogUrl,
     tls,
     log,
+    onRegained,
   }: {
     member: Omit<LeaseFacts, "ProbePort" | "ProbeTLS">;
     catalogUrl: string;
     tls: TlsSettings | undefined;
     log: Logger;
+    onRegained: () => void;
   },
 ): Promise<AsyncDisposable> {
   const { advertiseAddr, bindAddr, nodeName, ports } = config;
@@ -316,6 +326,7 @@ async function startLease(
     url: catalogUrl,
     tls: tls && (tlsOptions({ ...tls, serverRoles: ["catalog", "server"] }) as ClientOptions),
     facts: { ...member, ProbePort: listener ? Number(new URL(listener.url).port) : 0, ProbeTLS: tls !== undefined },
+    onRegained,
     probe: (target) => askAlive(target, tls),
     log: log.child("lease"),
   });

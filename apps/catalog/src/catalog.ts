@@ -5,6 +5,7 @@ import type { Store } from "@heddle/store";
 import type { Ask } from "./blocking.ts";
 import { setConfigEntry } from "./commands/config-entries.ts";
 import type { CatalogDeps } from "./deps.ts";
+import { agentSyncTable } from "./routes/agent-sync.ts";
 import { catalogQuestions, catalogTable } from "./routes/catalog.ts";
 import { CoordinateBatch } from "./coordinates.ts";
 import { configQuestions, configTable } from "./routes/config.ts";
@@ -137,6 +138,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     localStream: createLocalStream({ state: deps.state, questions }),
     table: {
       ...catalogTable(deps),
+      ...agentSyncTable(deps),
       ...healthTable(deps),
       ...kvTable(deps),
       ...sessionTable(deps),

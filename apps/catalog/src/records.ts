@@ -16,10 +16,17 @@ export const RESTORES = "restores";
 export const QUERIES = "prepared-queries";
 export const MEMBERS = "members";
 
+/**
+ * Who a service or check is of: its node's agent, to whom somebody registered it or which read it from a file. Without an
+ * owner it is external: nobody takes it away but who put it there.
+ */
+export type Owner = "agent" | "file";
+
 /** An instance of a service on a node. */
 export interface ServiceRecord {
   Node: string;
   Service: NodeService;
+  Owner?: Owner;
 }
 
 export interface KvRecord {
@@ -109,7 +116,7 @@ export interface MemberRecord {
 }
 
 export type NodeRecord = Node;
-export type CheckRecord = HealthCheck;
+export type CheckRecord = HealthCheck & { Owner?: Owner };
 export type IntentionRecord = Omit<Intention, "CreateIndex" | "ModifyIndex"> & {
   /** Written as a config entry, without an id of its own. */
   FromEntry?: boolean;

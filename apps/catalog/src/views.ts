@@ -9,7 +9,8 @@ export function showNode({ value, createIndex, modifyIndex }: StoredRecord<NodeR
 }
 
 export function showCheck({ value, createIndex, modifyIndex }: StoredRecord<CheckRecord>) {
-  return { ...value, CreateIndex: createIndex, ModifyIndex: modifyIndex };
+  const { Owner: _, ...check } = value;
+  return { ...check, CreateIndex: createIndex, ModifyIndex: modifyIndex };
 }
 
 export function showSession({ value, createIndex, modifyIndex }: StoredRecord<SessionRecord>) {

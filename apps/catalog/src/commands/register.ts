@@ -1,7 +1,7 @@
 /** Catalog registration as a command: a node, a service on it and checks, written in one atomic step. */
 import { problemList } from "@heddle/config-entries";
 import { type Decoded, refusal, type Spec } from "@heddle/daemon";
-import type { HealthCheck, NodeService, ServiceKind } from "@heddle/service-definition/types";
+import type { NodeService, ServiceKind } from "@heddle/service-definition/types";
 import type { Command, View, Write } from "@heddle/store";
 import {
   checkKey,
@@ -14,6 +14,7 @@ import {
   SERVICES,
   type CheckRecord,
   type NodeRecord,
+  type Owner,
   type ServiceRecord,
 } from "../records.ts";
 import { invalidateSessions } from "./sessions.ts";
@@ -132,11 +133,15 @@ export const REGISTER_FIELDS: Record<string, Spec> = {
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
+export interface Registration {
+  node: NodeRecord;
+  skipNodeUpdate: boolean;
+  service?: NodeService;
+  checks: CheckRecord[];
+}
+
 /** What a valid body asks for. Throws the refusals of Consul's Catalog.Register. */
-export function toRegistration(
-  body: Decoded,
-  datacenter: string,
-): { node: NodeRecord; skipNodeUpdate: boolean; service?: NodeService; checks: CheckRecord[] } {
+export function toRegistration(body: Decoded, datacenter: string): Registration {
   const name = text(body["Node"]);
   const skipNodeUpdate = body["SkipNodeUpdate"] === true;
   if (name === "") throw refusal(500, "Must provide node");
@@ -249,7 +254,7 @@ function cleanDefinition(given: Decoded | undefined): Record<string, unknown> {
 }
 
 /** Writes a registration. What is equal to what is stored is not written: it wakes nobody. */
-export function register(registration: ReturnType<typeof toRegistration>): Command<true> {
+export function register(registration: Registration): Command<true> {
   return (view) => {
     const { node, service, checks, skipNodeUpdate } = registration;
     const existing = view.get<NodeRecord>(NODES, nodeKey(node.Node));
@@ -270,20 +275,15 @@ export function nodeWrites(view: View, node: NodeRecord): Write[] {
   return writes;
 }
 
-/** The writes that store an instance; where its name is another now, its checks carry it too. */
-export function serviceWrites(view: View, node: string, service: NodeService): Write[] {
+/** The writes that store an instance; where its name is another now, its checks carry it too. An owner stays one. */
+export function serviceWrites(view: View, node: string, service: NodeService, owner?: Owner): Write[] {
   const key = serviceKey(node, service.ID);
-  const record: ServiceRecord = { Node: node, Service: service };
   const before = view.get<ServiceRecord>(SERVICES, key);
+  const Owner = owner ?? before?.value.Owner;
+  const record: ServiceRecord = { Node: node, Service: service, ...(Owner && { Owner }) };
   const writes: Write[] = same(before?.value, record) ? [] : [{ table: SERVICES, key, value: record }];
   if (before && before.value.Service.Service !== service.Service) writes.push(...renamedChecks(view, node, service));
   return writes;
-}
-
-/** Writes several registrations, of different instances, in one step. */
-export function registerAll(registrations: ReturnType<typeof toRegistration>[]): Command<true> {
-  const commands = registrations.map(register);
-  return (view) => ({ writes: commands.flatMap((command) => command(view).writes), result: true });
 }
 
 /** The writes that store a check: its service's name and tags filled in, its sessions ended where it is critical. */
@@ -301,7 +301,9 @@ export function checkWrites(view: View, check: CheckRecord, service?: NodeServic
     value.ServiceName = "";
   }
   const key = checkKey(check.Node, check.CheckID);
-  const before = view.get<HealthCheck>(CHECKS, key)?.value;
+  const before = view.get<CheckRecord>(CHECKS, key)?.value;
+  const Owner = check.Owner ?? before?.Owner;
+  if (Owner) value.Owner = Owner;
   if (same(before, value)) return [];
   const ended =
     value.Status === "critical" && before?.Status !== "critical"

@@ -1,9 +1,9 @@
 /** /v1/catalog: who is registered. */
-import { type ApiTable, decodeBody, decodeObject, parseBody, readBody, refusal, reply } from "@heddle/daemon";
+import { type ApiTable, decodeBody, readBody, refusal, reply } from "@heddle/daemon";
 import { catalogServiceFields, nodeFields, serviceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import { deregister, DEREGISTER_FIELDS } from "../commands/deregister.ts";
-import { register, REGISTER_FIELDS, registerAll, toRegistration } from "../commands/register.ts";
+import { register, REGISTER_FIELDS, toRegistration } from "../commands/register.ts";
 import { type CatalogState, namesWithTags } from "../state.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
@@ -12,7 +12,6 @@ import { explain, wantsExplanation } from "./explain.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
-const MAX_REGISTRATIONS = 64;
 
 export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
   const { state } = deps;
@@ -159,18 +158,6 @@ export function catalogTable(deps: CatalogDeps): ApiTable {
         reply(request, true);
       },
     },
-    // Not Consul's: what an agent has to say of its services at one moment, as one step.
-    "/v1/internal/registrations": {
-      PUT: async (request) => {
-        const list = parseBody(await readBody(request.req, MAX_BODY));
-        if (!Array.isArray(list) || list.length > MAX_REGISTRATIONS)
-          throw refusal(400, `want a list of at most ${MAX_REGISTRATIONS} registrations`);
-        const bodies = list.map((body) => decodeObject(body, REGISTER_FIELDS));
-        for (const body of bodies) requireDatacenter(body["Datacenter"], datacenter);
-        await state.store.run(registerAll(bodies.map((body) => toRegistration(body, datacenter))));
-        reply(request, true);
-      },
-    },
     "/v1/catalog/deregister": {
       PUT: async (request) => {
         const body = decodeBody(await readBody(request.req, MAX_BODY), DEREGISTER_FIELDS);
@@ -182,6 +169,7 @@ export function catalogTable(deps: CatalogDeps): ApiTable {
   };
 }
 
-function requireDatacenter(asked: unknown, ours: string): void {
+/** Refuses what is for another datacenter. */
+export function requireDatacenter(asked: unknown, ours: string): void {
   if (typeof asked === "string" && asked !== "" && asked !== ours) throw refusal(500, "No path to datacenter");
 }
