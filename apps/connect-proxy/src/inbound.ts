@@ -4,20 +4,20 @@
  */
 import type { Socket } from "node:net";
 import type { Logger } from "@heddle/daemon";
+import type { Decision } from "@heddle/intentions";
 import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import { dialTcp, tcpLeg } from "./dial.ts";
 import { type MeshLeg, refusedLeg, type Terminator } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { pipe } from "./pipe.ts";
-import { acceptPreface, cutFrame, refusePreface } from "./preface.ts";
+import { type Pipe, pipe, type PipeEnd } from "./pipe.ts";
 import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type PublicSpec } from "./spec.ts";
+import { refuseTunnel, Tunnel } from "./tunnel/tunnel.ts";
 
 /** Handshakes under way at once, counted from a caller's first byte; each costs a millisecond of processor time that a flood would take from everybody. */
 export const MAX_HANDSHAKES = 4_096;
-const LAST_WORDS_MS = 1_000; // for a refusal to reach a caller that is still sending
 
 export interface InboundDeps {
   service: () => { name: string; uri: string; trustDomain: string };
@@ -29,22 +29,24 @@ export interface InboundDeps {
   log: Logger;
 }
 
-/** Handles accepted sockets. The returned function never throws. */
-export function createInbound(deps: InboundDeps): (raw: Socket) => void {
+export interface Inbound {
+  /** Handles an accepted socket. Never throws. */
+  accept: (raw: Socket) => void;
+  /** Tunnels that are open. */
+  readonly tunnels: Iterable<Tunnel>;
+}
+
+export function createInbound(deps: InboundDeps): Inbound {
   const { table, metrics, log } = deps;
+  const tunnels = new Set<Tunnel>();
   let waiting = 0; // accepted and silent so far
   let handshakes = 0;
 
   async function serve(raw: Socket, parties: Parties): Promise<void> {
     const spec = deps.spec();
-    const service = deps.service();
 
     // 1. Accept, within limits.
-    if (table.count("inbound") >= spec.maxConnections)
-      throw new RefusedError(
-        "limit",
-        `the limit of ${spec.maxConnections} connections is reached (max_inbound_connections)`,
-      );
+    checkLimit();
     if (waiting >= spec.maxConnections || handshakes >= MAX_HANDSHAKES)
       throw new RefusedError(
         "limit",
@@ -56,7 +58,7 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
     const hasSpoken = await firstByte(raw, spec.handshakeTimeoutMs).finally(() => waiting--);
     if (!hasSpoken) return log.debug("closed without a word", { peer: parties.peer });
     handshakes++;
-    const leg = await secure(raw, service.trustDomain).finally(() => handshakes--);
+    const leg = await secure(raw, deps.service().trustDomain).finally(() => handshakes--);
     parties.tls = leg.facts;
 
     // 3. Who is it? The handshake proved the chain, `toLeg` every SPIFFE rule.
@@ -64,29 +66,18 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
     parties.source = caller.service;
     parties.sourceId = leg.peer.spiffeId;
 
-    // 4. May it? Decided here, on the rules of this moment.
-    const decision = deps.authorize()(caller);
-    if (!decision.allowed) return refuse(leg, parties, toRefusal(decision, parties.source, parties.destination));
+    // 4. to 6. for the one connection, or for each stream of a tunnel.
+    if (leg.isTunnel) return carryTunnel(leg, caller, parties);
+    await serveCaller(leg, caller, parties, {
+      isWaiting: () => !leg.stream.destroyed,
+      carry: (local, onEnd) => pipe(leg, tcpLeg(local), { onEnd }),
+    });
+  }
 
-    // 5. The service itself.
-    const dialledAt = performance.now();
-    const local = await dialTcp(spec.local, spec.localConnectTimeoutMs).catch((error: unknown) => error as Error);
-    if (local instanceof Error)
-      return refuse(leg, parties, refusalOf(new RefusedError("local_service", local.message), parties));
-    metrics.connect("inbound", performance.now() - dialledAt);
-    if (leg.stream.destroyed) {
-      local.resetAndDestroy();
-      throw new RefusedError("handshake", "the caller went away");
-    }
-    // Rules may have changed while the service was dialled.
-    const again = deps.authorize()(caller);
-    if (!again.allowed) {
-      local.resetAndDestroy();
-      return refuse(leg, parties, toRefusal(again, parties.source, parties.destination));
-    }
-
-    // 6. Bytes.
-    carry(leg, local, parties, again);
+  function checkLimit(): void {
+    const { maxConnections } = deps.spec();
+    if (table.count("inbound") < maxConnections) return;
+    throw new RefusedError("limit", `the limit of ${maxConnections} connections is reached (max_inbound_connections)`);
   }
 
   async function secure(raw: Socket, trustDomain: string): Promise<MeshLeg> {
@@ -96,54 +87,107 @@ export function createInbound(deps: InboundDeps): (raw: Socket) => void {
     return leg;
   }
 
-  function carry(leg: MeshLeg, local: Socket, parties: Parties, decision: ReturnType<Authorize>): void {
-    const preface = leg.speaksPreface ? acceptPreface() : undefined;
-    if (preface) leg.stream.write(preface.bytes);
-    const connection: Connection = {
-      ...parties,
-      rule: decision.rule?.text,
-      reason: decision.reason,
-      certificate: leg.certificate,
-      pipe: pipe(leg, tcpLeg(local), { onEnd: (end) => table.closed(connection, end) }),
-      cut(refusal) {
-        connection.cutBy ??= refusal;
-        connection.pipe.stop(preface && cutFrame(preface.mark, refusal));
+  function carryTunnel(leg: MeshLeg, caller: ServiceId, parties: Parties): void {
+    const tunnel: Tunnel = new Tunnel(leg, {
+      onOpen: (id) => {
+        const { name, uri } = deps.service();
+        const own = { ...parties, destination: name, destinationId: uri, startedAt: performance.now() };
+        serveStream(tunnel, id, caller, own).catch((error: unknown) => {
+          const refusal = refusalOf(error, own);
+          table.refused(own, refusal);
+          tunnel.refuse(id, refusal);
+        });
       },
-    };
-    table.opened(connection);
-  }
-
-  function refuse(leg: Pick<MeshLeg, "stream" | "reset" | "speaksPreface">, parties: Parties, refusal: Refusal): void {
-    table.refused(parties, refusal);
-    if (!leg.speaksPreface) return leg.reset();
-    // Closing with unread bytes makes the kernel send a reset, which would overtake the reason: read, and drop, for a while.
-    leg.stream.end(refusePreface(refusal));
-    leg.stream.resume();
-    setTimeout(() => leg.reset(), LAST_WORDS_MS).unref();
-  }
-
-  return (raw) => {
-    const { name, uri } = deps.service();
-    const parties: Parties = {
-      direction: "inbound",
-      source: "",
-      destination: name,
-      destinationId: uri,
-      peer: formatHostPort({ host: raw.remoteAddress ?? "", port: raw.remotePort ?? 0 }),
-      startedAt: performance.now(),
-    };
-    raw.on("error", ignore);
-    serve(raw, parties).catch((error: unknown) => {
-      const leg = refusedLeg(error);
-      const refusal = refusalOf(error, parties);
-      if (leg) return refuse(leg, parties, refusal);
-      table.refused(parties, refusal);
-      if (!raw.destroyed) raw.resetAndDestroy();
+      onClose: () => tunnels.delete(tunnel),
     });
+    if (!tunnel.isClosed) tunnels.add(tunnel);
+  }
+
+  async function serveStream(tunnel: Tunnel, id: number, caller: ServiceId, parties: Parties): Promise<void> {
+    const { leg } = tunnel;
+    checkLimit();
+    // A tunnel may outlive the certificate that it was made with; a new connection may not.
+    if (leg.certificate.notAfter <= Date.now())
+      throw new RefusedError("identity", `the certificate of '${leg.peer.spiffeId}' has expired`);
+    await serveCaller(leg, caller, parties, {
+      isWaiting: () => tunnel.isAsked(id),
+      carry: (local, onEnd) => tunnel.accept(id, local, { side: "b", onEnd }),
+    });
+  }
+
+  async function serveCaller(leg: MeshLeg, caller: ServiceId, parties: Parties, way: Way): Promise<void> {
+    // 4. May it? Decided here, on the rules of this moment.
+    authorized(caller, parties);
+
+    // 5. The service itself.
+    const { local: service, localConnectTimeoutMs } = deps.spec();
+    const dialledAt = performance.now();
+    const local = await dialTcp(service, localConnectTimeoutMs).catch((error: unknown) => {
+      throw new RefusedError("local_service", messageOf(error));
+    });
+    metrics.connect("inbound", performance.now() - dialledAt);
+
+    // 6. Bytes, if the caller still waits, and the rules that may have changed meanwhile still allow it.
+    try {
+      if (!way.isWaiting()) throw new RefusedError("closing", "the caller went away");
+      const decision = authorized(caller, parties);
+      const connection: Connection = {
+        ...parties,
+        rule: decision.rule?.text,
+        reason: decision.reason,
+        certificate: leg.certificate,
+        pipe: way.carry(local, (end) => table.closed(connection, end)),
+        cut(refusal) {
+          connection.cutBy ??= refusal;
+          connection.pipe.stop(refusal);
+        },
+      };
+      table.opened(connection);
+    } catch (error) {
+      local.resetAndDestroy();
+      throw error;
+    }
+  }
+
+  function authorized(caller: ServiceId, { source, destination }: Parties): Decision {
+    const decision = deps.authorize()(caller);
+    if (decision.allowed) return decision;
+    const refusal = toRefusal(decision, source, destination);
+    throw new RefusedError(refusal.code, refusal.reason, { refusal });
+  }
+
+  return {
+    tunnels,
+    accept(raw) {
+      const { name, uri } = deps.service();
+      const parties: Parties = {
+        direction: "inbound",
+        source: "",
+        destination: name,
+        destinationId: uri,
+        peer: formatHostPort({ host: raw.remoteAddress ?? "", port: raw.remotePort ?? 0 }),
+        startedAt: performance.now(),
+      };
+      raw.on("error", ignore);
+      serve(raw, parties).catch((error: unknown) => {
+        const refusal = refusalOf(error, parties);
+        table.refused(parties, refusal);
+        const leg = refusedLeg(error);
+        if (leg?.isTunnel) refuseTunnel(leg, refusal);
+        else if (!raw.destroyed) raw.resetAndDestroy();
+      });
+    },
   };
 }
 
+/** How a caller that may is joined to the service. */
+interface Way {
+  isWaiting: () => boolean;
+  carry: (local: Socket, onEnd: (end: PipeEnd) => void) => Pipe;
+}
+
 function refusalOf(error: unknown, { source, destination }: Parties): Refusal {
+  if (error instanceof RefusedError && error.refusal) return error.refusal;
   const code = error instanceof RefusedError ? error.code : "handshake";
   return { code, source, destination, reason: messageOf(error) };
 }

@@ -13,9 +13,9 @@ import {
   type TlsIdentity,
 } from "@heddle/tls";
 import type { Leg } from "./pipe.ts";
-import { ALPN } from "./preface.ts";
 import { RefusedError } from "./refusal.ts";
 import type { Leaf, Roots } from "./snapshot.ts";
+import { ALPN } from "./tunnel/frames.ts";
 
 const REASON_MS = 50;
 const MAX_PRESENTED = 8; // certificates of a chain that are kept for later checks
@@ -38,10 +38,12 @@ export interface MeshLeg extends Leg {
   stream: TLSSocket;
   peer: Peer;
   certificate: PeerCertificate;
-  /** True where the far end is a Heddle proxy that speaks our preface. */
-  speaksPreface: boolean;
+  /** True where the far end is a Heddle proxy, and this connection carries a tunnel. */
+  isTunnel: boolean;
   facts: TlsFacts;
 }
+
+export type RefusedLeg = Pick<MeshLeg, "stream" | "reset" | "isTunnel">;
 
 export function toTlsIdentity(leaf: Leaf, roots: Roots): TlsIdentity {
   return { certPem: leaf.certPem, keyPem: leaf.keyPem, roots: roots.certPems };
@@ -104,15 +106,15 @@ function rawSocketOf(stream: TLSSocket): Socket | undefined {
 /** The client's end. */
 export interface Dialler {
   /** TLS over an open TCP connection, to exactly `spiffeId`. Rejects with RefusedError and destroys the socket. */
-  handshake(raw: Socket, spiffeId: string, options: { timeoutMs: number; offerPreface: boolean }): Promise<MeshLeg>;
+  handshake(raw: Socket, spiffeId: string, options: { timeoutMs: number; offerTunnel: boolean }): Promise<MeshLeg>;
   swap(identity: TlsIdentity): void;
 }
 
 export function createDialler(identity: TlsIdentity): Dialler {
   const client: MeshClient = createMeshClient(identity);
   return {
-    async handshake(raw, spiffeId, { timeoutMs, offerPreface }) {
-      const stream = connect({ socket: raw, ...client.options(), ...(offerPreface && { ALPNProtocols: [ALPN] }) });
+    async handshake(raw, spiffeId, { timeoutMs, offerTunnel }) {
+      const stream = connect({ socket: raw, ...client.options(), ...(offerTunnel && { ALPNProtocols: [ALPN] }) });
       await new Promise<void>((resolve, reject) => {
         const fail = (error: Error) => {
           clearTimeout(timer);
@@ -130,7 +132,12 @@ export function createDialler(identity: TlsIdentity): Dialler {
         stream.on("error", (error) => fail(new RefusedError("handshake", tlsReason(error), { cause: error })));
         stream.once("close", () => fail(new RefusedError("handshake", "closed during the TLS handshake")));
       });
-      return toLeg(raw, stream, { kind: "server", spiffeId });
+      try {
+        return toLeg(raw, stream, { kind: "server", spiffeId });
+      } catch (error) {
+        raw.destroy();
+        throw error;
+      }
     },
     swap: (next) => client.swap(next),
   };
@@ -138,10 +145,10 @@ export function createDialler(identity: TlsIdentity): Dialler {
 
 function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): MeshLeg {
   const check = checkPeer(stream, expectation);
-  const speaksPreface = stream.alpnProtocol === ALPN;
+  const isTunnel = stream.alpnProtocol === ALPN;
   const reset = () => void (raw.destroyed || raw.resetAndDestroy());
   const refuse = (reason: string) =>
-    Object.assign(new RefusedError("identity", reason), { leg: { stream, reset, speaksPreface } });
+    Object.assign(new RefusedError("identity", reason), { leg: { stream, reset, isTunnel } });
   if (!check.ok) throw refuse(check.reason);
   const certificate = stream.getPeerX509Certificate();
   if (!certificate) throw refuse("the peer is gone");
@@ -155,14 +162,14 @@ function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): Me
       intermediates: presented(certificate),
       notAfter: check.notAfter,
     },
-    speaksPreface,
+    isTunnel,
     facts: { text: describeTls(stream) },
   };
 }
 
 /** The leg of a peer that finished its handshake and is not who it should be: it can still be told so. */
-export function refusedLeg(error: unknown): Pick<MeshLeg, "stream" | "reset" | "speaksPreface"> | undefined {
-  return (error as { leg?: MeshLeg }).leg;
+export function refusedLeg(error: unknown): RefusedLeg | undefined {
+  return (error as { leg?: RefusedLeg }).leg;
 }
 
 function presented(leaf: X509Certificate): Buffer[] {

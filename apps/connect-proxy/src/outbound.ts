@@ -9,12 +9,16 @@ import { dialTcp, tcpLeg } from "./dial.ts";
 import { attemptBudgetMs, type Endpoint, pickOrder } from "./endpoints.ts";
 import type { Dialler, MeshLeg } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { pipe } from "./pipe.ts";
-import { PrefaceReader, readCut } from "./preface.ts";
-import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
-import { formatHostPort, type UpstreamSpec } from "./spec.ts";
+import { pipe, type PipeEnd } from "./pipe.ts";
+import { messageOf, type Refusal, type RefusalCode, RefusedError } from "./refusal.ts";
+import { formatHostPort, type HostPort, type UpstreamSpec } from "./spec.ts";
 import type { Leaf } from "./snapshot.ts";
+import { createTunnelPool, type TunnelPool } from "./tunnel/pool.ts";
+import type { TunnelStream } from "./tunnel/stream.ts";
+import { Tunnel } from "./tunnel/tunnel.ts";
 
+/** Refusals that every instance would give. */
+const FINAL: ReadonlySet<RefusalCode> = new Set(["intention"]);
 const MAX_PLAIN_PEERS = 4_096; // remembered endpoints that refuse any ALPN they do not know
 
 export interface OutboundDeps {
@@ -27,10 +31,19 @@ export interface OutboundDeps {
   random?: () => number;
 }
 
-/** Handles accepted sockets. The returned function never throws. */
-export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
+export interface Outbound {
+  /** Handles an accepted socket. Never throws. */
+  accept: (app: Socket) => void;
+  readonly tunnels: TunnelPool;
+}
+
+/** An instance that was reached, and the connection to it. */
+type Reached = { stream: TunnelStream; leg: MeshLeg } | { leg: MeshLeg };
+
+export function createOutbound(deps: OutboundDeps): Outbound {
   const { table, metrics } = deps;
   const plainPeers = new Set<string>();
+  const tunnels = createTunnelPool({ dial });
   let active = 0; // connections of this upstream, from their first step to their end
 
   async function serve(app: Socket, parties: Parties): Promise<void> {
@@ -46,21 +59,18 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
     // 2. Whom do we want? Exactly one identity, whatever address it has; a query says which at each instance.
     if (upstream.kind === "service") parties.destinationId = identityOf(upstream);
 
-    // 3. Pick an instance and reach it, or the next, while there is time.
+    // 3. Pick an instance and reach it, or the next, while there is time. No byte has been sent before one has accepted.
     const order = pickOrder(deps.endpoints() ?? [], deps.random);
     if (order.length === 0)
       throw new RefusedError(
         "no_endpoint",
         `no healthy instance of ${upstream.kind === "service" ? "" : "query "}'${upstream.name}' is known`,
       );
-    const leg = await reachOne(order, parties, upstream.connectTimeoutMs);
-    if (app.destroyed) {
-      leg.reset();
-      throw new RefusedError("closing", "the application went away");
-    }
+    const { promise: ended, resolve: onEnd } = Promise.withResolvers<PipeEnd>();
+    const reached = await reachOne(order, app, parties, upstream.connectTimeoutMs, onEnd);
 
     // 4. Bytes.
-    await carry(app, leg, parties);
+    await carry(app, reached, parties, ended, onEnd);
   }
 
   function identityOf(wanted: { name: string; datacenter: string; namespace?: string }): string {
@@ -69,7 +79,13 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
     return serviceSpiffeId({ trustDomain, namespace, datacenter: wanted.datacenter || datacenter, service });
   }
 
-  async function reachOne(order: Endpoint[], parties: Parties, timeoutMs: number): Promise<MeshLeg> {
+  async function reachOne(
+    order: Endpoint[],
+    app: Socket,
+    parties: Parties,
+    timeoutMs: number,
+    onEnd: (end: PipeEnd) => void,
+  ): Promise<Reached> {
     const deadline = performance.now() + timeoutMs;
     const failures: RefusedError[] = [];
     for (const [i, endpoint] of order.entries()) {
@@ -78,28 +94,65 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
       parties.peer = formatHostPort(endpoint);
       if (endpoint.service) parties.destinationId = identityOf(endpoint.service);
       try {
-        return await reach(endpoint, parties.destinationId ?? "", attemptBudgetMs(left, order.length - i));
+        return await reach(endpoint, app, parties, attemptBudgetMs(left, order.length - i), onEnd);
       } catch (error) {
-        failures.push(error instanceof RefusedError ? error : new RefusedError("unreachable", messageOf(error)));
+        const failure = error instanceof RefusedError ? error : new RefusedError("unreachable", messageOf(error));
+        failures.push(failure);
+        if (app.destroyed || (FINAL.has(failure.code) && !endpoint.service)) break;
       }
     }
     // A wrong identity is the failure to hear about, even where another instance was merely down.
     const worst = failures.find((f) => f.code === "identity") ?? failures.at(-1);
     const more = failures.length > 1 ? ` (${failures.length} instances tried)` : "";
-    throw new RefusedError(
-      worst?.code ?? "unreachable",
-      `${worst?.message ?? `no instance within ${timeoutMs} ms`}${more}`,
-    );
+    const reason = `${worst?.message ?? `no instance within ${timeoutMs} ms`}${more}`;
+    throw new RefusedError(worst?.code ?? "unreachable", reason, worst?.refusal && { refusal: worst.refusal });
   }
 
-  async function reach(endpoint: Endpoint, spiffeId: string, budgetMs: number): Promise<MeshLeg> {
+  async function reach(
+    endpoint: Endpoint,
+    app: Socket,
+    parties: Parties,
+    budgetMs: number,
+    onEnd: (end: PipeEnd) => void,
+  ): Promise<Reached> {
+    const startedAt = performance.now();
+    const spiffeId = parties.destinationId ?? "";
+    for (;;) {
+      const left = Math.max(1, budgetMs - (performance.now() - startedAt));
+      const way = await tunnels.reach(endpoint, spiffeId, left);
+      if (app.destroyed) {
+        if (!(way instanceof Tunnel)) way.reset();
+        throw new RefusedError("closing", "the application went away");
+      }
+      if (!(way instanceof Tunnel)) return { leg: way };
+      parties.tls = way.leg.facts;
+      const wasHeard = way.hasHeard;
+      try {
+        return { stream: await way.open(app, left, { side: "a", onEnd }), leg: way.leg };
+      } catch (error) {
+        const { refusal, message, code } = error as RefusedError;
+        // A tunnel that broke, or is told to end, between two streams says nothing about the instance.
+        if (
+          wasHeard &&
+          (way.isClosed || code === "closing") &&
+          !app.destroyed &&
+          performance.now() < startedAt + budgetMs
+        )
+          continue;
+        if (refusal || way.hasHeard) throw error;
+        throw new RefusedError("handshake", `refused by the far proxy: ${message}`, { cause: error });
+      }
+    }
+  }
+
+  async function dial(endpoint: HostPort, spiffeId: string, budgetMs: number): Promise<MeshLeg> {
     const at = formatHostPort(endpoint);
     const startedAt = performance.now();
-    const attempt = async (offerPreface: boolean): Promise<MeshLeg> => {
+    const attempt = async (offerTunnel: boolean): Promise<MeshLeg> => {
       const raw = await dialTcp(endpoint, budgetMs);
       metrics.connect("outbound", performance.now() - startedAt);
       const left = Math.max(1, budgetMs - (performance.now() - startedAt));
-      return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerPreface });
+      return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });
     };
     const leg = await attempt(!plainPeers.has(at)).catch((error: unknown) => {
       if (!isAlpnRefusal(error)) throw error;
@@ -111,80 +164,55 @@ export function createOutbound(deps: OutboundDeps): (app: Socket) => void {
   }
 
   /** Resolves when the connection has ended. */
-  function carry(app: Socket, leg: MeshLeg, parties: Parties): Promise<void> {
+  async function carry(
+    app: Socket,
+    reached: Reached,
+    parties: Parties,
+    ended: Promise<PipeEnd>,
+    onEnd: (end: PipeEnd) => void,
+  ): Promise<void> {
+    const { leg } = reached;
     parties.tls = leg.facts;
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    const preface = leg.speaksPreface ? new PrefaceReader() : undefined;
-    let mark: Buffer | undefined;
-    let refusedBy: Refusal | undefined;
+    const stream = "stream" in reached ? reached.stream : undefined;
     const connection: Connection = {
       ...parties,
       certificate: leg.certificate,
-      pipe: pipe(tcpLeg(app), leg, {
-        filter: preface && ((chunk) => (mark ? afterPreface(mark, chunk) : beforePreface(preface, chunk))),
-        // A far proxy that closes before it accepted has refused us: the application must not take that for an empty answer.
-        mayEnd: () => !preface || mark !== undefined,
-        onEnd(end) {
-          resolve();
-          if (mark || !preface) return table.closed(connection, end);
-          const why = end.error ? messageOf(end.error) : "it closed the connection after the handshake without a word";
-          table.refused(parties, refusedBy ?? refusal(parties, "handshake", `refused by the far proxy: ${why}`));
-        },
-      }),
+      pipe: stream ?? pipe(tcpLeg(app), leg, { onEnd }),
       cut(refusal) {
         connection.cutBy ??= refusal;
-        connection.pipe.stop();
+        connection.pipe.stop(refusal);
       },
     };
-    const beforePreface = (reader: PrefaceReader, chunk: Buffer): Buffer | undefined => {
-      const read = reader.push(chunk);
-      switch (read.type) {
-        case "incomplete":
-          return undefined;
-        case "accepted":
-          mark = read.mark;
-          table.opened(connection);
-          return read.rest.length > 0 ? read.rest : undefined;
-        case "refused":
-          refusedBy = read.refusal;
-          break;
-        case "invalid":
-          refusedBy = refusal(parties, "protocol", `the far proxy's preface cannot be read: ${read.why}`);
-          break;
-      }
-      connection.pipe.stop();
-      return undefined;
-    };
-    const afterPreface = (known: Buffer, record: Buffer): Buffer | undefined => {
-      const cut = readCut(known, record);
-      if (!cut) return record;
-      connection.cut(cut);
-      return undefined;
-    };
-    if (!preface) table.opened(connection);
-    return ended;
+    table.opened(connection);
+    const end = await ended;
+    connection.cutBy ??= stream?.refusal;
+    table.closed(connection, end);
   }
 
-  return (app) => {
-    const { uri, service } = deps.leaf();
-    const parties: Parties = {
-      direction: "outbound",
-      source: service,
-      sourceId: uri,
-      destination: deps.upstream().name,
-      peer: "",
-      startedAt: performance.now(),
-    };
-    app.on("error", ignore);
-    active++;
-    serve(app, parties)
-      .catch((error: unknown) => {
-        const code = error instanceof RefusedError ? error.code : "unreachable";
-        table.refused(parties, refusal(parties, code, messageOf(error)));
-        if (!app.destroyed) app.resetAndDestroy();
-      })
-      .finally(() => active--)
-      .catch(ignore);
+  return {
+    tunnels,
+    accept(app) {
+      const { uri, service } = deps.leaf();
+      const parties: Parties = {
+        direction: "outbound",
+        source: service,
+        sourceId: uri,
+        destination: deps.upstream().name,
+        peer: "",
+        startedAt: performance.now(),
+      };
+      app.on("error", ignore);
+      active++;
+      serve(app, parties)
+        .catch((error: unknown) => {
+          const told = error instanceof RefusedError ? error.refusal : undefined;
+          const code = error instanceof RefusedError ? error.code : "unreachable";
+          table.refused(parties, told ?? refusal(parties, code, messageOf(error)));
+          if (!app.destroyed) app.resetAndDestroy();
+        })
+        .finally(() => active--)
+        .catch(ignore);
+    },
   };
 }
 

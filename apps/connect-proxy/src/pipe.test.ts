@@ -72,27 +72,3 @@ test("at most 128 KiB are held in each direction for a reader that does not read
   expect(a.isPaused()).toBe(true);
   expect(most).toBeLessThanOrEqual(128 * 1024);
 });
-
-test("last words come after everything else, and then the end", async () => {
-  const { app, service, ended, joined } = await piped();
-  service.write("data");
-  const [first] = (await once(app, "data")) as [Buffer];
-  expect(first.toString()).toBe("data");
-  let rest = "";
-  app.on("data", (chunk: Buffer) => (rest += chunk.toString()));
-  joined.stop(Buffer.from("bye"));
-  await once(app, "end");
-  expect(rest).toBe("bye");
-  app.end();
-  expect((await ended).how).toBe("stopped");
-});
-
-test("what a filter keeps is neither passed on nor counted", async () => {
-  const { app, service, joined } = await piped({
-    filter: (chunk) => (chunk.length > 1 ? chunk.subarray(1) : undefined),
-  });
-  service.write("!hello");
-  const [data] = (await once(app, "data")) as [Buffer];
-  expect(data.toString()).toBe("hello");
-  expect(joined.bytesFromB).toBe(5);
-});

@@ -3,6 +3,7 @@
  * two chunks (128 KiB) are held per direction, and nothing is copied.
  */
 import type { Socket } from "node:net";
+import type { Refusal } from "./refusal.ts";
 
 /** With one direction closed and nothing moving in the other, a connection is reset after this long. */
 export const HALF_OPEN_IDLE_MS = 300_000;
@@ -18,13 +19,6 @@ export interface Leg {
 }
 
 export interface PipeOptions {
-  /**
-   * Sees what comes from `b` before it is passed on, and returns what is passed on (the chunk, a part of it, or undefined
-   * for nothing): where the preface is stripped. May end the pipe.
-   */
-  filter?: (chunk: Buffer) => Buffer | undefined;
-  /** Asked when `b` ends; false makes a reset of it. */
-  mayEnd?: () => boolean;
   /** Called once, when both sides are closed. */
   onEnd: (end: PipeEnd) => void;
   halfOpenIdleMs?: number;
@@ -41,13 +35,13 @@ export interface PipeEnd {
 export interface Pipe {
   readonly bytesFromA: number;
   readonly bytesFromB: number;
-  /** Resets both sides; `lastWords` go to `a` first, where its buffer empties in time, as one write of their own. */
-  stop(lastWords?: Buffer): void;
+  /** Resets both sides, telling the far proxy why where it is one of ours. */
+  stop(refusal?: Refusal): void;
 }
 
 /** Joins two open legs. From here on the pipe owns both: it handles their errors and closes them. */
 export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
-  const { filter, halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
+  const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
   const from = { a: 0, b: 0 };
   let open = 2;
   let end: PipeEnd | undefined;
@@ -95,10 +89,9 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
       source.resume();
     };
     source.on("data", (chunk: Buffer) => {
-      const passed = side === "b" && filter ? filter(chunk) : chunk;
-      if (passed === undefined || end) return;
-      from[side] += passed.length;
-      target.write(passed, onFlushed);
+      if (end) return;
+      from[side] += chunk.length;
+      target.write(chunk, onFlushed);
       // What the kernel did not take at once holds the source back, whatever the stream's own mark (64 KiB, and no other
       // for a TLS server's sockets): one chunk waits to be written, and one more may have been read.
       if (target.writableLength === 0) return;
@@ -107,7 +100,6 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     });
     const onEnd = () => {
       if (end) return;
-      if (side === "b" && options.mayEnd?.() === false) return finish({ how: "reset", by: side });
       target.end();
       watchHalfOpen();
     };
@@ -135,29 +127,6 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     get bytesFromB() {
       return from.b;
     },
-    stop(lastWords) {
-      if (!lastWords || end) return finish({ how: "stopped" });
-      end = { how: "stopped" };
-      clearTimeout(idleTimer);
-      b.reset();
-      a.stream.resume(); // what it still sends is dropped: unread bytes would turn the close into a reset too early
-      sayLast(a, lastWords);
-    },
+    stop: () => finish({ how: "stopped" }),
   };
-}
-
-const FLUSH_MS = 300; // what a reader that slow does not take by then, it does not get
-const FLUSH_POLL_MS = 5;
-
-// Written behind other data, the last words would share a TLS record with it, and the far proxy could not tell them apart.
-function sayLast(leg: Leg, lastWords: Buffer): void {
-  const deadline = performance.now() + FLUSH_MS;
-  const poll = setInterval(() => {
-    const isFlushed = leg.stream.writableLength === 0;
-    if (!isFlushed && !leg.stream.destroyed && performance.now() < deadline) return;
-    clearInterval(poll);
-    if (!isFlushed || !leg.stream.writable) return leg.reset();
-    leg.stream.end(lastWords);
-    setTimeout(() => leg.reset(), FLUSH_MS).unref();
-  }, FLUSH_POLL_MS);
 }

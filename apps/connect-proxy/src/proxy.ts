@@ -2,20 +2,23 @@
  * The proxy as a function of its snapshot: each change of a part decides anew what is watched, which listeners stand, with
  * which identity, and which open connections may stay.
  */
-import { describeError, type Logger } from "@heddle/daemon";
+import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
 import type { ConnectionTable } from "./connections.ts";
-import { createInbound } from "./inbound.ts";
+import { createInbound, type Inbound } from "./inbound.ts";
 import type { Listeners, ListenerSpec } from "./listeners.ts";
 import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { createOutbound } from "./outbound.ts";
+import { createOutbound, type Outbound } from "./outbound.ts";
 import { recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import type { createSources } from "./sources.ts";
 import { type ProxySpec, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
+import type { Tunnel } from "./tunnel/tunnel.ts";
 import type { WatchLoop, WatchSet } from "./watches.ts";
+
+const LAST_WORDS_MS = 300;
 
 export interface ProxyDeps {
   store: SnapshotStore;
@@ -36,6 +39,10 @@ export interface Proxy {
   isExpiring(): boolean;
   /** Looks again at what time alone changes: roots and a leaf that expire. */
   recheck(): void;
+  /** Tells the far proxies to open no new streams; what is open goes on. */
+  leave(): void;
+  /** Ends the tunnels, giving what was last said a moment to go out. */
+  close(): Promise<void>;
 }
 
 export function createProxy(deps: ProxyDeps): Proxy {
@@ -43,7 +50,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
   let told: { leaf: Leaf; stage: number } | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
-  const acceptors = new Map<string, ListenerSpec["accept"]>(); // by listener, so that a changed spec does not lose counts
+  let ours: Inbound | undefined;
+  const outbounds = new Map<string, Outbound>(); // by listener, so that a changed spec does not lose counts
 
   const missing = (): string[] => {
     const { spec, leaf, roots, rules } = store.current;
@@ -60,7 +68,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       authorize = createAuthorizer(spec, rules);
       recheckRules(table, authorize);
     }
-    if (roots && part === "roots") recheckRoots(table, roots, Date.now());
+    if (roots && part === "roots") recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());
     standListeners();
   }
 
@@ -89,6 +97,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       if (tls) {
         tls.terminator.swap(identity);
         tls.dialler.swap(identity);
+        for (const { tunnels } of outbounds.values()) tunnels.retire();
       } else {
         const handshakeTimeoutMs = spec?.public?.handshakeTimeoutMs ?? 0;
         tls = {
@@ -117,23 +126,24 @@ export function createProxy(deps: ProxyDeps): Proxy {
       };
     }
     const wanted: ListenerSpec[] = [];
-    if (publicSpec)
-      wanted.push({ name: "public listener", bind: publicSpec.bind, accept: acceptor("public", () => inbound()) });
+    if (publicSpec) {
+      const { accept } = (ours ??= inbound());
+      wanted.push({ name: "public listener", bind: publicSpec.bind, accept });
+    }
     for (const upstream of spec.upstreams) {
       // Opened once its instances are known, so that nobody's first connection comes too early.
       if (!store.current.endpoints.has(upstreamKey(upstream))) continue;
       const name = upstreamListenerName(upstream);
-      wanted.push({ name, bind: upstream.bind, accept: acceptor(name, () => outbound(name)) });
+      const known = outbounds.get(name) ?? outbound(name);
+      outbounds.set(name, known);
+      wanted.push({ name, bind: upstream.bind, accept: known.accept });
     }
-    for (const name of acceptors.keys())
-      if (name !== "public" && !wanted.some((w) => w.name === name)) acceptors.delete(name);
+    for (const [name, { tunnels }] of outbounds) {
+      if (wanted.some((w) => w.name === name)) continue;
+      tunnels.retire();
+      outbounds.delete(name);
+    }
     listeners.want(wanted);
-  }
-
-  function acceptor(name: string, create: () => ListenerSpec["accept"]): ListenerSpec["accept"] {
-    const known = acceptors.get(name) ?? create();
-    acceptors.set(name, known);
-    return known;
   }
 
   function inbound() {
@@ -165,6 +175,11 @@ export function createProxy(deps: ProxyDeps): Proxy {
     });
   }
 
+  function* tunnels(): Iterable<Tunnel> {
+    yield* ours?.tunnels ?? [];
+    for (const { tunnels } of outbounds.values()) yield* tunnels.all;
+  }
+
   store.onChange(onChange);
   if ("spec" in origin) store.set("spec", origin.spec);
   else watchWhatIsWanted();
@@ -174,7 +189,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     isExpiring: () => store.current.leaf !== undefined && expiryStage(store.current.leaf, Date.now()) >= URGENT_STAGE,
     recheck() {
       const { roots, leaf } = store.current;
-      if (roots) recheckRoots(table, roots, Date.now());
+      if (roots) recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());
       const stage = leaf ? expiryStage(leaf, Date.now()) : 0;
       if (!leaf || stage === 0 || (told?.leaf === leaf && told.stage >= stage)) return;
       told = { leaf, stage };
@@ -182,6 +197,14 @@ export function createProxy(deps: ProxyDeps): Proxy {
       if (stage < EXPIRED_STAGE)
         log.warn("our certificate is close to its end, and the agent has given no new one", fields);
       else log.error("our certificate has expired: every peer refuses it until the agent gives a new one", fields);
+    },
+    leave() {
+      for (const tunnel of tunnels()) tunnel.leave();
+    },
+    async close() {
+      const deadline = performance.now() + LAST_WORDS_MS;
+      while ([...tunnels()].some((t) => t.size > 0) && performance.now() < deadline) await sleep(10);
+      for (const tunnel of tunnels()) tunnel.destroy();
     },
   };
 }

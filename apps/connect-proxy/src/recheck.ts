@@ -6,8 +6,10 @@
 import { createTrustBundle, type TrustBundle, verifyChain } from "@heddle/tls";
 import { parseSpiffeId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
-import type { Connection, ConnectionTable } from "./connections.ts";
+import type { ConnectionTable } from "./connections.ts";
+import type { PeerCertificate } from "./mesh-tls.ts";
 import type { Roots } from "./snapshot.ts";
+import type { Tunnel } from "./tunnel/tunnel.ts";
 
 /** Cuts inbound connections whose caller the rules no longer allow. */
 export function recheckRules(table: ConnectionTable, authorize: Authorize): void {
@@ -20,28 +22,26 @@ export function recheckRules(table: ConnectionTable, authorize: Authorize): void
   }
 }
 
-/** Cuts connections whose peer no longer leads to a root that is known and valid at `now`. */
-export function recheckRoots(table: ConnectionTable, roots: Roots, now: number): void {
+/** Cuts connections, and ends callers' tunnels, whose peer no longer leads to a root that is known and valid at `now`. */
+export function recheckRoots(table: ConnectionTable, tunnels: Iterable<Tunnel>, roots: Roots, now: number): void {
   const bundle = createTrustBundle(roots.certPems);
   const valid: TrustBundle = { ...bundle, roots: bundle.roots.filter((root) => root.facts.notAfter > now) };
   const verdicts = new Map<string, string | undefined>();
-  const verdict = ({ certificate }: Connection): string | undefined => {
-    if (!verdicts.has(certificate.fingerprint)) {
-      const { raw, intermediates, notAfter } = certificate;
+  const verdict = ({ fingerprint, raw, intermediates, notAfter }: PeerCertificate): string | undefined => {
+    if (!verdicts.has(fingerprint)) {
       const check = verifyChain(raw, intermediates, valid, Math.min(now, notAfter));
-      verdicts.set(certificate.fingerprint, check.ok ? undefined : check.reason);
+      verdicts.set(fingerprint, check.ok ? undefined : `the peer's certificate is no longer valid: ${check.reason}`);
     }
-    return verdicts.get(certificate.fingerprint);
+    return verdicts.get(fingerprint);
   };
   for (const connection of table.all) {
-    const why = connection.cutBy ? undefined : verdict(connection);
-    if (why === undefined) continue;
+    const reason = connection.cutBy ? undefined : verdict(connection.certificate);
+    if (reason === undefined) continue;
     const { source, destination } = connection;
-    connection.cut({
-      code: "identity",
-      source,
-      destination,
-      reason: `the peer's certificate is no longer valid: ${why}`,
-    });
+    connection.cut({ code: "identity", source, destination, reason });
+  }
+  for (const tunnel of tunnels) {
+    const reason = verdict(tunnel.leg.certificate);
+    if (reason !== undefined) tunnel.leave({ code: "identity", source: "", destination: "", reason });
   }
 }

@@ -112,8 +112,10 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
     // Others must stop choosing us before we stop answering.
     await tasks.close();
     listeners.stopAccepting();
+    proxy.leave();
     await table.drained(config.drainMs);
     listeners.reset();
+    await proxy.close();
     await owned.disposeAsync();
     print(SHUTDOWN);
   };

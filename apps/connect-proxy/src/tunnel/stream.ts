@@ -1,0 +1,197 @@
+/**
+ * One connection of an application inside a tunnel: a plain socket on our side, frames on the other. A FIN is a FIN, a reset
+ * is a reset, and a slow reader slows its writer and nobody else.
+ */
+import type { Socket } from "node:net";
+import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd } from "../pipe.ts";
+import { createReadBuffer, readRaw } from "../raw-reads.ts";
+import type { Refusal } from "../refusal.ts";
+import { MAX_DATA_BYTES } from "./frames.ts";
+import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
+
+const LINGER_MS = 5_000; // both directions have ended, and this long nothing could be written to our side
+const BEHIND_MS = 100; // a reader that lets bytes wait this long is behind
+const SMALL_BYTES = 4_096; // rather copied than keeping a whole read buffer alive
+
+/** What a stream needs of its tunnel. */
+export interface StreamCarrier {
+  /** Sends bytes of ours; false where the stream should pause until `resume`. */
+  send(stream: TunnelStream, chunk: Buffer, length: number): boolean;
+  grant(stream: TunnelStream, bytes: number): void;
+  end(stream: TunnelStream): void;
+  reset(stream: TunnelStream, refusal?: Refusal): void;
+  /** The stream is over on our side. */
+  forget(stream: TunnelStream): void;
+}
+
+export interface StreamOptions {
+  /** Which end of a connection the plain socket is: "a" opened it, "b" is the service. */
+  side: "a" | "b";
+  /** Called once, when our side is closed. */
+  onEnd: (end: PipeEnd) => void;
+  halfOpenIdleMs?: number;
+}
+
+/** All plain sockets of this process read into it; what is read is copied into a tunnel's buffer before the next read. */
+const shared = createReadBuffer(MAX_DATA_BYTES);
+
+export class TunnelStream implements Pipe {
+  readonly id: number;
+  readonly #carrier: StreamCarrier;
+  readonly #socket: Socket;
+  readonly #options: StreamOptions;
+  readonly #window = new ReceiveWindow();
+  #credit = INITIAL_WINDOW;
+  #fromUs = 0;
+  #fromFar = 0;
+  #isPaused = false;
+  #behindSince = 0;
+  #hasEnded = false; // our side's FIN was passed on
+  #hasFarEnded = false;
+  #end: PipeEnd | undefined;
+  #refusal: Refusal | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** The socket is the stream's from here on: it handles its errors and closes it. */
+  constructor(id: number, carrier: StreamCarrier, socket: Socket, options: StreamOptions) {
+    this.id = id;
+    this.#carrier = carrier;
+    this.#socket = socket;
+    this.#options = options;
+    socket.on("error", (error) => this.#finish({ how: "reset", by: options.side, error }, true));
+    socket.once("close", this.#onClose);
+    socket.on("drain", this.#onDrain);
+    if (socket.readableEnded) this.#onEnd();
+    else socket.once("end", this.#onEnd);
+    readRaw(socket, shared, this.#onBytes);
+  }
+
+  get bytesFromA(): number {
+    return this.#options.side === "a" ? this.#fromUs : this.#fromFar;
+  }
+
+  get bytesFromB(): number {
+    return this.#options.side === "a" ? this.#fromFar : this.#fromUs;
+  }
+
+  /** Why the far proxy ended it, where it said so. */
+  get refusal(): Refusal | undefined {
+    return this.#refusal;
+  }
+
+  stop(refusal?: Refusal): void {
+    this.#finish({ how: "stopped" }, true, refusal);
+  }
+
+  readonly #onBytes = (chunk: Buffer, length: number): void => {
+    if (this.#end) return;
+    this.#fromUs += length;
+    this.#credit -= length;
+    if (this.#carrier.send(this, chunk, length) && this.#credit > 0) return;
+    this.#isPaused = true;
+    this.#socket.pause();
+  };
+
+  /** The tunnel has room again. */
+  resume(): void {
+    if (!this.#isPaused || this.#credit <= 0 || this.#end) return;
+    this.#isPaused = false;
+    this.#socket.resume();
+  }
+
+  /** The far end takes more. */
+  granted(bytes: number): void {
+    this.#credit += bytes;
+    this.resume();
+  }
+
+  /** Bytes from the far end. "kept" where the chunk must not be written to again; undefined where more came than may. */
+  received(chunk: Buffer, start: number, end: number): "taken" | "kept" | undefined {
+    const length = end - start;
+    if (!this.#window.received(length)) return undefined;
+    if (this.#end || this.#hasFarEnded) return "taken";
+    this.#fromFar += length;
+    const socket = this.#socket;
+    const piece = chunk.subarray(start, end);
+    // Behind another write: it would keep the read buffer alive for a few bytes.
+    const isCopied = length < SMALL_BYTES && socket.writableLength > 0;
+    socket.write(isCopied ? Buffer.from(piece) : piece);
+    if (socket.writableLength === 0) {
+      this.#grant(length, false);
+      return "taken";
+    }
+    if (this.#behindSince === 0) this.#behindSince = performance.now();
+    return isCopied ? "taken" : "kept";
+  }
+
+  readonly #onDrain = (): void => {
+    if (this.#behindSince === 0) return; // after each write, those that the kernel took at once included
+    const wasBehind = performance.now() - this.#behindSince > BEHIND_MS;
+    this.#behindSince = 0;
+    this.#grant(this.#window.held, wasBehind);
+  };
+
+  #grant(bytes: number, wasBehind: boolean): void {
+    const more = this.#window.taken(bytes, wasBehind);
+    if (more > 0 && !this.#hasFarEnded && !this.#end) this.#carrier.grant(this, more);
+  }
+
+  /** The far end's FIN. */
+  farEnded(): void {
+    if (this.#end || this.#hasFarEnded) return;
+    this.#hasFarEnded = true;
+    this.#socket.end();
+    this.#watch();
+  }
+
+  /** The far end reset the stream, or the tunnel is gone. */
+  farReset(refusal?: Refusal, error?: Error): void {
+    this.#refusal = refusal;
+    const by = this.#options.side === "a" ? "b" : "a";
+    this.#finish({ how: "reset", by, ...(error && { error }) }, false);
+  }
+
+  readonly #onEnd = (): void => {
+    if (this.#end) return;
+    this.#hasEnded = true;
+    this.#carrier.end(this);
+    this.#watch();
+  };
+
+  // With one direction gone nobody may ever close the other; with both gone a reader may never take the rest.
+  #watch(): void {
+    if (this.#timer && !(this.#hasEnded && this.#hasFarEnded)) return;
+    clearTimeout(this.#timer);
+    const isOver = this.#hasEnded && this.#hasFarEnded;
+    const progress = () => (isOver ? this.#socket.writableLength : this.#fromUs + this.#fromFar);
+    let last = progress();
+    if (isOver && last === 0) return;
+    this.#timer = setInterval(
+      () => {
+        const now = progress();
+        if (now === last)
+          this.#finish(isOver ? { how: "reset", by: this.#options.side } : { how: "half_open_idle" }, true);
+        last = now;
+      },
+      isOver ? LINGER_MS : (this.#options.halfOpenIdleMs ?? HALF_OPEN_IDLE_MS),
+    );
+    this.#timer.unref();
+  }
+
+  #finish(how: PipeEnd, tellFar: boolean, refusal?: Refusal): void {
+    if (this.#end) return;
+    this.#end = how;
+    clearTimeout(this.#timer);
+    if (tellFar) this.#carrier.reset(this, refusal);
+    if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
+  }
+
+  readonly #onClose = (): void => {
+    // Closed without an end in either direction: the far side must not take it for one.
+    if (!(this.#hasEnded && this.#hasFarEnded && this.#socket.writableFinished))
+      this.#finish({ how: "reset", by: this.#options.side }, true);
+    clearTimeout(this.#timer);
+    this.#carrier.forget(this);
+    this.#options.onEnd(this.#end ?? { how: "closed" });
+  };
+}

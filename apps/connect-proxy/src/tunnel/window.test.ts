@@ -1,0 +1,45 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { MAX_DATA_BYTES } from "./frames.ts";
+import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
+
+/** A sender that sends whenever it may, to a reader that takes what it wants; the most that was held. */
+function run(reads: { bytes: number; wasBehind: boolean }[]): number {
+  const window = new ReceiveWindow();
+  let credit = INITIAL_WINDOW;
+  let most = 0;
+  for (const { bytes, wasBehind } of reads) {
+    while (credit > 0) {
+      expect(window.received(MAX_DATA_BYTES)).toBe(true);
+      credit -= MAX_DATA_BYTES;
+    }
+    most = Math.max(most, window.held);
+    credit += window.taken(Math.min(bytes, window.held), wasBehind);
+  }
+  return most;
+}
+
+test("a sender that keeps to its credit is never said to have sent too much, whatever the reader does", () => {
+  const read = fc.record({ bytes: fc.integer({ min: 0, max: 2_000_000 }), wasBehind: fc.boolean() });
+  fc.assert(fc.property(fc.array(read, { maxLength: 400 }), (reads) => void run(reads)));
+});
+
+test("at most 128 KiB are held for a reader that takes little", () => {
+  const reads = Array.from({ length: 2_000 }, () => ({ bytes: 1_000, wasBehind: false }));
+  expect(run(reads)).toBeLessThanOrEqual(128 * 1024);
+});
+
+test("the window grows for a reader that takes megabytes, and shrinks for one that is behind", () => {
+  const fast = Array.from({ length: 3_000 }, () => ({ bytes: 10_000_000, wasBehind: false }));
+  expect(run(fast)).toBeGreaterThan(512 * 1024);
+  const slow = Array.from({ length: 50 }, () => ({ bytes: 10_000_000, wasBehind: true }));
+  const window = [...fast, ...slow, { bytes: 0, wasBehind: false }];
+  expect(run(window)).toBeLessThan(5 * 1024 * 1024);
+});
+
+test("more than was granted is noticed", () => {
+  const window = new ReceiveWindow();
+  expect(window.received(INITIAL_WINDOW)).toBe(true);
+  expect(window.received(MAX_DATA_BYTES)).toBe(true);
+  expect(window.received(1)).toBe(false);
+});
