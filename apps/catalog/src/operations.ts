@@ -103,6 +103,7 @@ export const CATALOG_OPERATIONS: Operations = {
   "PUT /v1/internal/force-leave": { summary: "Forgets a node, for agents" },
   "PUT /v1/internal/leave": { summary: "Takes a node out, for agents" },
   "GET /v1/internal/members": read("Nodes and whether they are alive, for agents"),
+  "GET /v1/internal/node/": read("What the catalog holds of a node, for its agent", [], "node"),
   "GET /v1/internal/query/": read("What a query finds, for followers", [], "name"),
   "GET /v1/internal/restored": read("When a snapshot was restored last, for agents"),
   "GET /v1/internal/service-address/": { summary: "Instances at an address, for reverse lookups", argument: "address" },
