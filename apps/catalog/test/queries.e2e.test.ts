@@ -241,3 +241,26 @@ test("a name that a template would fill in without end is refused", async () => 
   await define(catalog, { Name: "t-", Template: { Type: "name_prefix_match" }, Service: { Service: "x", Tags } });
   await expect(execute(catalog, `t-${"y".repeat(1_000)}`)).rejects.toThrow("fills in more than 65536 characters");
 });
+
+test("each path of a query allows what Consul's does, and who asked before leaves no trace", async () => {
+  await using catalog = await threeInstances();
+  await define(catalog, { Name: "ip", Service: { Service: "web", Near: "_ip" } });
+  const allow = async (method: string, path: string) => {
+    const { status, headers } = await fetch(`${catalog.url}${path}`, { method });
+    return `${status} ${headers.get("allow")}`;
+  };
+  expect(await allow("OPTIONS", "/v1/query/ip/execute")).toBe("200 OPTIONS,GET");
+  expect(await allow("OPTIONS", "/v1/query/x")).toBe("200 OPTIONS,GET,PUT,DELETE");
+  expect(await allow("PATCH", "/v1/query/x")).toBe("405 GET,PUT,DELETE");
+  expect(await allow("POST", "/v1/query/ip/explain")).toBe("405 GET");
+  expect(await allow("DELETE", "/v1/query/ip/execute")).toBe("405 GET");
+  const from = async (address: string) => {
+    const headers = { "X-Forwarded-For": `${address}, 192.0.2.1` };
+    const answer = await fetch(`${catalog.url}/v1/query/ip/execute`, { headers });
+    return ((await answer.json()) as Executed).Nodes[0]?.Node.Node;
+  };
+  for (let i = 0; i < 6; i++) {
+    expect(await from("10.0.0.1")).toBe("n1");
+    expect(await from("10.0.0.2")).toBe("n2");
+  }
+});

@@ -20,8 +20,8 @@ export interface ApiRequest {
 }
 
 export type ApiHandler = (request: ApiRequest) => void | Promise<void>;
-/** OPTIONS is answered by the table itself where a row does not. */
-export type ApiMethod = "DELETE" | "GET" | "OPTIONS" | "POST" | "PUT";
+/** Other methods, and OPTIONS, are answered by the table itself where a row does not. */
+export type ApiMethod = "DELETE" | "GET" | "OPTIONS" | "OTHERS" | "POST" | "PUT";
 export type ApiTable = Record<string, Partial<Record<ApiMethod, ApiHandler>>>;
 
 export interface ApiTableOptions {
@@ -69,9 +69,10 @@ export function apiRouter(
     const found = findRow(rows, path);
     if (!found) return false;
     const method = req.method ?? "GET";
-    const handler = found.row[method as ApiMethod];
+    const handler = found.row[method as ApiMethod] ?? (method === "OPTIONS" ? undefined : found.row.OTHERS);
     if (!handler) {
-      const allowed = [...new Set(["OPTIONS", ...Object.keys(found.row)])].toSorted().join(",");
+      const methods = new Set(["OPTIONS", ...Object.keys(found.row)].filter((name) => name !== "OTHERS"));
+      const allowed = [...methods].toSorted().join(",");
       res.setHeader("Allow", allowed);
       if (method === "OPTIONS") res.writeHead(200, { "Content-Length": 0 }).end();
       else sendText(res, 405, `method ${method} not allowed`);

@@ -53,10 +53,7 @@ export function queryTable(deps: CatalogDeps): ApiTable {
   const questions = queryQuestions(deps);
   const reading = (path: string): ApiHandler => {
     const handler = read(state, questions[path] as Ask);
-    return (request) => {
-      tellSource(request);
-      return handler(request);
-    };
+    return (request) => handler({ ...request, query: withSource(request) });
   };
   const body = async ({ req }: ApiRequest) => {
     const bytes = await readBody(req, MAX_BODY);
@@ -88,7 +85,7 @@ export function queryTable(deps: CatalogDeps): ApiTable {
         await state.store.run(deleteQuery(request.rest));
         replyEmpty(request);
       }),
-      POST: (request) => refuseMethod("POST", request),
+      OTHERS: (request) => refuseMethod(request.method, request),
       OPTIONS: (request) => {
         request.res.setHeader("Allow", ["OPTIONS", ...methodsOf(request.rest)].join(","));
         reply(request, {});
@@ -110,11 +107,13 @@ function refuseMethod(method: string, { res, rest }: ApiRequest): void {
 }
 
 // "This node" is the one whose agent passed the request on, "this address" the one that it came from.
-function tellSource({ req, query }: ApiRequest): void {
+function withSource({ req, query: given }: ApiRequest): URLSearchParams {
+  const query = new URLSearchParams(given);
   const agent = req.headers["x-heddle-node"]?.toString();
   if (agent !== undefined && !query.has("agent")) query.set("agent", agent);
   const forwardedFor = req.headers["x-forwarded-for"]?.toString().split(",")[0]?.trim();
   if (!query.has("ip")) query.set("ip", forwardedFor || req.socket.remoteAddress || "");
+  return query;
 }
 
 /** A record as the API shows it. */
