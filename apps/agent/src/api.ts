@@ -69,7 +69,10 @@ async function createRest(ops: RequestHandler): Promise<RequestListener> {
   app.use(ops);
   app.get(
     "/",
-    (_req, res) => void res.writeHead(301, { Location: "/ui/", "Content-Type": "text/html; charset=utf-8" }).end(),
+    (_req, res) =>
+      void res
+        .writeHead(301, { Location: "/ui/", "Content-Type": "text/html; charset=utf-8" })
+        .end('<a href="/ui/">Moved Permanently</a>.\n\n'),
   );
   app.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
   return app;

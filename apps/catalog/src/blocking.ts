@@ -57,7 +57,7 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
       const head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(body.length)];
       if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
       if (isJson) head.push("Content-Type", "application/json");
-      if (params.cached) head.push("X-Cache", hasAsked(question.key) ? "HIT" : "MISS", "Age", "0");
+      if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
       for (const name in answer.headers) head.push(name, answer.headers[name] as string);
       res.writeHead(answer.status, head);
       res.end(body, "latin1");

@@ -58,16 +58,16 @@ export function apiRouter(
       path = decoded;
     }
     if (isUnclean(raw)) {
-      res
-        .writeHead(301, {
-          Location: encodeURI(clean(raw)) + (mark < 0 ? "" : url.slice(mark)),
-          "Content-Type": "text/html; charset=utf-8",
-        })
-        .end();
+      redirect(req, res, encodeURI(clean(raw)) + (mark < 0 ? "" : url.slice(mark)));
       return true;
     }
     const found = findRow(rows, path);
-    if (!found) return false;
+    if (!found) {
+      if (!rows.has(`${path}/`)) return false;
+      // As Go's mux under Consul does for a folder that is named without its slash.
+      redirect(req, res, `${raw}/${mark < 0 ? "" : url.slice(mark)}`);
+      return true;
+    }
     const method = req.method ?? "GET";
     const handler = found.row[method as ApiMethod] ?? (method === "OPTIONS" ? undefined : found.row.OTHERS);
     if (!handler) {
@@ -95,6 +95,25 @@ export function apiRouter(
     }
     return true;
   };
+}
+
+/** 301 with the page that Go's mux writes for a reader. */
+function redirect(req: IncomingMessage, res: ServerResponse, location: string): void {
+  const isRead = req.method === "GET" || req.method === "HEAD";
+  const shown = location
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&#34;");
+  const body = isRead ? `<a href="${shown}">Moved Permanently</a>.\n\n` : "";
+  res
+    .writeHead(301, {
+      Location: location,
+      ...(isRead && { "Content-Type": "text/html; charset=utf-8" }),
+      "Content-Length": Buffer.byteLength(body),
+      "X-Content-Type-Options": "nosniff",
+    })
+    .end(body);
 }
 
 /** Tells whether some row of the table has the path of a URL. */

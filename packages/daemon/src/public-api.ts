@@ -4,6 +4,7 @@ import { type ApiRequest, type ApiTable, apiRouter, refusal, refusalHeaders } fr
 import { describeError, HeddleError } from "./errors.ts";
 import { sendText } from "./http.ts";
 import type { Logger } from "./log.ts";
+import { readParams } from "./read-params.ts";
 
 export interface PublicApiOptions {
   datacenter: string;
@@ -30,15 +31,23 @@ export function publicApi(
 function refuseForeign(request: ApiRequest, datacenter: string): void {
   const { req, method, query, path } = request;
   if (query.size > 0) {
-    if (query.has("ns"))
+    if (query.has("ns") && !isWithoutNamespaces(path))
       throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
     const dc = query.get("dc");
-    // The list of datacenters, and config entries, whose writes go to the primary one whatever is asked for.
-    const isEverywhere = path === "/v1/catalog/datacenters" || (path.startsWith("/v1/config") && method !== "GET");
+    // What the agent answers itself, the list of datacenters, and config entries, whose writes go to the primary one
+    // whatever is asked for.
+    const isEverywhere =
+      path === "/v1/catalog/datacenters" ||
+      path === "/v1/event/list" ||
+      path.startsWith("/v1/acl/") ||
+      (path.startsWith("/v1/agent/") && !path.startsWith("/v1/agent/connect/")) ||
+      (path.startsWith("/v1/config") && method !== "GET");
     if (dc !== null && dc !== "" && dc !== datacenter && !isEverywhere) {
       refusalHeaders(request);
       throw refusal(500, "No path to datacenter");
     }
+    // Consul reads these before anything else where a server answers, whether the answer then depends on them or not.
+    if (method === "GET" && (!isEverywhere || path.startsWith("/v1/agent/service/"))) readParams(query);
   }
   if (req.headers["x-consul-namespace"])
     throw refusal(
@@ -46,6 +55,11 @@ function refuseForeign(request: ApiRequest, datacenter: string): void {
       `Bad request: Invalid header: "X-Consul-Namespace" - Namespaces are a Consul Enterprise feature`,
     );
 }
+
+// Namespaces hold services, keys and sessions; these groups have none.
+const WITHOUT_NAMESPACES =
+  /^\/v1\/(?:acl|connect\/(?:ca|intentions)|coordinate|event|operator|query|status|catalog\/(?:datacenters|nodes)|agent\/members)(?:\/|$)/;
+const isWithoutNamespaces = (path: string): boolean => WITHOUT_NAMESPACES.test(path);
 
 function sendError(error: unknown, { req, res, path }: ApiRequest, log: Logger): void {
   const known = error instanceof HeddleError ? error : undefined;

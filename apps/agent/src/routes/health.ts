@@ -70,7 +70,7 @@ function serviceHealth({ state }: AgentDeps, id: string) {
     Service: service && toAgentService(state.shown(id) ?? service.definition),
     Checks: checks.map(({ definition }) => ({
       ...state.healthCheck(definition.CheckID),
-      ServiceTags: null,
+      ServiceTags: tagsOf(state.healthCheck(definition.CheckID)),
       Type: "",
       Definition: NO_DEFINITION,
       CreateIndex: 0,
@@ -78,6 +78,9 @@ function serviceHealth({ state }: AgentDeps, id: string) {
     })),
   };
 }
+
+const tagsOf = (check: { ServiceTags: string[] | null } | undefined): string[] | null =>
+  check?.ServiceTags?.length ? check.ServiceTags : null;
 
 /** `?format=text`, or a caller that accepts nothing but text. */
 function wantsText({ query, req }: ApiRequest): boolean {

@@ -87,7 +87,6 @@ export function serviceTable(deps: AgentDeps): ApiTable {
 /** One service, or its next version: `?hash=` waits until the service is no longer what that hash stood for. */
 async function showService({ state }: AgentDeps, request: ApiRequest): Promise<void> {
   const { rest: id, query, res } = request;
-  if (id === "") throw refusal(400, "Missing service ID");
   const asked = query.get("hash") ?? "";
   let end = performance.now() + (asked === "" ? 0 : waitMs(query));
   const hashNow = () => {

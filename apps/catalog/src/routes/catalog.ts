@@ -24,7 +24,8 @@ export function catalogQuestions(deps: CatalogDeps): Record<string, Ask> {
         key: questionKey(`/v1/catalog/${kind}/${name.toLowerCase()}`, query),
         topics: [`${kind}/${name.toLowerCase()}`, ...near.topics],
         compute: () => {
-          const hasTags = tagFilter(query);
+          // Consul knows no tags of those that speak Connect for a service.
+          const hasTags = kind === "connect" ? () => true : tagFilter(query);
           const isWanted = nodeMetaFilter(query);
           const found = kind === "service" ? state.instances(name) : state.connectInstances(name);
           if (wantsExplanation(query)) {

@@ -39,7 +39,8 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
         key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
         topics: [LISTS[kind].topic(name.toLowerCase()), ...near.topics],
         compute: () => {
-          const hasTags = tagFilter(query);
+          // Consul knows no tags of those that speak Connect for a service.
+          const hasTags = kind === "connect" ? () => true : tagFilter(query);
           const isWanted = nodeMetaFilter(query);
           const found = LISTS[kind].of(state, name);
           if (wantsExplanation(query)) {

@@ -71,7 +71,8 @@ export function intentionQuestions({ state }: CatalogDeps): Record<string, Ask> 
             names.map((entry) => {
               const { namespace, name } = splitName(entry);
               const matches = (value: string, wanted: string) => value === "*" || value === wanted;
-              return [entry, all.filter((r) => matches(r[`${side}NS`], namespace) && matches(r[`${side}Name`], name))];
+              const found = all.filter((r) => matches(r[`${side}NS`], namespace) && matches(r[`${side}Name`], name));
+              return [entry, found.length > 0 ? found : null];
             }),
           );
         },
