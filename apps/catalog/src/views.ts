@@ -33,7 +33,7 @@ export function showService({ value, createIndex, modifyIndex }: StoredRecord<Se
     Weights,
     EnableTagOverride,
     Proxy: showProxy(value.Service),
-    Connect: Connect ?? {},
+    Connect: showConnect(Connect),
     CreateIndex: createIndex,
     ModifyIndex: modifyIndex,
   };
@@ -60,7 +60,7 @@ export function showCatalogService(record: StoredRecord<ServiceRecord>, node: No
     ServicePort: service.Port,
     ServiceEnableTagOverride: service.EnableTagOverride,
     ServiceProxy: showProxy(service),
-    ServiceConnect: service.Connect ?? {},
+    ServiceConnect: showConnect(service.Connect),
     CreateIndex: record.createIndex,
     ModifyIndex: record.modifyIndex,
   };
@@ -80,6 +80,9 @@ export function encodeKv({ value, createIndex, modifyIndex }: StoredRecord<KvRec
   const content = value.Value === null ? "null" : `"${value.Value}"`;
   return `{"LockIndex":${value.LockIndex},"Key":${JSON.stringify(value.Key)},"Flags":${value.Flags},"Value":${content}${session},"CreateIndex":${createIndex},"ModifyIndex":${modifyIndex}}`;
 }
+
+const showConnect = ({ Native, ...rest }: NonNullable<NodeService["Connect"]> = {}) =>
+  Native ? { Native, ...rest } : rest;
 
 function showProxy(service: NodeService) {
   const proxy = service.Proxy ?? {};

@@ -153,7 +153,8 @@ function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string,
   const entries = Object.entries(value as Record<string, unknown>);
   if ("map" in spec) {
     const out: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
-    for (const [k, v] of entries) out[k] = decode(v, spec.map, `${path}[${JSON.stringify(k)}]`, depth + 1);
+    for (const [k, v] of entries)
+      out[k] = decode(v, spec.map, `${path}[${JSON.stringify(k)}]`, depth + 1) ?? zero(spec.map);
     return out;
   }
   const out: Decoded = Object.create(null) as Decoded;
@@ -165,6 +166,12 @@ function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string,
     out[name] = decode(v, spec.object[name] as Spec, path ? `${path}.${name}` : name, depth + 1);
   }
   return out;
+}
+
+/** What null stands for in a map, where a key with nothing would be lost. */
+function zero(spec: Spec): unknown {
+  if (typeof spec === "object") return "list" in spec ? [] : Object.create(null);
+  return spec === "string" ? "" : spec === "strings" ? [] : null;
 }
 
 const namesOf = new WeakMap<Record<string, Spec>, Map<string, string>>();

@@ -123,8 +123,14 @@ class Decoder {
 
   value(field: AnyField, value: unknown, path: Path): unknown {
     if (value === null || value === undefined) return undefined;
-    // A list of one stands for its item, as Consul's decoder has it for every value that is not a list itself.
-    if (Array.isArray(value) && value.length === 1 && field.type !== "list" && field.type !== "any")
+    // In a file a list of one stands for its item, as Consul's decoder has it for every value that is not a list itself.
+    if (
+      !this.#options.isRequest &&
+      Array.isArray(value) &&
+      value.length === 1 &&
+      field.type !== "list" &&
+      field.type !== "any"
+    )
       return this.value(field, value[0], [...path, 0]);
     const decoded = this.#typed(field, value, path);
     if (decoded === undefined) return undefined;

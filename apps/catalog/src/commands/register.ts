@@ -1,6 +1,6 @@
 /** Catalog registration as a command: a node, a service on it and checks, written in one atomic step. */
 import { problemList } from "@heddle/config-entries";
-import { type Decoded, refusal, type Spec } from "@heddle/daemon";
+import { type Decoded, parseDuration, refusal, type Spec } from "@heddle/daemon";
 import type { NodeService, ServiceKind } from "@heddle/service-definition/types";
 import type { Command, View, Write } from "@heddle/store";
 import {
@@ -131,6 +131,7 @@ export const REGISTER_FIELDS: Record<string, Spec> = {
 };
 
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
+const MAX_WEIGHT = 65_535; // SRV records hold 16 bits
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 export interface Registration {
@@ -189,7 +190,6 @@ export function toService(given: Decoded): NodeService {
       problems.push("A Proxy cannot also be Connect Native, only typical services");
     if (problems.length > 0) throw refusal(500, problemList(problems));
   }
-  const weights = given["Weights"] as { Passing?: number; Warning?: number } | undefined;
   return {
     ...(kind !== "" && { Kind: kind }),
     ID: id === "" ? name : id,
@@ -201,11 +201,18 @@ export function toService(given: Decoded): NodeService {
     }),
     Meta: (given["Meta"] as Record<string, string> | undefined) ?? (null as unknown as Record<string, string>),
     Port: (given["Port"] as number | undefined) ?? 0,
-    Weights: { Passing: weights?.Passing ?? 1, Warning: weights?.Warning ?? 1 },
+    Weights: toWeights(given["Weights"] as { Passing?: number; Warning?: number } | undefined),
     EnableTagOverride: given["EnableTagOverride"] === true,
     Proxy: proxy,
     Connect: (given["Connect"] as NodeService["Connect"]) ?? {},
   };
+}
+
+// Consul stores 1 and 1 for weights that it would not accept from an agent.
+function toWeights(given: { Passing?: number; Warning?: number } | undefined): { Passing: number; Warning: number } {
+  const { Passing = 0, Warning = 0 } = given ?? {};
+  const isValid = Passing >= 1 && Passing <= MAX_WEIGHT && Warning >= 0 && Warning <= MAX_WEIGHT;
+  return isValid ? { Passing, Warning } : { Passing: 1, Warning: 1 };
 }
 
 /** A check of a registration on a node. Throws where it names another node. */
@@ -213,6 +220,11 @@ export function toCheck(given: Decoded, node: string): CheckRecord {
   const ofNode = text(given["Node"]);
   if (ofNode !== "" && ofNode.toLowerCase() !== node.toLowerCase())
     throw refusal(500, `check node "${ofNode}" does not match node "${node}"`);
+  if (text(given["CheckID"]) === "" && text(given["Name"]) === "")
+    throw refusal(
+      500,
+      `failed inserting check: failed inserting check: object missing primary index on node "${node}": want a CheckID or a Name`,
+    );
   // Consul's catalog takes any status: what is not passing, warning or critical is simply none of them.
   const status = (text(given["Status"]) || "critical") as CheckRecord["Status"];
   const definition = cleanDefinition(given["Definition"] as Decoded | undefined);
@@ -247,11 +259,27 @@ const DEFINITION_TYPES: [key: string, type: string][] = [
 const typeOf = (definition: Record<string, unknown>): string =>
   DEFINITION_TYPES.find(([key]) => definition[key])?.[1] ?? "";
 
+const DURATIONS = ["Interval", "Timeout", "TTL", "DeregisterCriticalServiceAfter"];
+
 function cleanDefinition(given: Decoded | undefined): Record<string, unknown> {
+  for (const key of DURATIONS) if (!isDuration(given?.[key])) throw badDuration(given?.[key]);
   return Object.fromEntries(
     Object.entries(given ?? {}).filter(([, v]) => v !== undefined && v !== "" && v !== 0 && v !== false),
   );
 }
+
+function isDuration(value: unknown): boolean {
+  if (typeof value !== "string" || value === "") return true;
+  try {
+    parseDuration(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const badDuration = (value: unknown) =>
+  refusal(400, `Request decode failed: time: invalid duration ${JSON.stringify(value)}`);
 
 /** Writes a registration. What is equal to what is stored is not written: it wakes nobody. */
 export function register(registration: Registration): Command<true> {
