@@ -86,6 +86,10 @@ export const COMMANDS: Group = {
             ),
           },
         },
+        expose: leaf(
+          "Lets an ingress gateway offer a service",
+          async () => (await import("./commands/connect-expose.ts")).expose,
+        ),
         proxy: {
           synopsis: "Runs a proxy that speaks mutual TLS for a service",
           program: () => import("./commands/connect-proxy.ts"),
@@ -134,6 +138,7 @@ export const COMMANDS: Group = {
       "Makes a gossip key, for scripts that expect one",
       async () => (await import("./commands/keygen.ts")).keygen,
     ),
+    keyring: leaf("Manages the keys of gossip", async () => (await import("./commands/keyring.ts")).keyring),
     kv: {
       synopsis: "Reads and writes the key-value store",
       about:

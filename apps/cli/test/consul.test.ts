@@ -2,7 +2,7 @@
  * `heddle` gives the exit statuses of Consul's own command and says the same: against a Consul agent, and against Heddle's
  * agent, each time beside a Consul agent with its own command.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -16,10 +16,17 @@ import {
   startConsul,
   startHeddle,
 } from "./harness.ts";
+import { apiFlags } from "../src/command.ts";
+import { COMMANDS, type Entry, type Leaf } from "../src/commands.ts";
+import { toFlagName } from "../src/flags.ts";
 import { VERSION } from "../src/version.ts";
 import {
   AGENT_ROWS,
   CATALOG_ROWS,
+  CONSUL_ONLY_ROWS,
+  EXPOSE_ROWS,
+  KEYRING_ROWS,
+  MORE_ROWS,
   CONFIG_ROWS,
   DEBUG_ROWS,
   INTENTION_ROWS,
@@ -80,6 +87,10 @@ describe.each(PAIRS)("%s, beside Consul's own command against a Consul agent", (
     ["watch and lock", WATCH_ROWS],
     ["config", CONFIG_ROWS],
     ["operator and rtt", OPERATOR_ROWS],
+    ["other commands of Consul", CONSUL_ONLY_ROWS],
+    ["keyring", KEYRING_ROWS],
+    ["connect expose", EXPOSE_ROWS],
+    ["flags of the API and more", MORE_ROWS],
     ["debug", DEBUG_ROWS],
     ["help and errors", OFFLINE_ROWS],
   ])("%s", { timeout: 120_000 }, async (_name, rows) => {
@@ -87,6 +98,7 @@ describe.each(PAIRS)("%s, beside Consul's own command against a Consul agent", (
     const differences: unknown[] = [];
     const [theirSessions, ourSessions] = await Promise.all([sessions(theirs), sessions(ours)]);
     for (const row of rows) {
+      if (row.consulOnly && command === heddle) continue;
       const stdin = row.stdin === undefined ? {} : { stdin: row.stdin };
       const [expected, actual] = await Promise.all([
         consul(fill(row, theirSessions), { env: { CONSUL_HTTP_ADDR: theirs.url }, ...stdin }),
@@ -97,6 +109,36 @@ describe.each(PAIRS)("%s, beside Consul's own command against a Consul agent", (
         differences.push({ args: row.args.join(" "), consul: want, heddle: got });
     }
     expect(differences).toEqual([]);
+  });
+});
+
+describe("the flags of Consul's command", () => {
+  // Ours are certificates of other things than Consul's, by other rules.
+  const UNLIKE = ["tls ca create", "tls cert create"];
+  const leaves = (entry: Entry, path: string[]): [string, Leaf][] =>
+    "commands" in entry
+      ? Object.entries(entry.commands).flatMap(([name, sub]) => leaves(sub, [...path, name]))
+      : "load" in entry
+        ? [[path.join(" "), entry]]
+        : [];
+
+  it("are all known, and none has another kind", async (ctx) => {
+    if (!existsSync(CONSUL)) return ctx.skip(`there is no ${CONSUL}`);
+    const unlike: string[] = [];
+    let compared = 0;
+    for (const [name, leaf] of leaves(COMMANDS, [])) {
+      const { out, err } = await execute(CONSUL, [...name.split(" "), "-h"]);
+      const help = out + err;
+      if (UNLIKE.includes(name) || !help.includes(`Usage: consul ${name}`)) continue;
+      compared++;
+      const spec = await leaf.load();
+      const table = { ...apiFlags(spec), ...spec.flags };
+      const ours = new Map(Object.entries(table).map(([key, flag]) => [toFlagName(key), flag.isBoolean === true]));
+      for (const [, flag = "", value] of help.matchAll(/^ {2}-([\w-]+)(=)?/gm))
+        if (ours.get(flag) !== (value === undefined)) unlike.push(`${name} -${flag}`);
+    }
+    expect(unlike).toEqual([]);
+    expect(compared).toBeGreaterThan(40);
   });
 });
 
@@ -125,7 +167,7 @@ function normalise({ status, out, err }: Result, { ownWords, isJson, args }: Row
       .replaceAll(CONSUL_VERSION, "{version}")
       .replace(/^((?:Create|Modify)Index +)\d+$/gm, "$1{index}")
       .replace(/^(Created At: +).*$/gm, "$1{time}")
-      .replace(/\s+$/gm, "")
+      .replace(/\s+\)?$/gm, (end) => end.trim())
       .trim();
   };
   const said = (text: string) => (text.trim() === "" ? "" : "said");

@@ -9,6 +9,8 @@ import { main } from "../src/main.ts";
 
 export const CONSUL = process.env.CONSUL_BINARY || `${homedir()}/.cache/heddle-peers/consul/usr/bin/consul`;
 
+const TIMEOUT_MS = 30_000; // a program that takes longer waits for ever
+
 export interface Result {
   status: number;
   out: string;
@@ -39,7 +41,7 @@ export async function heddle(args: readonly string[], options: RunOptions = {}):
   return { status, out: Buffer.concat(out).toString("latin1"), err };
 }
 
-/** Runs any program with standard input, and gathers what it says. */
+/** Runs any program with standard input, and gathers what it says; status -1 where it had to be killed. */
 export function execute(
   program: string,
   args: readonly string[],
@@ -51,12 +53,16 @@ export function execute(
       cwd: options.cwd,
     });
     const result: Result = { status: -1, out: "", err: "" };
+    const late = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
     child.stdout.setEncoding("latin1").on("data", (text: string) => void (result.out += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => void (result.err += text));
     child.stdin.on("error", () => {});
     child.stdin.end(options.stdin ?? "");
     child.on("error", reject);
-    child.on("close", (code) => resolve({ ...result, status: code ?? -1 }));
+    child.on("close", (code) => {
+      clearTimeout(late);
+      resolve({ ...result, status: code ?? -1 });
+    });
   });
 }
 

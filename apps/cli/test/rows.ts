@@ -4,6 +4,8 @@ export interface Row {
   stdin?: string;
   /** Standard error says it in our own words; both say something, or both nothing. */
   ownWords?: true;
+  /** `heddle` has no such command. */
+  consulOnly?: true;
   /** Standard output is JSON; the order of its keys and what only one side shows are no difference. */
   isJson?: true;
 }
@@ -319,6 +321,104 @@ export const WATCH_ROWS: Row[] = [
   line("lock -verbose pfx true"),
   line("lock -verbose -n=2 pfx3 true"),
   line("kv get -keys pfx"),
+];
+
+/** Commands of Consul that `heddle` has not: what they say to our agent. */
+export const CONSUL_ONLY_ROWS: Row[] = [
+  ...[
+    "acl bootstrap",
+    "acl policy list",
+    "acl policy create -name=p -rules=x",
+    "acl policy read -name=p",
+    "acl token list",
+    "acl token create -description=d",
+    "acl token read -self",
+    "acl role list",
+    "acl role create -name=r -policy-name=p",
+    "acl auth-method list",
+    "acl binding-rule list",
+    "acl set-agent-token default abc",
+    "acl translate-rules -",
+    "login -method=m -bearer-token-file={dir}/plain.txt -token-sink-file={dir}/sink",
+    "logout",
+    "logout -token=abc",
+    "exec -wait=200ms -wait-repl=10ms true",
+    "exec",
+    "exec -tag=a true",
+    "connect envoy -sidecar-for=nope -bootstrap",
+  ].map((text) => line(text, { consulOnly: true })),
+];
+
+export const KEYRING_ROWS: Row[] = [
+  own("keyring"),
+  line("keyring -list"),
+  line("keyring -list -local-only"),
+  line("keyring -list-primary"),
+  line("keyring -install=ZGVsZWdhdGVkIGtleSB0byBiZQ=="),
+  line("keyring -install=bad"),
+  line("keyring -use=ZGVsZWdhdGVkIGtleSB0byBiZQ=="),
+  line("keyring -remove=ZGVsZWdhdGVkIGtleSB0byBiZQ=="),
+  line("keyring -list -remove=x"),
+  line("keyring -list -relay-factor=9"),
+  line("keyring -install=x -local-only"),
+];
+
+export const EXPOSE_ROWS: Row[] = [
+  line("connect expose"),
+  line("connect expose -service=web"),
+  line("connect expose -service=web -ingress-gateway=gate"),
+  line("connect expose -service=web -ingress-gateway=gate -port=8888"),
+  line("connect expose -service=web -ingress-gateway=gate -port=8888"),
+  line("connect expose -service=api -ingress-gateway=gate -port=8888"),
+  line("connect expose -service=api -ingress-gateway=gate -port=9999 -protocol=http -host=a.example -host=b.example"),
+  line("connect expose -service=api2 -ingress-gateway=gate -port=9999 -protocol=http"),
+  line("connect expose -service=api2 -ingress-gateway=gate -port=9999 -protocol=grpc"),
+  line("connect expose -service=x -ingress-gateway=gate -port=70000"),
+  line("connect expose -service=a/b/c -ingress-gateway=gate -port=1"),
+  json("config read -kind=ingress-gateway -name=gate"),
+  line("intention match web"),
+  line("intention match api"),
+];
+
+export const MORE_ROWS: Row[] = [
+  line("kv get -stale foo"),
+  line("kv put -token=abc tok 1"),
+  own("kv put -token-file=/nonexistent tok 1"),
+  line("kv put -token-file={dir}/plain.txt tok 1"),
+  own("kv get -ca-file=/nonexistent tok"),
+  line("kv get -datacenter=dc1 tok"),
+  own("kv get -datacenter=dc9 tok"),
+  own("kv get -namespace=team tok"),
+  own("kv put -namespace=team tok 1"),
+  own("kv export -namespace=team"),
+  line("catalog services -namespace=team"),
+  line("catalog services -stale"),
+  line("catalog nodes -datacenter=dc9"),
+  line("catalog datacenters -datacenter=dc9"),
+  line("services register -namespace=team -name=x"),
+  own("services deregister -namespace=team -id=x"),
+  line("config list -namespace=team -kind=service-defaults"),
+  line("intention create -datacenter=dc9 a b"),
+  line("intention check -datacenter=dc9 a b"),
+  line("connect ca get-config -datacenter=dc9"),
+  line("operator raft list-peers -stale"),
+  line("operator raft list-peers -datacenter=dc9"),
+  line("rtt -wan nope.dc1 nope2.dc1"),
+  line("event -name=x -node=^cli1$ -service=consul -tag=t p"),
+  own("event -name=x -node=("),
+  line("lock -datacenter=dc9 p true"),
+  json("watch -type=event -name=none"),
+  json("watch -type=services -stale"),
+  line("watch -type=key -key=tok exit~3"),
+  line("watch -shell=false -type=key -key=tok false"),
+  own("watch -shell=false -type=key -key=tok /nonexistent/program"),
+  own("maint -namespace=x"),
+  line("force-leave -prune nope"),
+  own("join -wan 127.0.0.1:1"),
+  line("leave -bogus", { ownWords: true }),
+  line("members -segment=x"),
+  line("members -segment=_all"),
+  line("members -detailed -status=none"),
 ];
 
 export const DEBUG_ROWS: Row[] = [

@@ -34,15 +34,7 @@ function refuseForeign(request: ApiRequest, datacenter: string): void {
     if (query.has("ns") && !isWithoutNamespaces(path))
       throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
     const dc = query.get("dc");
-    // What the agent answers itself, the list of datacenters, and config entries, whose writes go to the primary one
-    // whatever is asked for.
-    const isEverywhere =
-      path === "/v1/catalog/datacenters" ||
-      path === "/v1/event/list" ||
-      path.startsWith("/v1/acl/") ||
-      (path.startsWith("/v1/agent/") && !path.startsWith("/v1/agent/connect/")) ||
-      (path.startsWith("/v1/config") && method !== "GET");
-    if (dc !== null && dc !== "" && dc !== datacenter && !isEverywhere) {
+    if (dc !== null && dc !== "" && dc !== datacenter && !isEverywhere(path, method)) {
       refusalHeaders(request);
       throw refusal(500, "No path to datacenter");
     }
@@ -60,6 +52,20 @@ function refuseForeign(request: ApiRequest, datacenter: string): void {
 const WITHOUT_NAMESPACES =
   /^\/v1\/(?:acl|connect\/(?:ca|intentions)|coordinate|event|operator|query|status|catalog\/(?:datacenters|nodes)|agent\/members)(?:\/|$)/;
 const isWithoutNamespaces = (path: string): boolean => WITHOUT_NAMESPACES.test(path);
+
+const EVERYWHERE = new Set([
+  "/v1/catalog/datacenters",
+  "/v1/coordinate/datacenters",
+  "/v1/event/list",
+  "/v1/operator/keyring",
+]);
+
+/** What answers for itself whatever datacenter is asked for: the agent, ACLs, and writes of config entries, which go to the primary one. */
+function isEverywhere(path: string, method: string): boolean {
+  if (path.startsWith("/v1/acl/")) return true;
+  if (path.startsWith("/v1/agent/")) return !path.startsWith("/v1/agent/connect/");
+  return EVERYWHERE.has(path) || (path.startsWith("/v1/config") && method !== "GET");
+}
 
 function sendError(error: unknown, { req, res, path }: ApiRequest, log: Logger): void {
   const known = error instanceof HeddleError ? error : undefined;

@@ -184,18 +184,39 @@ async function keyring({ nodeName, datacenter }: CatalogDeps, request: ApiReques
       throw refusal(400, "Bad request: Invalid relay-factor: Relay factor must be in range: [0, 5]");
   }
   if (request.method !== "GET") {
-    const bytes = await readBody(request.req, MAX_BODY);
-    try {
-      decodeObject(parseBody(bytes), { Key: "string" });
-    } catch (cause) {
-      throw refusal(400, `Bad request: ${describeError(cause)}`, cause);
+    const at = badBase64(await readKey(request));
+    if (at >= 0) {
+      const why = `illegal base64 data at input byte ${at}`;
+      throw problems([`WAN error: ${why}`, `${datacenter} (LAN) error: ${why}`]);
     }
   }
-  const lines = [
+  const wide = [
     "WAN error: 1/1 nodes reported failure",
     `${nodeName}.${datacenter}: ${problem} (encryption not enabled)`,
+  ];
+  const isLocal = request.method === "GET" && /^(?:1|t|true)$/i.test(request.query.get("local-only") ?? "");
+  throw problems([
+    ...(isLocal ? [] : wide),
     `${datacenter} (LAN) error: 1/1 nodes reported failure`,
     `${nodeName}: ${problem} (encryption not enabled)`,
-  ];
-  throw refusal(500, `4 errors occurred:\n${lines.map((line) => `\t* ${line}\n`).join("")}\n`);
+  ]);
+}
+
+async function readKey({ req }: ApiRequest): Promise<string> {
+  const bytes = await readBody(req, MAX_BODY);
+  try {
+    return (decodeObject(parseBody(bytes), { Key: "string" }).Key as string | undefined) ?? "";
+  } catch (cause) {
+    throw refusal(400, `Bad request: ${describeError(cause)}`, cause);
+  }
+}
+
+const problems = (lines: string[]) =>
+  refusal(500, `${lines.length} errors occurred:\n${lines.map((line) => `\t* ${line}\n`).join("")}\n`);
+
+/** Where Go's decoder stops, or -1. */
+function badBase64(text: string): number {
+  const bad = /[^A-Za-z0-9+/]/.exec(text.replace(/={0,2}$/, ""));
+  if (bad) return bad.index;
+  return text.length % 4 === 0 ? -1 : text.length - (text.length % 4);
 }

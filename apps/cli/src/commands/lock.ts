@@ -44,7 +44,7 @@ once. A CHILD whose lock is lost gets SIGTERM, and SIGKILL 5 s later. Consul's o
     const say = (text: string) => flags.verbose && terminal.out(`${text}\n`);
     const path = prefix.replace(/^\/+|\/+$/g, "");
     const name = flags.name || `Consul lock for '${child.join(" ")}' at '${path}'`;
-    await using session = await attempt("Lock acquisition failed", openSession(api, name));
+    await using session = await attempt("Lock acquisition failed: failed to create session", openSession(api, name));
     const mutex = flags.n > 1 ? createSemaphore(api, path, session.id, flags.n) : createLock(api, path, session.id);
     say(
       flags.n > 1

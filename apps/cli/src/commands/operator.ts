@@ -19,7 +19,7 @@ export const listPeers = command({
   flags: { format: flag.format() },
   async run({ api, flags, terminal }) {
     const answer = api.get<{ Servers: RaftServer[] | null }>("/v1/operator/raft/configuration");
-    const { body, raw } = await attempt("Error getting peers", answer);
+    const { body, raw } = await attempt("Error getting peers: Failed to retrieve raft configuration", answer);
     if (flags.format === "json") return printJson(terminal, raw);
     const rows = (body.Servers ?? []).map((s) => [
       s.Node || "(unknown)",
