@@ -20,6 +20,7 @@ import type { CatalogDeps } from "../deps.ts";
 import { QUERY_FIELDS } from "../queries/definition.ts";
 import { execute, executionTopic, nodeAt } from "../queries/execute.ts";
 import type { Resolved } from "../queries/index.ts";
+import { wantsExplanation } from "./explain.ts";
 import { COORDINATES, NODES, QUERIES, type QueryRecord } from "../records.ts";
 
 const MAX_BODY = 64 * 1024;
@@ -138,7 +139,7 @@ function executeQuestion(deps: CatalogDeps, name: string, query: URLSearchParams
       Datacenter: deps.datacenter,
       Failovers: 0, // there are no other datacenters to go on to
       ...metaOf(query),
-      ...(query.has("explain") && { LeftOut: leftOut }),
+      ...(wantsExplanation(query) && { LeftOut: leftOut }),
     };
   };
   // Not kept: each answer is in an order of its own.
