@@ -17,6 +17,8 @@ interface Leaf {
   PrivateKeyPEM: string;
 }
 
+const leafOf = async ({ api }: Mesh): Promise<string> => (await api<Leaf>("/v1/agent/connect/ca/leaf/web")).CertPEM;
+
 /** One connection through the mesh; rejects where it is refused, reset or silent. */
 function echo(port: number, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -102,12 +104,20 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
     await expect.poll(load.made, { timeout: 20_000 }).toBeGreaterThan(before + 20);
   }
 
+  // And back to the one before.
+  const [last, before] = [await api<Roots>("/v1/connect/ca/roots"), await leafOf(mesh)];
+  expect(await ok("connect", "ca", "rollback")).toMatch(/^Root \S+ signs again\.\n$/);
+  expect((await api<Roots>("/v1/connect/ca/roots")).ActiveRootID).not.toBe(last.ActiveRootID);
+  await expect.poll(() => leafOf(mesh), { timeout: 10_000 }).not.toBe(before);
+  expect(await ok("connect", "ca", "rollback")).toBe(`Root ${last.ActiveRootID} signs again.\n`);
+
   const status = await ok("connect", "ca", "status");
   expect(status).toMatch(/^State: +rotating$/m);
   expect(status.match(/ trusted /g)).toHaveLength(3);
   // The agent's leaves have all followed: of socat, of web, and of nobody else.
-  expect(status).toMatch(/ active +ec 256 +\S+ +2 +-$/m);
-  expect(status).toMatch(/ trusted +rsa 2048 +\S+ +0 +20\d\d-/);
+  const now = () => ok("connect", "ca", "status");
+  await expect.poll(now, { timeout: 10_000 }).toMatch(/ active +ec 256 +\S+ +2 +-$/m);
+  expect(await now()).toMatch(/ trusted +rsa 2048 +\S+ +0 +20\d\d-/);
   await load.stop();
   expect(load.failures).toEqual([]);
   open.write("after\n");

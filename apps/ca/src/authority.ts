@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { type Clock, HeddleError, InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
 import { clusterTrustDomain } from "@heddle/spiffe";
 import type { Store, StoredRecord } from "@heddle/store";
-import { createSigner, type Signer, signingKeyType } from "@heddle/tls";
+import { createSigner, parseSigningKey, type Signer, signingKeyType } from "@heddle/tls";
 import { createKeyVault, type KeyVault, sealStored } from "./key-vault.ts";
 import {
   canonicalKeys,
@@ -66,6 +66,11 @@ export interface Authority {
   configure(config: ProviderConfig | null, forceWithoutCrossSigning: boolean): Promise<void>;
   /** Replaces the active root by another of its type of key, or of its offered key. Throws where that cannot be. */
   renewRoot(): Promise<void>;
+  /**
+   * Has the root that was replaced last sign again, with the configuration of its time; resolves with its id. Throws where no
+   * old root is left, and where proxies could not follow.
+   */
+  rollBack(): Promise<string>;
   /** Calls back after every commit that changed the roots. */
   onRootsChanged(listener: () => void): () => void;
   /** Stops following the store. */
@@ -129,9 +134,24 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     await change(settings, activeRoot.origin === "key" ? { key } : { type: signingKeyType(key) });
   };
 
+  const rollBack = async (): Promise<string> => {
+    const [newest] = store
+      .list<RootRecord>(ROOTS)
+      .filter(({ value }) => !value.isActive)
+      .toSorted((a, b) => (b.value.rotatedOutAt ?? 0) - (a.value.rotatedOutAt ?? 0));
+    const stored = newest && store.get<KeyRecord>(KEYS, newest.key);
+    if (!newest || !stored)
+      throw new HeddleError("conflict", "there is no root to go back to: the active one is the only one in the list");
+    const { certPem, origin = "made", config = null } = newest.value;
+    const key = parseSigningKey(vault.read(newest.key, stored.value));
+    const given = { config, forceWithoutCrossSigning: false };
+    await change(readSettings(config ?? {}), { key, certPem, origin }, given);
+    return newest.key;
+  };
+
   // One after another: each is decided on what the one before has left.
   let last: Promise<unknown> = Promise.resolve();
-  const inTurn = (work: () => Promise<void>): Promise<void> => {
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     const done = last.then(work);
     last = done.catch(() => {});
     return done;
@@ -149,6 +169,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     config,
     configure: (given, force) => inTurn(() => configure(given, force)),
     renewRoot: () => inTurn(renewRoot),
+    rollBack: () => inTurn(rollBack),
     onRootsChanged: (listener) =>
       store.subscribe(({ changes }) => {
         if (changes.some((change) => change.table === ROOTS)) listener();

@@ -29,6 +29,8 @@ export interface RootRecord {
   origin?: RootOrigin;
   /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
   rotatedOutAt?: number;
+  /** Of an inactive root: the configuration that held while it was active. */
+  config?: ProviderConfig | null;
   removeAt?: number;
 }
 

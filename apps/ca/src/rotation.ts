@@ -51,7 +51,7 @@ export async function prepareRoot(options: RotationOptions): Promise<NewRoot> {
       : (await createRootCertificate({ trustDomain, key, now, validityMs: settings.rootTtlMs })).certPem;
   const keyPem = keyToPem(key);
   const signer = readSigner({ certPem, keyPem, trustDomain, now });
-  const origin = "certPem" in wanted ? "root" : "key" in wanted ? "key" : "made";
+  const origin = "certPem" in wanted ? wanted.origin : "key" in wanted ? "key" : "made";
   const root: NewRoot = { id: certificateId(certificatesToDer(certPem)[0] as Buffer), certPem, keyPem, signer, origin };
   try {
     // What is made here is right by its tests, and a first start should not wait; what was offered may be anything.

@@ -1,7 +1,7 @@
 /** What a rotation writes: the new root signs, the old one is only trusted, until the last leaf that needs it is gone. */
 import type { View, Write } from "@heddle/store";
 import type { KeyVault } from "./key-vault.ts";
-import { KEYS, ROOTS, type KeyRecord, type RootRecord } from "./records.ts";
+import { CONFIG, CONFIG_KEY, type ConfigRecord, KEYS, ROOTS, type KeyRecord, type RootRecord } from "./records.ts";
 import type { NewRoot } from "./rotation.ts";
 
 export interface SwitchTimes {
@@ -15,11 +15,12 @@ export interface SwitchTimes {
 export function switchRoots(view: View, root: NewRoot, times: SwitchTimes, vault: KeyVault): Write[] {
   const { now, leafTtlMs, nextLeafTtlMs } = times;
   const leavesUntil = (id: string) => view.get<KeyRecord>(KEYS, id)?.value.leavesUntil ?? 0;
+  const config = view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value.config ?? null;
   const writes: Write[] = [];
   for (const { key, value } of view.list<RootRecord>(ROOTS)) {
     if (!value.isActive || key === root.id) continue;
     const removeAt = Math.max(now + 2 * Math.max(leafTtlMs, nextLeafTtlMs), leavesUntil(key));
-    writes.push({ table: ROOTS, key, value: { ...value, isActive: false, rotatedOutAt: now, removeAt } });
+    writes.push({ table: ROOTS, key, value: { ...value, isActive: false, rotatedOutAt: now, removeAt, config } });
   }
   const { certPem, keyPem, crossPem, origin } = root;
   const intermediates = crossPem === undefined ? [] : [crossPem];

@@ -9,10 +9,14 @@ import {
   publicKeyDer,
   type SigningKeyType,
 } from "@heddle/tls";
+import type { RootOrigin } from "./records.ts";
 import { type CaSettings, refused } from "./provider-config.ts";
 
 /** A root to be: made here, made of an offered key, or offered whole. */
-export type WantedRoot = { type: SigningKeyType } | { key: KeyObject } | { key: KeyObject; certPem: string };
+export type WantedRoot =
+  | { type: SigningKeyType }
+  | { key: KeyObject }
+  | { key: KeyObject; certPem: string; origin: RootOrigin };
 
 /** The root that is there, and what the configuration before asked for. */
 export interface PresentRoot {
@@ -33,7 +37,7 @@ export function wantedRoot(settings: CaSettings, present?: PresentRoot): WantedR
     const root = readRoot(rootCert, key !== undefined);
     if (root?.id === present?.id && root && (!key || isSame(key, present?.key))) return undefined;
     if (!root || !key) throw refused("must provide a private key when providing a root cert");
-    return { key, certPem: root.certPem };
+    return { key, certPem: root.certPem, origin: "root" };
   }
   if (key) return isSame(key, present?.key) ? undefined : { key };
   if (!present) return { type: keyType };

@@ -269,6 +269,36 @@ describe("a rotation", () => {
   });
 });
 
+describe("rolled back", () => {
+  const rollBack = (ca: TestCa) => ca.ask("PUT", "/v1/connect/ca/rollback");
+
+  it("the root before signs again with its configuration, and who trusts either follows", async () => {
+    await using ca = await startCa({ dataDir: dir });
+    await rotate(ca, { LeafCertTTL: "5h" });
+    const first = (await roots(ca)).active;
+    await rotate(ca, { LeafCertTTL: "2h", PrivateKeyType: "rsa", PrivateKeyBits: 2048 });
+    const second = (await roots(ca)).active;
+    const { status, text } = await rollBack(ca);
+    expect([status, JSON.parse(text)]).toEqual([200, { ActiveRootID: first.ID }]);
+    const now = await roots(ca);
+    expect(now.active.ID).toBe(first.ID);
+    expect(now.old.map((root) => root.ID)).toEqual([second.ID]);
+    await expectTrustedBy(ca, [first, second]);
+    expect((await ca.ask("GET", CONFIG)).json().Config).toEqual({ LeafCertTTL: "5h" });
+    // The configuration of its time asks for it: nothing rotates when it is written back.
+    await rotate(ca, { LeafCertTTL: "4h" });
+    expect((await roots(ca)).active.ID).toBe(first.ID);
+    expect((await rollBack(ca)).json().ActiveRootID).toBe(second.ID);
+  });
+
+  it("it stays where there is nothing to go back to", async () => {
+    await using ca = await startCa();
+    const before = (await ca.ask("GET", ROOTS)).text;
+    expect(await rollBack(ca)).toMatchObject({ status: 409, text: expect.stringContaining("no root to go back to") });
+    expect((await ca.ask("GET", ROOTS)).text).toBe(before);
+  });
+});
+
 describe("as time goes by", () => {
   async function openCa(clock: ManualClock, initialConfig: Record<string, unknown> = {}) {
     const store = await openStore({ dataDir: "", name: "ca", log: silentLog });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
-import { createCsr, generateKey } from "@heddle/tls";
+import { createCsr, generateKey, keyToPem } from "@heddle/tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { loadConfig } from "../src/index.ts";
 import { startCa, type TestCa } from "./harness.ts";
@@ -158,6 +158,30 @@ describe("killed with SIGKILL", () => {
       await load;
     }
     expect(new Set(serials).size).toBe(serials.length);
+  });
+});
+
+describe("killed with SIGKILL in a rotation", () => {
+  it("it has the old root or the new one, each with its key, and signs when it is back", async () => {
+    for (let round = 0; round < 8; round++) {
+      const child = spawnCa();
+      const url = await addressOf(child);
+      const Config = { PrivateKey: keyToPem(generateKey()) };
+      const put = fetch(`${url}/v1/connect/ca/configuration`, {
+        method: "PUT",
+        body: JSON.stringify({ Provider: "consul", Config }),
+      }).catch(() => {});
+      await Promise.race([put, new Promise((resolve) => setTimeout(resolve, round * 12))]);
+      child.kill("SIGKILL");
+      await Promise.all([once(child, "exit"), put]);
+      const store = await openStore({ dataDir, name: "ca", log: silentLog });
+      const roots = store.list<{ isActive: boolean }>("ca-roots");
+      expect(roots.filter((record) => record.value.isActive)).toHaveLength(1);
+      expect(store.list("ca-keys").map((record) => record.key)).toEqual(roots.map((record) => record.key));
+      await store.close();
+    }
+    await using ca = await startCa({ dataDir });
+    expect((await ca.sign(await ca.requestFor("web"))).status).toBe(200);
   });
 });
 

@@ -76,6 +76,10 @@ export const COMMANDS: Group = {
               "Shows the CA's configuration",
               async () => (await import("./commands/connect-ca.ts")).getConfig,
             ),
+            rollback: leaf(
+              "Goes back to the root before the last rotation",
+              async () => (await import("./commands/connect-ca.ts")).rollback,
+            ),
             "set-config": leaf(
               "Changes the CA's configuration",
               async () => (await import("./commands/connect-ca.ts")).setConfig,

@@ -1,4 +1,7 @@
-/** GET /v1/connect/ca/status: how far a rotation is, and when each root ends. Ours; Consul has no such path. */
+/**
+ * GET /v1/connect/ca/status: how far a rotation is, and when each root ends; PUT /v1/connect/ca/rollback: back to the root
+ * before. Ours; Consul has no such paths.
+ */
 import { type ApiTable, type Clock, reply } from "@heddle/daemon";
 import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
@@ -16,7 +19,14 @@ export interface StatusOptions {
 
 export function statusTable(options: StatusOptions): ApiTable {
   const since = options.clock.now();
-  return { "/v1/connect/ca/status": { GET: (request) => reply(request, status(options, since)) } };
+  return {
+    "/v1/connect/ca/status": { GET: (request) => reply(request, status(options, since)) },
+    "/v1/connect/ca/rollback": {
+      async PUT(request) {
+        reply(request, { ActiveRootID: await options.authority.rollBack() });
+      },
+    },
+  };
 }
 
 function status({ authority, ledger, followers, clock }: StatusOptions, since: number) {

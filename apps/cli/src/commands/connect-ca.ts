@@ -1,4 +1,4 @@
-/** `heddle connect ca get-config|set-config|status`. */
+/** `heddle connect ca get-config|set-config|status|rollback`. */
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
 import { flag } from "../flags.ts";
@@ -83,5 +83,17 @@ export const status = command({
     terminal.out(
       `${columns(facts)}\n${columns([["Root", "State", "Key", "Days left", "Leaves", "Removed at"], ...roots])}`,
     );
+  },
+});
+
+export const rollback = command({
+  usage: "connect ca rollback [options]",
+  about:
+    "Has the root that was replaced last sign again, with the configuration of its time. All leaves are signed anew by it, and\nthe root that is given up is trusted until nothing needs it.\n\n    $ heddle connect ca rollback",
+  api: "datacenter",
+  async run({ api, terminal }) {
+    const answer = api.put<{ ActiveRootID: string }>(`${CA}/rollback`, { timeoutMs: ROTATION_TIMEOUT_MS });
+    const { body } = await attempt("Error rolling the CA's root back", answer);
+    terminal.out(`Root ${body.ActiveRootID} signs again.\n`);
   },
 });
