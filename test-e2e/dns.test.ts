@@ -51,6 +51,7 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
     Proxy: { DestinationServiceName: "web" },
   });
   await put(catalogPort, "/v1/query", { Name: "find-web", Service: { Service: "web" }, DNS: { TTL: "9s" } }, "POST");
+  await put(catalogPort, "/v1/query", { Name: "near", Service: { Service: "web", Near: "_ip" } }, "POST");
   const dns = await daemon("dns", `-port=${dnsPort}`, `-catalog-url=http://127.0.0.1:${catalogPort}`);
   const dig = async (...args: string[]) => {
     const { stdout } = await run("dig", [
@@ -77,6 +78,14 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
   expect(await dig("-x", "10.0.0.1")).toEqual(["n1.node.dc1.consul."]);
   expect(await dig("-x", "10.5.0.2")).toEqual(["web.service.dc1.consul."]);
   expect(await dig("find-web.query.consul")).toEqual(["10.0.0.1", "10.5.0.2"]);
+  // Whose resolver tells where it is gets its own node's instance first.
+  for (const [client, first] of [
+    ["10.0.0.1", "10.0.0.1"],
+    ["10.0.0.2", "10.5.0.2"],
+  ] as const) {
+    const args = ["@127.0.0.1", "-p", String(dnsPort), "+short", `+subnet=${client}/32`, "near.query.consul"];
+    for (let i = 0; i < 5; i++) expect((await run("dig", args)).stdout.split("\n")[0]).toBe(first);
+  }
 
   await register(
     catalogPort,

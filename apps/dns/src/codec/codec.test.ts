@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { positive } from "../answers/zone.ts";
 import { RCODE, TYPE } from "./constants.ts";
 import { readName, toWireName } from "./name.ts";
-import { parseQuery, type Query, udpLimit } from "./query.ts";
+import { clientAddress, parseQuery, type Query, udpLimit } from "./query.ts";
 import { addressRecord, nameRecord, type Rr, srvRecord, textRecord, toAddressBytes } from "./record.ts";
 import { type Answer, type ReplyOptions, writeRefusal, writeReply } from "./reply.ts";
 
@@ -111,6 +111,21 @@ describe("queries", () => {
   ])("EDNS size %s allows %i bytes", (udpSize, limit) => {
     expect(udpLimit(udpSize === undefined ? undefined : { udpSize, version: 0, subnet: undefined }, 4096)).toBe(limit);
   });
+});
+
+test.each([
+  ["no EDNS", undefined, undefined],
+  ["no subnet", [], undefined],
+  ["IPv4", [0, 1, 32, 0, 10, 0, 0, 2], "10.0.0.2"],
+  ["a part of one", [0, 1, 24, 0, 10, 0, 9], "10.0.9.0"],
+  ["IPv6", [0, 2, 32, 0, 0x20, 0x01, 0x0d, 0xb8], "2001:db8::"],
+  ["one that says nothing", [0, 1, 0, 0], undefined],
+  ["a family that nobody knows", [0, 9, 8, 0, 1], undefined],
+  ["more bytes than there are", [0, 1, 32, 0, 1, 2, 3, 4, 5, 6], "1.2.3.4"],
+  ["one cut short", [0, 1, 8], undefined],
+])("the client's address of %s", (_what, subnet, address) => {
+  const edns = subnet && { udpSize: 1232, version: 0, subnet: subnet.length > 0 ? Buffer.from(subnet) : undefined };
+  expect(clientAddress(edns)).toBe(address);
 });
 
 describe("addresses", () => {
