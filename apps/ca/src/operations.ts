@@ -18,6 +18,7 @@ export const CA_OPERATIONS: Operations = {
     },
     answer: "empty",
   },
+  "PUT /v1/connect/ca/rollback": { summary: "Has the root before sign again" },
   "GET /v1/connect/ca/status": { summary: "How far a rotation of the root is" },
   "GET /v1/connect/ca/roots": { summary: "Roots that are trusted", isRead: true, query: ["pem"] },
 };
