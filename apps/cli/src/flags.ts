@@ -56,6 +56,8 @@ export const flag = {
     isRepeatable: true,
     collect: (values: Record<string, string>[]) => Object.fromEntries(values.flatMap((pair) => Object.entries(pair))),
   }),
+  /** For commands whose output is JSON whatever is asked for: scripts may give -format=json to all alike. */
+  jsonFormat: () => flag.oneOf("What is printed is JSON either way.", ["pretty", "json"], "json"),
   /** For commands that list or show: the answer itself instead of a table. */
   format: () => flag.oneOf("How to print: pretty for people, json for programs.", ["pretty", "json"], "pretty"),
 };

@@ -31,6 +31,19 @@ describe("every command", () => {
     expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
   });
 
+  it("takes -format=json where it prints data", async () => {
+    // What these say is that it was done, or belongs to another program.
+    const silent =
+      /^(?:completion|debug|force-leave|join|keygen|leave|lock|monitor|reload|validate|tls .*|connect expose|.* (?:delete|write|set-config|put|import|update|register|deregister|destroy|renew|remove-peer|restore|save)|intention create)$/;
+    const without: string[] = [];
+    for (const path of own) {
+      const entry = entryAt(path);
+      if ("load" in entry && !silent.test(path.join(" ")) && !("format" in ((await entry.load()).flags ?? {})))
+        without.push(path.join(" "));
+    }
+    expect(without).toEqual([]);
+  });
+
   it("stands in the order of the alphabet, with one line about it", () => {
     for (const path of own) {
       const entry = entryAt(path);

@@ -179,3 +179,18 @@ describe("session", () => {
     expect(await run("session", "info", id)).toMatchObject({ status: 1 });
   });
 });
+
+describe("-format=json", () => {
+  const json = async (...args: string[]) => JSON.parse((await run(...args, "-format=json")).out) as unknown;
+
+  it("prints what was made, and what is in maintenance mode", async () => {
+    expect(await json("event", "-name=deploy")).toMatchObject({ Name: "deploy", Version: 1 });
+    const made = (await json("session", "create", "-ttl=30s")) as { ID: string };
+    expect(await json("session", "info", made.ID)).toMatchObject({ ID: made.ID });
+    await run("session", "destroy", made.ID);
+    expect(await json("maint")).toEqual([]);
+    await run("maint", "-enable", "-reason=r");
+    expect(await json("maint")).toMatchObject([{ CheckID: "_node_maintenance", Notes: "r" }]);
+    await run("maint", "-disable");
+  });
+});

@@ -21,7 +21,7 @@ export const read = command({
   about: "Prints a configuration entry as JSON.\n\n    $ heddle config read -kind proxy-defaults -name global",
   api: "datacenter",
   hasNamespace: true,
-  flags: { kind: kindFlag(), name: nameFlag() },
+  flags: { format: flag.jsonFormat(), kind: kindFlag(), name: nameFlag() },
   async run({ api, flags, terminal }) {
     wanted(flags);
     const { raw } = await attempt(

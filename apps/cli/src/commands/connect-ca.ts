@@ -12,6 +12,7 @@ export const getConfig = command({
   usage: "connect ca get-config [options]",
   about: "Prints the configuration of the mesh's certificate authority as JSON.",
   api: "datacenter",
+  flags: { format: flag.jsonFormat() },
   async run({ api, terminal }) {
     const { raw } = await attempt("Error querying CA configuration", api.get(PATH));
     terminal.out(`${formatJson(parseExact(raw.toString("utf8")), "\t")}\n`);

@@ -1,6 +1,7 @@
 /** `heddle event`: a user event to all nodes, or to those that the filters pick. */
 import { attempt, command, CommandError, parseRegExp } from "../command.ts";
 import { flag } from "../flags.ts";
+import { formatJson } from "../output.ts";
 
 export const event = command({
   usage: "event [options] [PAYLOAD]",
@@ -8,6 +9,7 @@ export const event = command({
   api: "datacenter",
   argumentsAreData: true,
   flags: {
+    format: flag.format(),
     name: flag.text("Name of the event."),
     node: flag.text("Regular expression of the nodes that it is for."),
     service: flag.text("Regular expression of the services that it is for."),
@@ -22,6 +24,7 @@ export const event = command({
     if (tag && !service) throw new CommandError("Cannot provide tag filter without service filter.");
     const query = { node: node || undefined, service: service || undefined, tag: tag || undefined };
     const fired = api.put<{ ID: string }>(`/v1/event/fire/${encodeURIComponent(name)}`, { query, body: args[0] ?? "" });
-    terminal.out(`Event ID: ${(await attempt("Error firing event", fired)).body.ID}\n`);
+    const { body } = await attempt("Error firing event", fired);
+    terminal.out(flags.format === "json" ? `${formatJson(body)}\n` : `Event ID: ${body.ID}\n`);
   },
 });

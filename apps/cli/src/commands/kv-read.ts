@@ -95,6 +95,7 @@ export const exportTree = command({
     "Writes every key that begins with the prefix as JSON, for `heddle kv import`.\n\n    $ heddle kv export config/ > config.json",
   api: "datacenter",
   hasNamespace: true,
+  flags: { format: flag.jsonFormat() },
   async run({ api, args, terminal }) {
     refuseExtra(args, 1);
     const { status, raw } = await read(api, withoutSlash(args[0] ?? ""), { recurse: true });

@@ -1,6 +1,7 @@
 /** `heddle maint`: maintenance mode of a node or of one of its services. */
 import { attempt, command, CommandError } from "../command.ts";
 import { flag } from "../flags.ts";
+import { formatJson } from "../output.ts";
 
 const NODE_CHECK = "_node_maintenance";
 const SERVICE_CHECK = "_service_maintenance:";
@@ -23,6 +24,7 @@ answer until -disable. Without -enable or -disable, prints what is in maintenanc
   flags: {
     disable: flag.boolean("End maintenance mode."),
     enable: flag.boolean("Begin maintenance mode."),
+    format: flag.format(),
     reason: flag.text("Why, for those who look at the check."),
     service: flag.text("Id of the service; without it, the node."),
   },
@@ -33,10 +35,13 @@ answer until -disable. Without -enable or -disable, prints what is in maintenanc
     if (!enable && !disable && service) throw new CommandError("Service requires either -enable or -disable");
     if (!enable && !disable) {
       const { body } = await attempt("Error getting checks", api.get<Record<string, AgentCheck>>("/v1/agent/checks"));
-      for (const check of Object.values(body)) {
+      const found = Object.values(body).filter(
+        ({ CheckID }) => CheckID === NODE_CHECK || CheckID.startsWith(SERVICE_CHECK),
+      );
+      if (flags.format === "json") return terminal.out(`${formatJson(found)}\n`);
+      for (const check of found) {
         if (check.CheckID === NODE_CHECK) terminal.out(`Node:\n  Name:   ${check.Node}\n  Reason: ${check.Notes}\n\n`);
-        else if (check.CheckID.startsWith(SERVICE_CHECK))
-          terminal.out(`Service:\n  ID:     ${check.ServiceID}\n  Reason: ${check.Notes}\n\n`);
+        else terminal.out(`Service:\n  ID:     ${check.ServiceID}\n  Reason: ${check.Notes}\n\n`);
       }
       return;
     }

@@ -35,10 +35,12 @@ export const create = command({
   usage: "query create [options] FILE",
   about: "Creates the prepared query of a file (JSON, as the HTTP API has it; - is standard input) and prints its id.",
   api: "datacenter",
-  async run({ api, args, terminal }) {
+  flags: { format: flag.format() },
+  async run({ api, args, flags, terminal }) {
     const [file = ""] = argumentsOf(args, 1, "the file");
     const made = api.post<{ ID: string }>("/v1/query", { body: await readQuery(file, terminal) });
-    terminal.out(`${(await attempt("Error creating query", made)).body.ID}\n`);
+    const { body } = await attempt("Error creating query", made);
+    terminal.out(flags.format === "json" ? `${formatJson(body)}\n` : `${body.ID}\n`);
   },
 });
 
@@ -68,6 +70,7 @@ export const get = command({
   usage: "query get [options] ID",
   about: "Prints a prepared query as JSON.",
   api: "datacenter",
+  flags: { format: flag.jsonFormat() },
   async run({ api, args, terminal }) {
     const [id = ""] = argumentsOf(args, 1, "the query's id");
     const { raw } = await attempt("Error reading query", api.get(path(id)));
@@ -140,6 +143,7 @@ export const explainQuery = command({
   usage: "query explain [options] ID_OR_NAME",
   about: "Prints the query that a name would run, with its template filled in, as JSON.",
   api: "datacenter",
+  flags: { format: flag.jsonFormat() },
   async run({ api, args, terminal }) {
     const [id = ""] = argumentsOf(args, 1, "the query's id or name");
     printJson(terminal, (await attempt("Error explaining query", api.get(path(id, "/explain")))).raw);

@@ -1,6 +1,7 @@
 /** `heddle rtt`: the round-trip time between two nodes, estimated from their network coordinates (Vivaldi, as in Consul). */
 import { attempt, command, CommandError } from "../command.ts";
 import { flag } from "../flags.ts";
+import { formatJson } from "../output.ts";
 
 interface Coordinate {
   Vec: number[];
@@ -19,7 +20,7 @@ export const rtt = command({
   about:
     "Estimates the round-trip time between two nodes, by their network coordinates; without NODE2 from the agent's own.\nWith -wan, nodes are servers named <node>.<datacenter>.\n\n    $ heddle rtt web-1 db-1",
   api: "agent",
-  flags: { wan: flag.boolean("Between servers of different datacenters.") },
+  flags: { format: flag.format(), wan: flag.boolean("Between servers of different datacenters.") },
   async run({ api, args, flags, terminal }) {
     if (args.length < 1 || args.length > 2)
       throw new CommandError("One or two node names must be specified\nSee 'heddle rtt --help'.");
@@ -35,8 +36,13 @@ export const rtt = command({
       if (!found) throw new CommandError(`Could not find a coordinate for node "${name}"`);
       return found;
     }) as [Coordinate, Coordinate];
+    const seconds = distance(a, b);
+    if (flags.format === "json")
+      return terminal.out(
+        `${formatJson({ Nodes: names, Seconds: seconds, Coordinates: flags.wan ? "WAN" : "LAN" })}\n`,
+      );
     terminal.out(
-      `Estimated ${names[0]} <-> ${names[1]} rtt: ${(distance(a, b) * 1000).toFixed(3)} ms (using ${flags.wan ? "WAN" : "LAN"} coordinates)\n`,
+      `Estimated ${names[0]} <-> ${names[1]} rtt: ${(seconds * 1000).toFixed(3)} ms (using ${flags.wan ? "WAN" : "LAN"} coordinates)\n`,
     );
 
     async function local(): Promise<Map<string, Coordinate>> {

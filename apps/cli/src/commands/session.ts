@@ -25,6 +25,7 @@ export const create = command({
   api: "datacenter",
   flags: {
     behavior: flag.text("What becomes of its keys when it ends: release or delete.", "release"),
+    format: flag.format(),
     lockDelay: flag.text("How long its locks stay refused to others after it was invalidated.", "15s"),
     name: flag.text("Name of the session."),
     node: flag.text("Node that it depends on; the agent's own by default."),
@@ -43,7 +44,7 @@ export const create = command({
       "Error creating session",
       api.put<{ ID: string }>("/v1/session/create", { body }),
     );
-    terminal.out(`${made.ID}\n`);
+    terminal.out(flags.format === "json" ? `${formatJson(made)}\n` : `${made.ID}\n`);
   },
 });
 
@@ -62,6 +63,7 @@ export const info = command({
   usage: "session info [options] ID",
   about: "Prints a session as JSON.",
   api: "datacenter",
+  flags: { format: flag.jsonFormat() },
   async run({ api, args, terminal }) {
     const id = oneId(args);
     const { body } = await attempt("Error reading session", api.get<Session[]>(path("info", id)));
