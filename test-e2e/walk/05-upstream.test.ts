@@ -68,7 +68,7 @@ test("a prepared query as an upstream: its connections go where its answer point
   startSocat(ports.echo);
   place.start("connect", "proxy", "-sidecar-for", "socat");
   const web = place.start("connect", "proxy", "-service", "web", "-upstream", `find.query:${ports.upstream}`);
-  await web.printed(`listener=127.0.0.1:${ports.upstream}->prepared_query:find`);
+  await web.printed(`listener=127.0.0.1:${ports.upstream}->prepared_query:default/find`);
   await comesTo(ports.upstream, "refused");
   const { ID } = JSON.parse(await put("POST", "/v1/query", { Name: "find", Service: { Service: "socat" } })) as {
     ID: string;

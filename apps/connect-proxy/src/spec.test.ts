@@ -117,7 +117,9 @@ describe("a registration", () => {
     const upstream = { DestinationName: "find.db", DestinationType: "prepared_query", LocalBindPort: 10 };
     const { spec, skipped } = parseAgentService(service({ Upstreams: [upstream] }));
     expect(skipped).toEqual([]);
-    expect(upstreamListenerName(spec.upstreams[0] as UpstreamSpec)).toBe("127.0.0.1:10->prepared_query:find.db");
+    expect(upstreamListenerName(spec.upstreams[0] as UpstreamSpec)).toBe(
+      "127.0.0.1:10->prepared_query:default/find.db",
+    );
   });
 });
 

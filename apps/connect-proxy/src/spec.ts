@@ -195,9 +195,8 @@ export function formatHostPort({ host, port }: HostPort): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** "127.0.0.1:9191->service:default/socat", the name of an upstream's listener in Consul's logs; of a query "…->prepared_query:find-db". */
+/** "127.0.0.1:9191->service:default/socat", the name of an upstream's listener in Consul's logs; of a query "…->prepared_query:default/find-db". */
 export function upstreamListenerName(upstream: UpstreamSpec): string {
   const dc = upstream.datacenter === "" ? "" : `?dc=${upstream.datacenter}`;
-  const name = upstream.kind === "service" ? `${upstream.namespace}/${upstream.name}` : upstream.name;
-  return `${formatHostPort(upstream.bind)}->${upstream.kind}:${name}${dc}`;
+  return `${formatHostPort(upstream.bind)}->${upstream.kind}:${upstream.namespace}/${upstream.name}${dc}`;
 }
