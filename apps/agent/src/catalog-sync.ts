@@ -41,7 +41,7 @@ interface Registration {
   KeepOutput: boolean;
   KeepTags: boolean;
   Service?: Omit<NodeService, "Meta"> & { Meta: NodeService["Meta"] | null };
-  Checks: HealthCheck[];
+  Checks: (HealthCheck & { ReapAfterMs?: number })[];
 }
 
 /** What the catalog says of a registration: the fields that were different there, null where it was not there at all. */
@@ -126,12 +126,6 @@ export class CatalogSync {
         await sleep(backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS), signal).catch(() => {});
       }
     }
-  }
-
-  /** Syncs in full at once: the catalog may have lost what it knew. */
-  request(): void {
-    this.#isFull = false;
-    this.#wake();
   }
 
   close(): void {
@@ -273,9 +267,9 @@ export class CatalogSync {
   /** One for each service, with those of its checks that wait too, and for each check that is left. */
   #registrations(services: string[], checks: Set<string>): Registration[] {
     const { state } = this.#options;
-    const left = new Map<string, HealthCheck[]>();
+    const left = new Map<string, Registration["Checks"]>();
     for (const id of checks) {
-      const check = state.healthCheck(id);
+      const check = this.#check(id);
       // Without its service, which is gone meanwhile, the catalog took the check away too.
       if (!check || (check.ServiceID !== "" && !state.service(check.ServiceID))) continue;
       left.set(check.ServiceID, [...(left.get(check.ServiceID) ?? []), check]);
@@ -299,6 +293,13 @@ export class CatalogSync {
       ...ofServices,
       ...alone.flatMap((check) => this.#split({ ...this.#head(state.check(check.CheckID)?.source), Checks: [check] })),
     ];
+  }
+
+  #check(id: string): Registration["Checks"][number] | undefined {
+    const { state } = this.#options;
+    const check = state.healthCheck(id);
+    const ReapAfterMs = state.check(id)?.definition.DeregisterCriticalServiceAfterMs;
+    return check && (ReapAfterMs ? { ...check, ReapAfterMs } : check);
   }
 
   #head(source: Source = "api") {

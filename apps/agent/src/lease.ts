@@ -30,6 +30,8 @@ export interface LeaseOptions {
   facts: LeaseFacts;
   /** The catalog hears of this node again, after it did not. */
   onRegained: () => void;
+  /** A check of a service was critical for as long as its `deregister_critical_service_after` allows. */
+  onDeregister: (ask: { service: string; check: string }) => void;
   /** Tries to reach another agent; rejects with the reason where it does not. */
   probe: (target: { node: string; url: string; timeoutMs: number }) => Promise<void>;
   log: Logger;
@@ -40,7 +42,7 @@ export interface LeaseHolder {
 }
 
 /** Holds this node's lease until it is closed. */
-export function holdLease({ url, tls, facts, onRegained, probe, log }: LeaseOptions): LeaseHolder {
+export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, log }: LeaseOptions): LeaseHolder {
   const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`;
   let socket: WebSocket | undefined;
   let attempt = 0;
@@ -81,7 +83,9 @@ export function holdLease({ url, tls, facts, onRegained, probe, log }: LeaseOpti
         beat(
           Math.min(MAX_HEARTBEAT_MS, Math.max(MIN_HEARTBEAT_MS, Number(message["heartbeatMs"]) || MIN_HEARTBEAT_MS)),
         );
-      } else if (message["type"] === "probe") void answerProbe(message, probe, send);
+      } else if (message["type"] === "deregister")
+        onDeregister({ service: String(message["service"]), check: String(message["check"]) });
+      else if (message["type"] === "probe") void answerProbe(message, probe, send);
     });
     current.on("error", (error) => {
       if (attempt === 0)

@@ -11,6 +11,7 @@ import {
   type ApiTable,
   type Clock,
   createRegistry,
+  describeError,
   type Health,
   type HttpServer,
   InvalidArgumentError,
@@ -41,7 +42,7 @@ import type { AgentDeps } from "./deps.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
 import { watchLeafExpiry } from "./leaf-expiry.ts";
-import { holdLease, type LeaseFacts } from "./lease.ts";
+import { holdLease, type LeaseFacts, type LeaseOptions } from "./lease.ts";
 import { Leaves, type SignedLeaf } from "./leaves.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
@@ -68,7 +69,10 @@ export interface AgentStartDeps {
   /** In a composition: has a certificate request signed, without a connection. */
   sign?: (csrPem: string) => Promise<SignedLeaf>;
   /** In a composition: the lease of this node, which lives as long as the catalog in the same process. */
-  ownLease?: (facts: Pick<LeaseFacts, "Address" | "ID" | "Node" | "Server">) => Promise<void>;
+  ownLease?: (
+    facts: Pick<LeaseFacts, "Address" | "ID" | "Node" | "Server">,
+    onDeregister: LeaseOptions["onDeregister"],
+  ) => Promise<void>;
   /** In a composition: takes the change stream's connections over. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
   /** In a composition: the other daemons' metrics, told beside the agent's own. */
@@ -267,12 +271,19 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   }
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
   const member = { Node: config.nodeName, ID: config.nodeId, Address: config.advertiseAddr, Server: config.server };
-  if (deps.ownLease) await deps.ownLease(member);
+  const onDeregister: LeaseOptions["onDeregister"] = ({ service, check }) => {
+    if (state.check(check)?.definition.ServiceID !== service || state.checkState(check).status !== "critical") return;
+    log.warn("Check was critical for too long, deregistering service", { service, check });
+    state
+      .removeService(service)
+      .catch((error: unknown) => log.error("cannot deregister a service", { service, error: describeError(error) }));
+  };
+  if (deps.ownLease) await deps.ownLease(member, onDeregister);
   else
     lease = stack.use(
       await startLease(config, {
         ...{ member, catalogUrl: servers.catalog, tls: deps.tls, log },
-        onRegained: () => sync.request(),
+        ...{ onDeregister, onRegained: () => sync.resync() },
       }),
     );
   tasks.run((signal) => sync.run(signal));
@@ -301,14 +312,14 @@ async function startLease(
     catalogUrl,
     tls,
     log,
+    onDeregister,
     onRegained,
   }: {
     member: Omit<LeaseFacts, "ProbePort" | "ProbeTLS">;
     catalogUrl: string;
     tls: TlsSettings | undefined;
     log: Logger;
-    onRegained: () => void;
-  },
+  } & Pick<LeaseOptions, "onDeregister" | "onRegained">,
 ): Promise<AsyncDisposable> {
   const { advertiseAddr, bindAddr, nodeName, ports } = config;
   // Where others cannot come to, they must not be sent: they would take this node for dead.
@@ -326,6 +337,7 @@ async function startLease(
     url: catalogUrl,
     tls: tls && (tlsOptions({ ...tls, serverRoles: ["catalog", "server"] }) as ClientOptions),
     facts: { ...member, ProbePort: listener ? Number(new URL(listener.url).port) : 0, ProbeTLS: tls !== undefined },
+    onDeregister,
     onRegained,
     probe: (target) => askAlive(target, tls),
     log: log.child("lease"),

@@ -132,7 +132,7 @@ test("what others changed is put right at the next full sync, and logged; what c
   await state.addServices([local({ Name: "web", Port: 2 })]);
   await sync.flush();
   expect(said).toEqual([]);
-  sync.request();
+  sync.resync();
   await expect
     .poll(() => said)
     .toEqual([

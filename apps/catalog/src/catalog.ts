@@ -21,6 +21,7 @@ import { queryQuestions, queryTable } from "./routes/query.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { snapshotQuestions, snapshotTable } from "./routes/snapshot.ts";
 import { statusTable } from "./routes/status.ts";
+import { CriticalReaper } from "./reaper.ts";
 import { QueryIndex } from "./queries/index.ts";
 import { txnTable } from "./routes/txn.ts";
 import { uiQuestions, uiTable } from "./routes/ui.ts";
@@ -84,6 +85,14 @@ async function bootstrapEntry({ state, datacenter }: CatalogDeps, entry: ConfigE
 export function createCatalog(options: CatalogOptions): Catalog {
   const { store, log } = options;
   const clock = options.clock ?? systemClock;
+  const members = new Members({
+    ...{ store, clock, reconnectTimeoutMs: options.reconnectTimeoutMs ?? DEFAULT_RECONNECT_TIMEOUT_MS },
+    log: log.child("members"),
+  });
+  const reaper = new CriticalReaper({
+    ...{ store, clock, log: log.child("reaper") },
+    askAgent: (node, ask) => members.askToDeregister(node, ask),
+  });
   const deps: CatalogDeps = {
     state: new CatalogState(store),
     datacenter: options.datacenter,
@@ -95,10 +104,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
     limits: { kvMaxValueSize: options.kvMaxValueSize, txnMaxReqLen: options.txnMaxReqLen },
     sessionTtlMinMs: options.sessionTtlMinMs,
     lockDelays: new LockDelays(store, clock),
-    members: new Members({
-      ...{ store, clock, reconnectTimeoutMs: options.reconnectTimeoutMs ?? DEFAULT_RECONNECT_TIMEOUT_MS },
-      log: log.child("members"),
-    }),
+    members,
+    reaper,
     queries: new QueryIndex(store, log.child("queries")),
     sessionTimers: new SessionTimers({ store, clock, log }),
     log,
@@ -122,7 +129,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const leases = createLeaseServer({ members: deps.members, log: log.child("members") });
   const coordinates = new CoordinateBatch({ store, log });
   const close = async () => {
-    deps.members.close();
+    members.close();
+    reaper.close();
     leases.close();
     stream.close();
     coordinates.close();

@@ -1,6 +1,7 @@
 /** What the catalog's routes are handed. */
 import type { Logger } from "@heddle/daemon";
 import type { Members } from "./members/members.ts";
+import type { CriticalReaper } from "./reaper.ts";
 import type { QueryIndex } from "./queries/index.ts";
 import type { LockDelays, SessionTimers } from "./session-timers.ts";
 import type { CatalogState } from "./state.ts";
@@ -24,5 +25,6 @@ export interface CatalogDeps {
   lockDelays: LockDelays;
   queries: QueryIndex;
   members: Members;
+  reaper: CriticalReaper;
   log: Logger;
 }

@@ -1,5 +1,6 @@
 /** What the catalog's rows mean, for the OpenAPI document. */
 import type { Operation, Operations } from "@heddle/daemon";
+import { SYNC_FIELDS } from "./commands/agent-sync.ts";
 import { DEREGISTER_FIELDS } from "./commands/deregister.ts";
 import { INTENTION_FIELDS } from "./commands/intentions.ts";
 import { REGISTER_FIELDS } from "./commands/register.ts";
@@ -98,18 +99,21 @@ export const CATALOG_OPERATIONS: Operations = {
     "service",
   ),
   "GET /v1/health/state/": read("Checks in a state", ["filter", "near", "node-meta"], "state"),
+  "GET /v1/internal/deregistrations": {
+    summary: "Services that go unless their critical checks recover, and when",
+  },
   "GET /v1/internal/event": read("Events of late, for agents"),
   "PUT /v1/internal/event": { summary: "Fires an event, for agents", body: { object: EVENT_FIELDS } },
   "PUT /v1/internal/force-leave": { summary: "Forgets a node, for agents" },
   "PUT /v1/internal/leave": { summary: "Takes a node out, for agents" },
   "GET /v1/internal/members": read("Nodes and whether they are alive, for agents"),
-  "GET /v1/internal/node/": read("What the catalog holds of a node, for its agent", [], "node"),
+  "GET /v1/internal/node/": { summary: "What there is of a node and whose it is, for agents", argument: "node" },
   "GET /v1/internal/query/": read("What a query finds, for followers", [], "name"),
   "GET /v1/internal/restored": read("When a snapshot was restored last, for agents"),
   "GET /v1/internal/service-address/": { summary: "Instances at an address, for reverse lookups", argument: "address" },
   "PUT /v1/internal/registrations": {
     summary: "Several registrations in one step, for agents",
-    body: { list: { object: REGISTER_FIELDS } },
+    body: { list: { object: SYNC_FIELDS } },
   },
   "GET /v1/internal/ui/gateway-services-nodes/": read(
     "A gateway's services with their nodes, for pages",

@@ -116,7 +116,11 @@ export interface MemberRecord {
 }
 
 export type NodeRecord = Node;
-export type CheckRecord = HealthCheck & { Owner?: Owner };
+export type CheckRecord = HealthCheck & {
+  Owner?: Owner;
+  /** An agent's `deregister_critical_service_after`, which its definition in the catalog does not show. */
+  ReapAfterMs?: number;
+};
 export type IntentionRecord = Omit<Intention, "CreateIndex" | "ModifyIndex"> & {
   /** Written as a config entry, without an id of its own. */
   FromEntry?: boolean;

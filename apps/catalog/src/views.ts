@@ -9,7 +9,7 @@ export function showNode({ value, createIndex, modifyIndex }: StoredRecord<NodeR
 }
 
 export function showCheck({ value, createIndex, modifyIndex }: StoredRecord<CheckRecord>) {
-  const { Owner: _, ...check } = value;
+  const { Owner: _, ReapAfterMs: __, ...check } = value;
   return { ...check, CreateIndex: createIndex, ModifyIndex: modifyIndex };
 }
 

@@ -16,6 +16,7 @@ import {
   type ServiceRecord,
 } from "../records.ts";
 import {
+  CHECK_FIELDS,
   checkWrites,
   nodeWrites,
   REGISTER_FIELDS,
@@ -28,6 +29,7 @@ import {
 /** One of the list that an agent sends. */
 export const SYNC_FIELDS: Record<string, Spec> = {
   ...REGISTER_FIELDS,
+  Checks: { list: { object: { ...CHECK_FIELDS, ReapAfterMs: "integer" } } },
   Owner: "string",
   KeepOutput: "boolean",
   KeepTags: "boolean",
@@ -55,7 +57,13 @@ export function toSyncRegistration(body: Decoded, datacenter: string): SyncRegis
   if (owner !== "agent" && owner !== "file")
     throw refusal(400, `Owner: invalid value ${JSON.stringify(owner)}: want agent or file`);
   const flags = { keepOutput: body["KeepOutput"] === true, keepTags: body["KeepTags"] === true };
-  return { ...toRegistration(body, datacenter), owner, ...flags };
+  const registration = toRegistration(body, datacenter);
+  const given = (body["Checks"] as Decoded[] | undefined) ?? [];
+  const checks = registration.checks.map((check, i) => {
+    const ReapAfterMs = given[i]?.["ReapAfterMs"];
+    return typeof ReapAfterMs === "number" && ReapAfterMs > 0 ? { ...check, ReapAfterMs } : check;
+  });
+  return { ...registration, checks, owner, ...flags };
 }
 
 /** Writes registrations of different instances. */

@@ -228,6 +228,7 @@ export function toCheck(given: Decoded, node: string): CheckRecord {
   // Consul's catalog takes any status: what is not passing, warning or critical is simply none of them.
   const status = (text(given["Status"]) || "critical") as CheckRecord["Status"];
   const definition = cleanDefinition(given["Definition"] as Decoded | undefined);
+  refuseIdleReaping(text(given["CheckID"]) || text(given["Name"]), text(given["ServiceID"]), definition);
   return {
     Node: node,
     CheckID: text(given["CheckID"]) || text(given["Name"]),
@@ -241,6 +242,16 @@ export function toCheck(given: Decoded, node: string): CheckRecord {
     Type: text(given["Type"]) || typeOf(definition),
     Definition: definition,
   };
+}
+
+/** Throws where a check asks for its service to be deregistered, and has none. */
+export function refuseIdleReaping(id: string, serviceId: string, definition: Record<string, unknown>): void {
+  const isAsked = definition["DeregisterCriticalServiceAfter"] ?? definition["DeregisterCriticalServiceAfterDuration"];
+  if (!isAsked || serviceId !== "") return;
+  throw refusal(
+    400,
+    `Check '${id.slice(0, 200)}': DeregisterCriticalServiceAfter would never run: the check is of the node, not of a service (ServiceID)`,
+  );
 }
 
 const DEFINITION_TYPES: [key: string, type: string][] = [
@@ -332,6 +343,8 @@ export function checkWrites(view: View, check: CheckRecord, service?: NodeServic
   const before = view.get<CheckRecord>(CHECKS, key)?.value;
   const Owner = check.Owner ?? before?.Owner;
   if (Owner) value.Owner = Owner;
+  // What the agent said of its own check stays when others write it.
+  if (!check.Owner && before?.ReapAfterMs) value.ReapAfterMs = before.ReapAfterMs;
   if (same(before, value)) return [];
   const ended =
     value.Status === "critical" && before?.Status !== "critical"

@@ -118,6 +118,7 @@ function createLink(client: WebSocket): Link {
           reason: typeof message["reason"] === "string" ? message["reason"].slice(0, MAX_TEXT) : "no reason given",
         });
     },
+    deregister: (ask) => client.send(JSON.stringify({ type: "deregister", ...ask })),
     close: (reason) => client.close(1000, closeReason(reason)),
     end: () => asked.forEach((resolve) => resolve(undefined)),
   };

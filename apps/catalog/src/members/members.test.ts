@@ -18,6 +18,7 @@ class FakeLink implements MemberLink {
     this.asked.push(node);
     return Promise.resolve(this.answer);
   }
+  deregister() {}
   close(reason: string) {
     this.closed = reason;
   }

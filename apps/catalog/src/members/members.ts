@@ -22,6 +22,8 @@ export interface Probe {
 export interface MemberLink {
   /** Has this agent try to reach another one; undefined where it did not say in time. */
   probe(target: { node: string; url: string }, timeoutMs: number): Promise<Probe | undefined>;
+  /** Has this agent take one of its services away, whose check was critical for too long. */
+  deregister(ask: { service: string; check: string }): void;
   close(reason: string): void;
 }
 
@@ -32,6 +34,7 @@ interface Lease {
   link: MemberLink | undefined;
   /** Of the agent in this process: it does not run out. */
   isOwn: boolean;
+  deregister: MemberLink["deregister"] | undefined;
   heardAt: number;
   /** On the leases' own time. Past it the node is suspect. */
   deadline: number;
@@ -89,8 +92,8 @@ export class Members {
   }
 
   /** A lease without a connection, for the agent in the catalog's own process: it lives as long as this. */
-  async holdOwn(facts: MemberFacts): Promise<void> {
-    this.#leases.set(nodeKey(facts.Node), { ...this.#newLease(facts), isOwn: true });
+  async holdOwn(facts: MemberFacts, deregister: MemberLink["deregister"]): Promise<void> {
+    this.#leases.set(nodeKey(facts.Node), { ...this.#newLease(facts), isOwn: true, deregister });
     await this.#declareAlive(facts);
   }
 
@@ -122,6 +125,15 @@ export class Members {
     };
   }
 
+  /** Asks the agent of a node to take a service away; false where none is connected. */
+  askToDeregister(node: string, ask: { service: string; check: string }): boolean {
+    const lease = this.#leases.get(nodeKey(node));
+    if (!lease || lease.suspicion) return false;
+    if (lease.link) lease.link.deregister(ask);
+    else lease.deregister?.(ask);
+    return lease.link !== undefined || lease.deregister !== undefined;
+  }
+
   /** A node leaves by its own will. */
   async leave(node: string, options?: { forget: boolean }): Promise<void> {
     const lease = this.#leases.get(nodeKey(node));
@@ -148,7 +160,7 @@ export class Members {
 
   #newLease(facts: MemberFacts): Lease {
     const time = { heardAt: this.#time, deadline: this.#time + LEASE_MS };
-    return { facts, probeUrl: "", link: undefined, isOwn: false, suspicion: undefined, ...time };
+    return { facts, probeUrl: "", link: undefined, isOwn: false, deregister: undefined, suspicion: undefined, ...time };
   }
 
   // Stored as alive, but nothing was heard of it in this life of the catalog (or since a restore).

@@ -18,7 +18,7 @@ export function memberQuestions({ members }: CatalogDeps): Record<string, Ask> {
 }
 
 export function memberTable(deps: CatalogDeps): ApiTable {
-  const { members, state } = deps;
+  const { members, reaper, state } = deps;
   const ask = memberQuestions(deps)["/v1/internal/members"] as Ask;
   const named = (body: Record<string, unknown>): string => {
     const node = body["Node"];
@@ -27,6 +27,7 @@ export function memberTable(deps: CatalogDeps): ApiTable {
   };
   return {
     "/v1/internal/members": { GET: read(state, ask) },
+    "/v1/internal/deregistrations": { GET: (request) => reply(request, reaper.countdowns()) },
     "/v1/internal/leave": {
       PUT: async (request) => {
         await members.leave(named(decodeBody(await readBody(request.req), LEAVE_FIELDS)));

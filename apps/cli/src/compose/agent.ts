@@ -81,7 +81,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
       // With a catalog of its own elsewhere, this one's rules are not those that count.
       ...(catalogUrl === servers.url && {
         localStream: servers.catalog.localStream,
-        ownLease: (facts) => servers.catalog.members.holdOwn(facts),
+        ownLease: (facts, onDeregister) => servers.catalog.members.holdOwn(facts, onDeregister),
       }),
       ...(caUrl === servers.url && { sign: (csr: string) => servers.ca.issuer.sign(csr, "this agent") }),
       upgrade: (req, socket, head) => servers.catalog.stream.upgrade(req, socket, head),
