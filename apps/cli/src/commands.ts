@@ -20,7 +20,11 @@ export interface Leaf {
 /** A daemon: it reads its flags itself. */
 export interface Program {
   synopsis: string;
-  program: () => Promise<{ run(argv: string[]): Promise<number> }>;
+  program: () => Promise<{
+    run(argv: string[]): Promise<number>;
+    /** What may follow its name, or its help, from which completion takes the flags. */
+    words(): string | string[];
+  }>;
 }
 
 const leaf = (synopsis: string, load: () => Promise<Command>): Leaf => ({ synopsis, load });

@@ -6,10 +6,13 @@ describe("completion", () => {
   it.each([
     ["heddle kv", ["kv"]],
     ["heddle kv ", ["delete", "export", "get", "import", "put"]],
-    ["heddle connect ca s", ["set-config"]],
+    ["heddle connect ca s", ["set-config", "status"]],
     ["heddle kv get -det", ["-detailed"]],
     ["heddle kv get --det", ["-detailed"]],
     ["heddle kv get x", []],
+    ["heddle agent -dat", ["-datacenter", "-data-dir"]],
+    ["heddle connect proxy -side", ["-sidecar-for"]],
+    ["heddle serve c", ["catalog", "ca"]],
     ["heddle bogus x", []],
   ])("%s", async (line, words) => expect(await candidates(line)).toEqual(words));
 });

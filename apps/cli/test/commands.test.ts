@@ -1,5 +1,5 @@
 /** The table of commands, errors for people, and what has no counterpart in Consul's command. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -34,7 +34,7 @@ describe("every command", () => {
   it("takes -format=json where it prints data", async () => {
     // What these say is that it was done, or belongs to another program.
     const silent =
-      /^(?:completion|debug|force-leave|join|keygen|leave|lock|monitor|reload|validate|tls .*|connect expose|.* (?:delete|write|set-config|put|import|update|register|deregister|destroy|renew|remove-peer|restore|save)|intention create)$/;
+      /^(?:completion|debug|force-leave|join|keygen|leave|lock|monitor|reload|validate|tls .*|connect expose|.* (?:delete|write|set-config|put|import|update|register|deregister|destroy|renew|remove-peer|restore|rollback|save)|intention create)$/;
     const without: string[] = [];
     for (const path of own) {
       const entry = entryAt(path);
@@ -114,6 +114,38 @@ describe("the process", () => {
     expect((await execute(process.execPath, [MAIN, "bogus"])).status).toBe(127);
     expect((await execute(process.execPath, [MAIN, "intention", "check"])).status).toBe(2);
     expect((await execute(process.execPath, [MAIN, "version"])).status).toBe(0);
+  });
+});
+
+describe("completion", () => {
+  const bin = join(dir, "bin");
+  const shells: [string, string[]][] = [
+    // What the key would do: the function that the script names is asked for the words.
+    [
+      "bash",
+      [
+        "--norc",
+        "-c",
+        'eval "$(heddle completion bash)"; COMP_LINE="heddle kv g" heddle completion line; complete -p heddle',
+      ],
+    ],
+    [
+      "zsh",
+      [
+        "-f",
+        "-c",
+        'autoload -U compinit && compinit -u -D; eval "$(heddle completion zsh)"; COMP_LINE="heddle kv g" heddle completion line; print -r -- $_comps[heddle]',
+      ],
+    ],
+    ["fish", ["--no-config", "-c", 'heddle completion fish | source; complete -C "heddle kv g"; complete -c heddle']],
+  ];
+  it.each(shells)("%s takes the script and gets the words", async (shell, args) => {
+    mkdirSync(bin, { recursive: true });
+    writeFileSync(join(bin, "heddle"), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`, { mode: 0o755 });
+    const env = { PATH: `${bin}:${process.env.PATH}`, HOME: dir };
+    const result = await execute(shell, args, { env }).catch((error: NodeJS.ErrnoException) => error.code);
+    if (result === "ENOENT") return void process.stdout.write(`completion not tried: there is no ${shell}\n`);
+    expect(result).toMatchObject({ out: expect.stringMatching(/^get\b[^]*heddle/) as string });
   });
 });
 

@@ -30,6 +30,9 @@ export async function run(argv: string[]): Promise<number> {
   }
 }
 
+/** Its flags, as its help lists them. */
+export const words = formatAgentFlags;
+
 async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>): Promise<number> {
   process.umask(0o077);
   const config: AgentConfig = Object.freeze({

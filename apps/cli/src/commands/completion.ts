@@ -47,7 +47,10 @@ export async function candidates(line: string): Promise<string[]> {
 
 async function wordsOf(entry: Entry): Promise<string[]> {
   if ("commands" in entry) return Object.keys(entry.commands);
-  if ("program" in entry) return [];
+  if ("program" in entry) {
+    const words = (await entry.program()).words();
+    return typeof words === "string" ? [...words.matchAll(/^ {2}(-[\w-]+)/gm)].map(([, name = ""]) => name) : words;
+  }
   const spec = await entry.load();
   return Object.keys({ ...apiFlags(spec), ...spec.flags, help: "" })
     .map((key) => `-${toFlagName(key)}`)

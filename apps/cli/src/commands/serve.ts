@@ -26,6 +26,9 @@ ${Object.entries(DAEMONS)
   'heddle serve <daemon> -help' lists a daemon's options.
 `;
 
+/** The daemons. */
+export const words = (): string[] => Object.keys(DAEMONS);
+
 export async function run(argv: string[]): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined || /^--?h(?:elp)?$/.test(name)) {
