@@ -75,6 +75,8 @@ export interface AgentStartDeps {
   ) => Promise<void>;
   /** In a composition: takes the change stream's connections over. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
+  /** In a composition: the servers' parts of /readyz. */
+  health?: () => Record<string, Health>;
   /** In a composition: the other daemons' metrics, told beside the agent's own. */
   registries?: Registry[];
   /** Reads the configuration again, for `reload`. */
@@ -211,7 +213,10 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     log,
   };
 
-  const parts: (() => Record<string, Health>)[] = [() => ({ sync: sync.health() })];
+  const parts: (() => Record<string, Health>)[] = [
+    () => ({ sync: sync.health() }),
+    ...(deps.health ? [deps.health] : []),
+  ];
   const health = () => Object.assign({}, ...parts.map((part) => part())) as Record<string, Health>;
   const registry = createRegistry("agent");
   registerAgentMetrics(registry, state);

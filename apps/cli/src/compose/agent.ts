@@ -78,6 +78,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     tls,
     ...(servers && {
       mounted: servers.table,
+      health: () => ({ ...servers.catalog.health(), ...prefixed("ca", servers.ca.health()) }),
       // With a catalog of its own elsewhere, this one's rules are not those that count.
       ...(catalogUrl === servers.url && {
         localStream: servers.catalog.localStream,
@@ -111,8 +112,6 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     reload: () => agent.reload(),
     health: () => ({
       ...agent.health(),
-      ...servers?.catalog.health(),
-      ...(servers && prefixed("ca", servers.ca.health())),
       checker: checker.health(),
       ...(dns && prefixed("dns", dns.health())),
     }),
