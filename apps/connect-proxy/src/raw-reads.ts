@@ -10,6 +10,7 @@ export type OnBytes = (chunk: Buffer, length: number) => void;
 
 /** A buffer that all sockets given it share: each read is handled before the next one happens. */
 export interface ReadBuffer {
+  /** Where the next read goes; may be changed while one is handled. */
   bytes: Buffer;
 }
 

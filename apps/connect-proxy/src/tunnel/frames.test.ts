@@ -32,7 +32,7 @@ function readInPieces(bytes: Buffer, sizes: number[]) {
   let wrong: string | undefined;
   for (let at = 0, i = 0; at < bytes.length && wrong === undefined; i++) {
     const piece = bytes.subarray(at, at + (sizes[i % sizes.length] ?? 1));
-    wrong = reader.push(piece, piece.length);
+    wrong = reader.push(bytes, at, at + piece.length);
     at += piece.length;
   }
   return { frames, wrong };

@@ -47,8 +47,8 @@ export function writeHeader(target: Buffer, at: number, type: FrameType, stream:
 }
 
 export interface FrameHandler {
-  /** A piece of a data frame, `chunk` from `start` to `end`: valid during the call. */
-  onData(stream: number, chunk: Buffer, start: number, end: number): string | undefined;
+  /** A piece of a data frame, `chunk` from `start` to `end`; `isLast` where the frame ends with it. */
+  onData(stream: number, chunk: Buffer, start: number, end: number, isLast: boolean): string | undefined;
   /** Any other frame, whole. Both return what is wrong with it, if anything is. */
   onControl(type: Exclude<FrameType, typeof FRAME.data>, stream: number, payload: Buffer): string | undefined;
 }
@@ -69,22 +69,24 @@ export class FrameReader {
     this.#handler = handler;
   }
 
-  /** Returns why this is no stream of frames; the reader is then of no more use. */
-  push(chunk: Buffer, length: number): string | undefined {
-    let at = 0;
-    while (at < length) {
+  /** Reads `chunk` from `start` to `stop`. Returns why this is no stream of frames; the reader is then of no more use. */
+  push(chunk: Buffer, start: number, stop: number): string | undefined {
+    let at = start;
+    while (at < stop) {
       let wrong: string | undefined;
       if (this.#left === 0) {
-        while (this.#headerLength < HEADER_BYTES && at < length)
+        while (this.#headerLength < HEADER_BYTES && at < stop)
           this.#header[this.#headerLength++] = chunk[at++] as number;
         if (this.#headerLength < HEADER_BYTES) return undefined;
         this.#headerLength = 0;
         wrong = this.#begin();
       } else {
-        const end = Math.min(length, at + this.#left);
+        const end = Math.min(stop, at + this.#left);
         this.#left -= end - at;
         wrong =
-          this.#type === FRAME.data ? this.#handler.onData(this.#stream, chunk, at, end) : this.#keep(chunk, at, end);
+          this.#type === FRAME.data
+            ? this.#handler.onData(this.#stream, chunk, at, end, this.#left === 0)
+            : this.#keep(chunk, at, end);
         at = end;
       }
       if (wrong !== undefined) return wrong;

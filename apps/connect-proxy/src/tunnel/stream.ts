@@ -4,9 +4,9 @@
  */
 import type { Socket } from "node:net";
 import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd } from "../pipe.ts";
-import { createReadBuffer, readRaw } from "../raw-reads.ts";
+import { readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
-import { MAX_DATA_BYTES } from "./frames.ts";
+import { HEADER_BYTES, MAX_DATA_BYTES } from "./frames.ts";
 import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
 
 const LINGER_MS = 5_000; // both directions have ended, and this long nothing could be written to our side
@@ -15,8 +15,13 @@ const SMALL_BYTES = 4_096; // rather copied than keeping a whole read buffer ali
 
 /** What a stream needs of its tunnel. */
 export interface StreamCarrier {
-  /** Sends bytes of ours; false where the stream should pause until `resume`. */
-  send(stream: TunnelStream, chunk: Buffer, length: number): boolean;
+  /**
+   * Sends bytes of ours, which are no longer needed after it; false where the stream should pause until `resume`. `framed` is
+   * the chunk with room for a header before it, where there is some.
+   */
+  send(stream: TunnelStream, chunk: Buffer, length: number, framed?: Buffer): boolean;
+  /** What was just written has not been taken: its buffer must not be written to again. */
+  keep(): void;
   grant(stream: TunnelStream, bytes: number): void;
   end(stream: TunnelStream): void;
   reset(stream: TunnelStream, refusal?: Refusal): void;
@@ -32,8 +37,14 @@ export interface StreamOptions {
   halfOpenIdleMs?: number;
 }
 
-/** All plain sockets of this process read into it; what is read is copied into a tunnel's buffer before the next read. */
-const shared = createReadBuffer(MAX_DATA_BYTES);
+/** All plain sockets of this process read into it, behind a frame's header; a tunnel has taken what is read before the next read. */
+let framed: Buffer | undefined;
+let shared: { bytes: Buffer } | undefined;
+
+function readBuffer(): { bytes: Buffer } {
+  framed ??= Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_DATA_BYTES);
+  return (shared ??= { bytes: framed.subarray(HEADER_BYTES) });
+}
 
 export class TunnelStream implements Pipe {
   readonly id: number;
@@ -44,6 +55,9 @@ export class TunnelStream implements Pipe {
   #credit = INITIAL_WINDOW;
   #fromUs = 0;
   #fromFar = 0;
+  #held: Buffer | undefined; // from the far end, between these two
+  #heldStart = 0;
+  #heldEnd = 0;
   #isPaused = false;
   #behindSince = 0;
   #hasEnded = false; // our side's FIN was passed on
@@ -63,7 +77,7 @@ export class TunnelStream implements Pipe {
     socket.on("drain", this.#onDrain);
     if (socket.readableEnded) this.#onEnd();
     else socket.once("end", this.#onEnd);
-    readRaw(socket, shared, this.#onBytes);
+    readRaw(socket, readBuffer(), this.#onBytes);
   }
 
   get bytesFromA(): number {
@@ -87,7 +101,8 @@ export class TunnelStream implements Pipe {
     if (this.#end) return;
     this.#fromUs += length;
     this.#credit -= length;
-    if (this.#carrier.send(this, chunk, length) && this.#credit > 0) return;
+    const withHeader = chunk === shared?.bytes ? framed : undefined;
+    if (this.#carrier.send(this, chunk, length, withHeader) && this.#credit > 0) return;
     this.#isPaused = true;
     this.#socket.pause();
   };
@@ -105,30 +120,46 @@ export class TunnelStream implements Pipe {
     this.resume();
   }
 
-  /** Bytes from the far end. "kept" where the chunk must not be written to again; undefined where more came than may. */
-  received(chunk: Buffer, start: number, end: number): "taken" | "kept" | undefined {
-    const length = end - start;
-    if (!this.#window.received(length)) return undefined;
-    if (this.#end || this.#hasFarEnded) return "taken";
-    this.#fromFar += length;
+  /**
+   * Bytes from the far end. A piece of a frame waits for the rest, which comes next to it: one write instead of four. False
+   * where more came than was granted.
+   */
+  received(chunk: Buffer, start: number, end: number, isLast: boolean): boolean {
+    if (!this.#window.received(end - start)) return false;
+    if (this.#end || this.#hasFarEnded) return true;
+    this.#fromFar += end - start;
+    if (this.#held && (this.#held !== chunk || this.#heldEnd !== start)) this.flush();
+    if (!this.#held) {
+      this.#held = chunk;
+      this.#heldStart = start;
+    }
+    this.#heldEnd = end;
+    if (isLast) this.flush();
+    return true;
+  }
+
+  /** Writes what is held. */
+  flush(): void {
+    const chunk = this.#held;
+    if (!chunk) return;
+    this.#held = undefined;
+    if (this.#end) return;
+    const length = this.#heldEnd - this.#heldStart;
     const socket = this.#socket;
-    const piece = chunk.subarray(start, end);
+    const piece = chunk.subarray(this.#heldStart, this.#heldEnd);
     // Behind another write: it would keep the read buffer alive for a few bytes.
     const isCopied = length < SMALL_BYTES && socket.writableLength > 0;
     socket.write(isCopied ? Buffer.from(piece) : piece);
-    if (socket.writableLength === 0) {
-      this.#grant(length, false);
-      return "taken";
-    }
+    if (socket.writableLength === 0) return this.#grant(length, false);
     if (this.#behindSince === 0) this.#behindSince = performance.now();
-    return isCopied ? "taken" : "kept";
+    if (!isCopied) this.#carrier.keep();
   }
 
   readonly #onDrain = (): void => {
     if (this.#behindSince === 0) return; // after each write, those that the kernel took at once included
     const wasBehind = performance.now() - this.#behindSince > BEHIND_MS;
     this.#behindSince = 0;
-    this.#grant(this.#window.held, wasBehind);
+    this.#grant(this.#window.held - (this.#held ? this.#heldEnd - this.#heldStart : 0), wasBehind);
   };
 
   #grant(bytes: number, wasBehind: boolean): void {
@@ -139,6 +170,7 @@ export class TunnelStream implements Pipe {
   /** The far end's FIN. */
   farEnded(): void {
     if (this.#end || this.#hasFarEnded) return;
+    this.flush();
     this.#hasFarEnded = true;
     this.#socket.end();
     this.#watch();

@@ -20,6 +20,7 @@ import { type StreamCarrier, type StreamOptions, TunnelStream } from "./stream.t
 import { FrameWriter } from "./writer.ts";
 
 const RECORD_BYTES = 16_384; // what TLS hands over at once
+const READ_BYTES = 5 * RECORD_BYTES; // the longest frame, wherever in its first record it begins
 const MAX_STREAM = 0x7fff_ffff;
 const MAX_OPENING = 4_096; // streams that wait for the service to be reached
 const MAX_WAITING_BYTES = 8 * 1024 * 1024; // words for a far end that does not read: more is no tunnel
@@ -46,13 +47,17 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   readonly #options: TunnelOptions;
   readonly #writer: FrameWriter;
   readonly #reader = new FrameReader(this);
-  readonly #reads = createReadBuffer(RECORD_BYTES);
+  readonly #reads = createReadBuffer(READ_BYTES);
+  #ring = this.#reads.bytes;
+  #readAt = 0; // where in it the next read goes: what is before may be held
+  #holding: TunnelStream | undefined; // whose frame is not whole yet: frames come one after another
+  #isFlushScheduled = false;
   readonly #streams = new Map<number, TunnelStream>();
   readonly #opening = new Map<number, Opening>(); // ours, not accepted yet
   readonly #asked = new Set<number>(); // the far end's, not answered yet
   readonly #ping: NodeJS.Timeout;
   #blocked: TunnelStream[] = [];
-  #isChunkKept = false;
+  #isRingKept = false;
   #hasHeard = false;
   #lastStream = 0;
   #heardAt = performance.now();
@@ -155,20 +160,52 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   #read(chunk: Buffer, length: number): void {
     this.#heardAt = performance.now();
     this.#hasHeard = true;
-    this.#isChunkKept = false;
-    const wrong = this.#reader.push(chunk, length);
-    if (this.#isChunkKept && chunk === this.#reads.bytes) this.#reads.bytes = Buffer.allocUnsafeSlow(RECORD_BYTES);
-    if (wrong === undefined) return;
-    this.#close(new RefusedError("protocol", `the far proxy sent what cannot be read: ${wrong}`));
+    // Where Node reads otherwise than it was asked to, each chunk is a new one.
+    const isOurs = chunk === this.#reads.bytes;
+    const start = isOurs ? this.#readAt : 0;
+    const wrong = this.#reader.push(isOurs ? this.#ring : chunk, start, start + length);
+    if (wrong !== undefined)
+      return this.#close(new RefusedError("protocol", `the far proxy sent what cannot be read: ${wrong}`));
+    if (isOurs) this.#readNext(start + length);
   }
 
-  onData(id: number, chunk: Buffer, start: number, end: number): string | undefined {
+  /** Where the next read goes: behind what is held, or to the start, or elsewhere where a socket has not taken it all yet. */
+  #readNext(end: number): void {
+    if (end + RECORD_BYTES > READ_BYTES) this.#flushHeld();
+    const at = this.#holding ? end : 0;
+    if (at === 0 && this.#isRingKept) {
+      this.#isRingKept = false;
+      this.#ring = Buffer.allocUnsafeSlow(READ_BYTES);
+    } else if (at === this.#readAt) return;
+    this.#readAt = at;
+    this.#reads.bytes = at === 0 ? this.#ring : this.#ring.subarray(at);
+  }
+
+  #flushHeld(): void {
+    this.#holding?.flush();
+    this.#holding = undefined;
+  }
+
+  readonly #onTurn = (): void => {
+    this.#isFlushScheduled = false;
+    this.#flushHeld();
+  };
+
+  keep(): void {
+    this.#isRingKept = true;
+  }
+
+  onData(id: number, chunk: Buffer, start: number, end: number, isLast: boolean): string | undefined {
     const stream = this.#streams.get(id);
     // One that we have ended already: its last bytes were under way.
     if (!stream) return this.#isKnown(id) ? undefined : `data of stream ${id}, which nobody opened`;
-    const outcome = stream.received(chunk, start, end);
-    if (outcome === "kept") this.#isChunkKept = true;
-    return outcome ? undefined : `more data of stream ${id} than was granted`;
+    if (!stream.received(chunk, start, end, isLast)) return `more data of stream ${id} than was granted`;
+    this.#holding = isLast ? undefined : stream;
+    if (!isLast && !this.#isFlushScheduled) {
+      this.#isFlushScheduled = true;
+      setImmediate(this.#onTurn);
+    }
+    return undefined;
   }
 
   onControl(type: FrameType, id: number, payload: Buffer): string | undefined {
@@ -251,8 +288,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
 
   // What streams ask for.
 
-  send(stream: TunnelStream, chunk: Buffer, length: number): boolean {
-    if (length <= MAX_DATA_BYTES) this.#writer.data(stream.id, chunk, length);
+  send(stream: TunnelStream, chunk: Buffer, length: number, framed?: Buffer): boolean {
+    if (length <= MAX_DATA_BYTES) this.#writer.data(stream.id, chunk, length, framed);
     else
       for (let at = 0; at < length; at += MAX_DATA_BYTES)
         this.#writer.data(stream.id, chunk.subarray(at), Math.min(MAX_DATA_BYTES, length - at));

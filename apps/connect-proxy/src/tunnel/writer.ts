@@ -9,6 +9,7 @@ const INITIAL_BYTES = 4_096;
 const KEPT_BYTES = 512 * 1024; // a buffer that grew beyond this is not kept
 const FULL_BYTES = 256 * 1024; // waiting behind a write under way: streams pause
 const EAGER_BYTES = 48 * 1024; // enough for a write of its own
+const LARGE_BYTES = 16 * 1024; // rather written from where it is than copied
 
 export class FrameWriter {
   readonly #socket: Socket;
@@ -36,7 +37,15 @@ export class FrameWriter {
     return this.#length;
   }
 
-  data(stream: number, chunk: Buffer, length: number): void {
+  /** `framed` is the chunk with room for a header before it, where there is some. */
+  data(stream: number, chunk: Buffer, length: number, framed?: Buffer): void {
+    if (framed && length >= LARGE_BYTES && this.#length === 0 && !this.#isWriting) {
+      // TLS encrypts, or copies, what it is given before it returns: the buffer may be read into again.
+      writeHeader(framed, 0, FRAME.data, stream, length);
+      this.#isWriting = true;
+      this.#socket.write(framed.subarray(0, HEADER_BYTES + length), this.#onWritten);
+      return;
+    }
     const at = this.#reserve(FRAME.data, stream, length);
     chunk.copy(this.#out, at, 0, length);
     if (this.#length >= EAGER_BYTES && !this.#isWriting) this.#flush();
