@@ -118,6 +118,29 @@ test("debug: it records all but pprof", { timeout: 40_000 }, async (ctx) => {
   expect(list.out).toMatch(/recorded\/\d+\/consul\.log/);
 });
 
+test("snapshot: what it saves it inspects and restores, and so does ours", async (ctx) => {
+  const consul = needsConsul(ctx);
+  const place = await startPlace();
+  const env = environment(place);
+  const theirs = async (...args: string[]) => {
+    const result = await run(consul, ["snapshot", ...args], { cwd: place.dir, env });
+    expect(result, args.join(" ")).toMatchObject({ status: 0, err: "" });
+    return result.out;
+  };
+  await place.ok("kv", "put", "kept", "one");
+  expect(await theirs("save", "theirs.snap")).toContain("Saved and verified snapshot to index");
+  await place.ok("snapshot", "save", "ours.snap");
+  for (const name of ["theirs.snap", "ours.snap"]) {
+    expect(await theirs("inspect", name)).toMatch(/^Index +\d+$/m);
+    await place.ok("snapshot", "inspect", name);
+    for (const restore of [theirs, (...args: string[]) => place.ok("snapshot", ...args)]) {
+      await place.ok("kv", "delete", "kept");
+      await restore("restore", name);
+      expect(await place.ok("kv", "get", "kept")).toBe("one\n");
+    }
+  }
+});
+
 test("monitor, members, info, rtt, maint, reload, leave", async (ctx) => {
   const consul = needsConsul(ctx);
   const place = await startPlace();
@@ -128,9 +151,10 @@ test("monitor, members, info, rtt, maint, reload, leave", async (ctx) => {
     return result.out;
   };
   const monitor = start(consul, ["monitor", "-log-level=debug"], { env });
+  let registered = 0;
   await expect
     .poll(async () => {
-      await ok("services", "register", "-name=seen-in-the-log");
+      await ok("services", "register", `-name=seen-in-the-log-${++registered}`); // an unchanged one is not told again
       return monitor.out;
     })
     .toContain("seen-in-the-log");

@@ -47,7 +47,9 @@ export function apiFlags(spec: Command): FlagTable {
   return {
     ...agent,
     ...(spec.api === "datacenter" && { datacenter, stale }),
-    ...(spec.hasNamespace && { namespace: flag.text("Namespace to ask.") }),
+    ...(spec.hasNamespace && {
+      namespace: { ...flag.text("Namespace to ask."), env: ["HEDDLE_NAMESPACE", "CONSUL_NAMESPACE"] },
+    }),
   };
 }
 
