@@ -8,14 +8,20 @@ authority=/tls/authority
 
 heddle tls ca create -dir "$authority" -skip-existing
 
-issue() { # issue VOLUME ROLE NAME
-  heddle tls cert create -dir "/tls/$1" -role "$2" -additional-dnsname "$3" -skip-existing \
+issue() { # issue VOLUME ROLE NAME [FLAGS]
+  heddle tls cert create -dir "/tls/$1" -role "$2" -additional-dnsname "$3" -skip-existing ${4:-} \
     -ca "$authority/heddle-ca.pem" -key "$authority/heddle-ca-key.pem"
   [ -e "/tls/$1/heddle-ca.pem" ] || cp "$authority/heddle-ca.pem" "/tls/$1/heddle-ca.pem"
   chown "$owner" "/tls/$1"/*.pem
 }
+# An agent may write its own node alone, which its certificate names.
+issue_agent() { # issue_agent NODE
+  issue "$1" agent "$1" "-node=$1"
+  ln -sf "dc1-agent-$1.pem" "/tls/$1/dc1-agent.pem"
+  ln -sf "dc1-agent-$1-key.pem" "/tls/$1/dc1-agent-key.pem"
+}
 issue catalog catalog catalog
 issue ca ca ca
 issue dns dns dns
-issue node-a agent node-a
-issue node-b agent node-b
+issue_agent node-a
+issue_agent node-b

@@ -64,7 +64,7 @@ describe("the compose mesh", { timeout: 40_000 }, () => {
     const keys = (volume: string) =>
       readdirSync(join(mesh.folder, "volumes", volume)).filter((file) => file.endsWith("-key.pem"));
     expect(keys("tls-catalog")).toEqual(["dc1-catalog-key.pem"]);
-    expect(keys("tls-node-b")).toEqual(["dc1-agent-key.pem"]);
+    expect(keys("tls-node-b")).toEqual(["dc1-agent-key.pem", "dc1-agent-node-b-key.pem"]);
     const caKey = statSync(join(mesh.folder, "volumes/tls-authority/heddle-ca-key.pem"));
     expect([caKey.uid, caKey.mode & 0o777]).toEqual([0, 0o600]);
     expect([...mesh.services.values()].filter((s) => s.mounts.some((m) => m.source === "tls-authority"))).toHaveLength(

@@ -87,6 +87,22 @@ test("a node that is cut off fails with the reason and comes back by itself; so 
     await said("server", "curl", "-sS", "-X", "PUT", "-d", '{"Node":"n1"}', "http://127.0.0.1:8500/v1/session/create"),
   ) as { ID: string };
 
+  // An agent's certificate is good for its own node alone, and for nodes that have no agent.
+  const asN2 = (path: string, body: object) => {
+    const [ca, cert, key] = ["heddle-ca", "dc1-agent-n2", "dc1-agent-n2-key"].map((name) => join(dir, `${name}.pem`));
+    const files = ["--cacert", ca as string, "--cert", cert as string, "--key", key as string];
+    const url = `https://${SERVER}:8300/v1/${path}`;
+    return said("n2", "curl", "-sS", ...files, "-w", " %{http_code}", "-X", "PUT", "-d", JSON.stringify(body), url);
+  };
+  const refused = "the agent of node 'n2' may not write node 'n1', which has an agent of its own 403";
+  const evil = { Node: "n1", Address: "10.77.0.12", Service: { Service: "web" } };
+  expect(await asN2("catalog/register", evil)).toBe(refused);
+  expect(await asN2("catalog/deregister", { Node: "n1" })).toBe(refused);
+  expect(await asN2("txn", [{ Node: { Verb: "delete", Node: { Node: "n1" } } }])).toBe(refused);
+  expect(await asN2("internal/leave", { Node: "n1" })).toBe(refused);
+  expect(await asN2("catalog/register", { Node: "printer", Address: "192.0.2.9" })).toBe("true 200");
+  expect(server.output()).toContain("refused an agent's write to another node");
+
   // Stopped for less than a lease, it is suspected by nobody.
   signalAgent(n1, "SIGSTOP");
   await until(members, () => true);

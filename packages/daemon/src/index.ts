@@ -17,7 +17,14 @@ export {
 export { whenDraining } from "./drain.ts";
 export { exactNumber, parseToPassOn } from "./exact-numbers.ts";
 export { readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
-export { isLoopback, loadInternalIdentity, requireRole, requireTlsOffLoopback, toInternalError } from "./internal.ts";
+export {
+  callerOf,
+  isLoopback,
+  loadInternalIdentity,
+  requireRole,
+  requireTlsOffLoopback,
+  toInternalError,
+} from "./internal.ts";
 export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
 export { explainListenError, portHolder } from "./listen.ts";

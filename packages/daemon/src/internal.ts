@@ -60,6 +60,13 @@ export interface Caller {
   node?: string;
 }
 
+const callers = new WeakMap<IncomingMessage, Caller>();
+
+/** Who a request is from, once `requireRole` has seen it; undefined on loopback without TLS. */
+export const callerOf = (req: IncomingMessage): Caller | undefined => callers.get(req);
+
+export const rememberCaller = (req: IncomingMessage, caller: Caller): void => void callers.set(req, caller);
+
 /**
  * Refuses a caller whose certificate holds none of the roles. On loopback without TLS everybody of this machine may call:
  * undefined.
@@ -68,7 +75,11 @@ export async function requireRole(req: IncomingMessage, roles: readonly string[]
   if (!(req.socket instanceof TLSSocket)) return undefined;
   const { peerDaemon } = await import("@heddle/tls");
   const { role, node } = peerDaemon(req.socket) ?? {};
-  if (role !== undefined && roles.includes(role)) return { role, ...(node !== undefined && { node }) };
+  if (role !== undefined && roles.includes(role)) {
+    const caller = { role, ...(node !== undefined && { node }) };
+    rememberCaller(req, caller);
+    return caller;
+  }
   throw new PermissionDeniedError(
     `a caller with role '${role ?? "none"}' may not ${req.method ?? "GET"} ${(req.url ?? "").split("?")[0]}: want ${roles.join(" or ")}`,
   );

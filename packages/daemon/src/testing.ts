@@ -1,1 +1,2 @@
 export { ManualClock } from "./manual-clock.ts";
+export { rememberCaller } from "./internal.ts";

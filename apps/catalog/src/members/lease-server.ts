@@ -37,7 +37,7 @@ export function createLeaseServer({ members, log }: { members: Members; log: Log
         socket.end("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return true;
       }
-      server.handleUpgrade(req, socket, head, (client) => serveLease(client, { members, log, node: caller?.node }));
+      server.handleUpgrade(req, socket, head, (client) => serveLease(client, { members, log, caller }));
       return true;
     },
     close() {
@@ -50,10 +50,11 @@ export function createLeaseServer({ members, log }: { members: Members; log: Log
 interface ConnectionDeps {
   members: Members;
   log: Logger;
-  node: string | undefined;
+  caller: Caller | undefined;
 }
 
-function serveLease(client: WebSocket, { members, log, node }: ConnectionDeps): void {
+function serveLease(client: WebSocket, { members, log, caller }: ConnectionDeps): void {
+  const node = caller?.node;
   let held: Promise<HeldLease | undefined> | undefined;
   const link = createLink(client);
   const refuse = (error: unknown) => {
@@ -63,6 +64,10 @@ function serveLease(client: WebSocket, { members, log, node }: ConnectionDeps): 
   };
   const open = async (data: Buffer): Promise<HeldLease | undefined> => {
     const { probeUrl, ...facts } = parseHello(data);
+    if (caller?.role === "agent" && node === undefined)
+      throw new PermissionDeniedError(
+        "the certificate of role 'agent' names no node: make one with 'heddle tls cert create -client -node NAME'",
+      );
     if (node !== undefined && node.toLowerCase() !== facts.Node.toLowerCase())
       throw new PermissionDeniedError(
         `the certificate is of node '${node}': it cannot hold the lease of '${facts.Node}'`,

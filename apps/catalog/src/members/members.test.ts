@@ -176,7 +176,9 @@ test("a name is not given to a second agent while the first lives; the same agen
 
 test("an agent that comes back under another name is not two members", async () => {
   const { join, status } = await setUp();
-  await join("old", "id-1");
+  const old = await join("old", "id-1");
+  await expect(join("new", "id-1")).rejects.toThrow("the node id id-1 of 'new' is that of 'old' at 10.0.0.1");
+  old.lease.lost();
   await join("new", "id-1");
   expect([status("old"), status("new")]).toEqual([undefined, "alive"]);
 });

@@ -103,12 +103,12 @@ export class Members {
     const before = this.#leases.get(key);
     const isTaken = before && (before.link || before.isOwn) && !before.suspicion;
     if (isTaken && before.facts.ID !== facts.ID) throw new NameTakenError(facts.Node, before.facts);
+    for (const [other, { facts: old, isOwn, link: oldLink, suspicion }] of this.#leases)
+      if (other !== key && facts.ID !== "" && old.ID === facts.ID && (oldLink || isOwn) && !suspicion)
+        throw new IdTakenError(facts, old);
     before?.link?.close("the agent has connected again");
-    for (const [other, { facts: old, link: oldLink }] of this.#leases) {
-      if (other === key || facts.ID === "" || old.ID !== facts.ID) continue;
-      oldLink?.close("the agent has another node name now");
-      this.#leases.delete(other);
-    }
+    for (const [other, { facts: old }] of this.#leases)
+      if (other !== key && facts.ID !== "" && old.ID === facts.ID) this.#leases.delete(other);
     const lease: Lease = { ...this.#newLease(facts), probeUrl, link };
     this.#leases.set(key, lease);
     await this.#declareAlive(facts);
@@ -313,6 +313,15 @@ export class NameTakenError extends Error {
   constructor(node: string, holder: MemberFacts) {
     super(
       `the node name '${node}' is taken by an agent at ${holder.Address} (node id ${holder.ID || "none"}): give one of the two another -node name`,
+    );
+  }
+}
+
+/** Two agents with one node id: a copied data directory, or somebody who would take the other's place. */
+export class IdTakenError extends Error {
+  constructor({ ID, Node }: MemberFacts, holder: MemberFacts) {
+    super(
+      `the node id ${ID} of '${Node}' is that of '${holder.Node}' at ${holder.Address}, which is alive: remove the file node-id from the data directory of one of the two`,
     );
   }
 }

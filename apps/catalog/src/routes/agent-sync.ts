@@ -2,6 +2,7 @@
 import { type ApiTable, decodeObject, parseBody, readBody, refusal, reply } from "@heddle/daemon";
 import { SYNC_FIELDS, syncAll, toSyncRegistration } from "../commands/agent-sync.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { requireOwnNode } from "../own-node.ts";
 import { requireDatacenter } from "./catalog.ts";
 import { argument } from "./reads.ts";
 
@@ -9,7 +10,7 @@ const MAX_BODY = 512 * 1024;
 const MAX_REGISTRATIONS = 64;
 
 export function agentSyncTable(deps: CatalogDeps): ApiTable {
-  const { state, datacenter, members } = deps;
+  const { state, datacenter, log, members } = deps;
   return {
     // What an agent has to say of its services at one moment, as one step.
     "/v1/internal/registrations": {
@@ -19,7 +20,10 @@ export function agentSyncTable(deps: CatalogDeps): ApiTable {
           throw refusal(400, `want a list of at most ${MAX_REGISTRATIONS} registrations`);
         const bodies = list.map((body) => decodeObject(body, SYNC_FIELDS));
         for (const body of bodies) requireDatacenter(body["Datacenter"], datacenter);
-        const { result } = await state.store.run(syncAll(bodies.map((body) => toSyncRegistration(body, datacenter))));
+        const registrations = bodies.map((body) => toSyncRegistration(body, datacenter));
+        for (const { node } of registrations)
+          requireOwnNode(request.req, { ...node, isOwnOnly: true }, { store: state.store, log });
+        const { result } = await state.store.run(syncAll(registrations));
         reply(request, result);
       },
     },

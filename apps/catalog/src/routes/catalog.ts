@@ -9,6 +9,7 @@ import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { gatewayServices } from "../gateway-services.ts";
 import { explain, wantsExplanation } from "./explain.ts";
+import { requireOwnNode } from "../own-node.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
 const MAX_BODY = 512 * 1024;
@@ -134,7 +135,7 @@ function servicesWithTags(state: CatalogState, query: URLSearchParams): Record<s
 }
 
 export function catalogTable(deps: CatalogDeps): ApiTable {
-  const { state, datacenter } = deps;
+  const { state, datacenter, log } = deps;
   const reads = Object.fromEntries(
     Object.entries(catalogQuestions(deps)).map(([path, ask]) => [path, { GET: read(state, ask) }]),
   );
@@ -155,7 +156,9 @@ export function catalogTable(deps: CatalogDeps): ApiTable {
       PUT: async (request) => {
         const body = decodeBody(await readBody(request.req, MAX_BODY), REGISTER_FIELDS);
         requireDatacenter(body["Datacenter"], datacenter);
-        await state.store.run(register(toRegistration(body, datacenter)));
+        const registration = toRegistration(body, datacenter);
+        requireOwnNode(request.req, registration.node, { store: state.store, log });
+        await state.store.run(register(registration));
         reply(request, true);
       },
     },
@@ -163,7 +166,9 @@ export function catalogTable(deps: CatalogDeps): ApiTable {
       PUT: async (request) => {
         const body = decodeBody(await readBody(request.req, MAX_BODY), DEREGISTER_FIELDS);
         requireDatacenter(body["Datacenter"], datacenter);
-        await state.store.run(deregister(body));
+        const command = deregister(body);
+        requireOwnNode(request.req, { Node: body["Node"] as string }, { store: state.store, log });
+        await state.store.run(command);
         reply(request, true);
       },
     },

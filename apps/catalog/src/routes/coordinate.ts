@@ -3,6 +3,7 @@ import { type ApiTable, decodeBody, readBody, refusal, replyEmpty, reply, type S
 import { type Ask, read } from "../blocking.ts";
 import { type Coordinate, type CoordinateBatch, coordinateRows, coordinatesOf, ORIGIN } from "../coordinates.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { requireOwnNode } from "../own-node.ts";
 import { COORDINATES, NODES, type CoordinateRecord } from "../records.ts";
 import { questionKey } from "./reads.ts";
 
@@ -38,7 +39,7 @@ export function coordinateQuestions({ state }: CatalogDeps): Record<string, Ask>
 }
 
 export function coordinateTable(deps: CatalogDeps, batch: CoordinateBatch): ApiTable {
-  const { state, datacenter, nodeName } = deps;
+  const { state, datacenter, log, nodeName } = deps;
   const reads = Object.fromEntries(
     Object.entries(coordinateQuestions(deps)).map(([path, ask]) => [
       path,
@@ -59,6 +60,7 @@ export function coordinateTable(deps: CatalogDeps, batch: CoordinateBatch): ApiT
         const body = decodeBody(await readBody(request.req, MAX_BODY), UPDATE_FIELDS);
         const Coord = toCoordinate((body["Coord"] ?? {}) as Record<keyof Coordinate, unknown>);
         const Node = (body["Node"] as string | undefined) ?? "";
+        requireOwnNode(request.req, { Node }, { store: state.store, log });
         if (state.node(Node)) batch.add({ Node, Segment: (body["Segment"] as string | undefined) ?? "", Coord });
         replyEmpty(request);
       },

@@ -2,6 +2,7 @@
 import { type ApiTable, decodeBody, readBody, refusal, reply } from "@heddle/daemon";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { requireOwnNode } from "../own-node.ts";
 import { MEMBERS } from "../records.ts";
 import { questionKey } from "./reads.ts";
 
@@ -18,7 +19,7 @@ export function memberQuestions({ members }: CatalogDeps): Record<string, Ask> {
 }
 
 export function memberTable(deps: CatalogDeps): ApiTable {
-  const { members, reaper, state } = deps;
+  const { log, members, reaper, state } = deps;
   const ask = memberQuestions(deps)["/v1/internal/members"] as Ask;
   const named = (body: Record<string, unknown>): string => {
     const node = body["Node"];
@@ -30,7 +31,9 @@ export function memberTable(deps: CatalogDeps): ApiTable {
     "/v1/internal/deregistrations": { GET: (request) => reply(request, reaper.countdowns()) },
     "/v1/internal/leave": {
       PUT: async (request) => {
-        await members.leave(named(decodeBody(await readBody(request.req), LEAVE_FIELDS)));
+        const Node = named(decodeBody(await readBody(request.req), LEAVE_FIELDS));
+        requireOwnNode(request.req, { Node, isOwnOnly: true }, { store: state.store, log });
+        await members.leave(Node);
         reply(request, true);
       },
     },

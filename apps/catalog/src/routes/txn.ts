@@ -17,6 +17,7 @@ import { type Operation, transact, transactRead, type TxnOutcome, type TxnResult
 import { checkOperation, nodeOperation, serviceOperation } from "../commands/txn-catalog.ts";
 import { kvOperation } from "../commands/txn-kv.ts";
 import type { CatalogDeps } from "../deps.ts";
+import { requireOwnNode, type WrittenNode } from "../own-node.ts";
 import { encodeKv, showCheck, showNode, showService } from "../views.ts";
 import { MAX_KEY_BYTES } from "./kv.ts";
 
@@ -67,7 +68,9 @@ export function txnTable(deps: CatalogDeps): ApiTable {
       PUT: async (request) => {
         const { req, res, query } = request;
         const body = await readBody(req, maxBody, () => tooLarge(req.headers["content-length"], maxValues));
-        const operations = toOperations(parseOperations(body), { ...deps, maxValues });
+        const given = parseOperations(body);
+        for (const node of writtenNodes(given)) requireOwnNode(req, node, { store: state.store, log: deps.log });
+        const operations = toOperations(given, { ...deps, maxValues });
         const isRead = !operations.some((operation) => operation.isWrite);
         if (isRead) readParams(query); // conflicting modes are refused; every answer is as fresh as can be
         const outcome = isRead
@@ -106,6 +109,16 @@ function parseOperations(body: Buffer): Decoded[] {
     if (!(error instanceof HeddleError) || error.status !== 400) throw error;
     throw refusal(400, error.message.replace(/^Request decode failed/, "Failed to parse body"), error.cause);
   }
+}
+
+/** The nodes that operations on the catalog write. */
+function writtenNodes(list: Decoded[]): WrittenNode[] {
+  return list.flatMap((given) => {
+    const { Verb, ...operation } = (given["Node"] ?? given["Service"] ?? given["Check"] ?? { Verb: "get" }) as Decoded;
+    if (given["KV"] || Verb === "get") return [];
+    const { Node, ID } = (given["Service"] ? operation : (operation["Node"] ?? operation["Check"] ?? {})) as Decoded;
+    return [{ Node: text(Node), ...(given["Node"] ? { ID: text(ID) } : {}) }];
+  });
 }
 
 // An operation of no kind is left out, and not counted, as in Consul.
