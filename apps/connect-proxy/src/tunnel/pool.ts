@@ -4,6 +4,7 @@
  */
 import { formatHostPort, type HostPort } from "../spec.ts";
 import type { MeshLeg } from "../mesh-tls.ts";
+import { RefusedError } from "../refusal.ts";
 import { Tunnel } from "./tunnel.ts";
 
 const MAX_TUNNELS = 4; // to one instance: a lost packet holds up a share of the streams, not all of them
@@ -60,16 +61,30 @@ export function createTunnelPool({ dial }: TunnelPoolDeps): TunnelPool {
   };
 
   /** Dials; what comes is a tunnel for everybody, or a leg for the one who dialled. */
-  const dialTunnel = (entry: Known, endpoint: HostPort, spiffeId: string, budgetMs: number) => {
+  const dialTunnel = (
+    entry: Known,
+    endpoint: HostPort,
+    spiffeId: string,
+    budgetMs: number,
+  ): Promise<Tunnel | MeshLeg> => {
     const dialledAs = version;
-    const dialled = dial(endpoint, spiffeId, budgetMs).then((leg) => {
+    const startedAt = performance.now();
+    const dialled: Promise<Tunnel | MeshLeg> = dial(endpoint, spiffeId, budgetMs).then((leg) => {
       if (!leg.isTunnel) {
         entry.isPlain = true;
         return leg;
       }
       const tunnel = add(entry, leg);
-      if (dialledAs !== version) tunnel.leave(); // dialled with what is no longer ours
-      return tunnel;
+      if (dialledAs === version) return tunnel;
+      // Our certificate or the roots changed while it was dialled: it is left unused, and who asked has another one.
+      tunnel.leave();
+      const left = budgetMs - (performance.now() - startedAt);
+      if (left <= 0)
+        throw new RefusedError(
+          "unreachable",
+          "the certificate changed while the instance was dialled, and time ran out",
+        );
+      return dialTunnel(entry, endpoint, spiffeId, left);
     });
     const shared = dialled
       .then((result) => (result instanceof Tunnel ? result : undefined))
