@@ -77,7 +77,7 @@ watches = [
   await place.ok("kv", "put", "conf/mode", "one");
   await place.ok("kv", "put", "conf/mode", "two");
   await expect.poll(() => read("key")).toContain('"Value":"dHdv"');
-  expect(read("key").match(/^index=/gm)).toHaveLength(3);
+  await expect.poll(() => read("key").match(/^index=/gm)).toHaveLength(3);
   await expect.poll(() => read("prefix")).toContain('"Value":"dHdv"');
 
   // Of events only the new ones.

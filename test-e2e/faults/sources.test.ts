@@ -31,6 +31,8 @@ const RULES: Rule[] = [
     audited: {
       "apps/health/src/probes/dial.ts":
         "a check's own TLSSkipVerify: it says whether its target lives, and carries nothing of ours",
+      "packages/api-client/src/http-handler.ts":
+        "tls_skip_verify of a watch's own handler, which the operator sets for that one endpoint",
       "packages/api-client/src/transport.ts":
         "CONSUL_HTTP_SSL_VERIFY=false, which a user of the CLI sets for their own connection",
     },
@@ -53,6 +55,8 @@ const RULES: Rule[] = [
     what: "a shell between us and a program",
     pattern: /shell: true\b|\/bin\/sh\b|execSync\(/,
     audited: {
+      "apps/agent/src/watches/script.ts":
+        "a watch of the operator's own files whose handler is a line of shell, as Consul has it",
       "apps/cli/src/child.ts": "lock and watch run the command line that their user typed, as Consul's do",
       "apps/cli/src/commands/lock.ts": "its help",
       "apps/cli/src/commands/watch.ts": "its help",
