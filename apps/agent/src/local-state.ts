@@ -34,6 +34,8 @@ export interface LocalService {
 export interface LocalCheck {
   definition: CheckDefinition;
   source: Source;
+  /** Of the check that a service has while it drains: when it goes at the latest, in milliseconds since the epoch. */
+  drainUntil?: number;
 }
 
 /** A TTL check's last word. */

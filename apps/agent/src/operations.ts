@@ -46,6 +46,11 @@ export const AGENT_OPERATIONS: Operations = {
   "PUT /v1/agent/reload": put("Reads the configuration again"),
   "GET /v1/agent/self": { summary: "This agent and its configuration" },
   "PUT /v1/agent/service/deregister/": put("Takes a service away", [], "id"),
+  "PUT /v1/agent/service/drain/": put(
+    "Takes no new callers for a service, and deregisters it when its connections have ended",
+    ["timeout", "cancel"],
+    "id",
+  ),
   "GET /v1/agent/service/": {
     summary: "A service of this node; waits by hash",
     query: ["hash", "wait"],

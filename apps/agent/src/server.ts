@@ -39,6 +39,7 @@ import { linkHealthChecker } from "./checks/link.ts";
 import { TtlChecks } from "./checks/ttl.ts";
 import type { AgentConfig } from "./config/index.ts";
 import type { AgentDeps } from "./deps.ts";
+import { Drains } from "./drains.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
 import { watchLeafExpiry } from "./leaf-expiry.ts";
@@ -150,6 +151,8 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   await registrar.files(config.services, config.checks);
   const ttl = new TtlChecks(state, clock);
   stack.defer(() => ttl.close());
+  const drains = new Drains({ state, clock, log });
+  stack.defer(() => drains.close());
   const alias = new AliasChecks({ state, catalog, nodeName: config.nodeName, log });
   stack.defer(() => alias.close());
 
@@ -204,6 +207,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     central,
     telemetry: new Telemetry(config, clock),
     ttl,
+    drains,
     followed,
     leaves,
     catalog,

@@ -230,6 +230,10 @@ export const COMMANDS: Group = {
           "Deregisters services from the local agent",
           async () => (await import("./commands/services.ts")).deregister,
         ),
+        drain: leaf(
+          "Takes a service out without cutting its callers off",
+          async () => (await import("./commands/services-drain.ts")).drain,
+        ),
         register: leaf(
           "Registers services with the local agent",
           async () => (await import("./commands/services.ts")).register,

@@ -48,6 +48,8 @@ const PARAMETERS: Record<string, Schema> = {
   consistent: flag("Answer only what is certain to be the newest."),
   dc: text("Datacenter to ask; there is one."),
   destination: text("Name of the destination."),
+  cancel: { description: "Ends what was begun.", schema: { type: "boolean" } },
+  timeout: { description: "How long it may take, such as 30s.", schema: { type: "string" } },
   enable: { description: "Whether maintenance begins or ends.", schema: { type: "boolean" } },
   explain: flag("Tell what is left out and why (docs/api-additions.md)."),
   filter: text("An expression that rows have to match."),

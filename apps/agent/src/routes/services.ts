@@ -17,6 +17,8 @@ import type { AgentDeps } from "../deps.ts";
 const MAX_BODY = 512 * 1024;
 const DEFAULT_WAIT_MS = 5 * 60_000;
 const MAX_WAIT_MS = 10 * 60_000;
+const DEFAULT_DRAIN_MS = 30_000;
+const MAX_DRAIN_MS = 24 * 3_600_000;
 
 export function serviceTable(deps: AgentDeps): ApiTable {
   const { state, registrar, sync, central } = deps;
@@ -67,6 +69,8 @@ export function serviceTable(deps: AgentDeps): ApiTable {
         replyEmpty(request);
       },
     },
+    // Not Consul's: out of service without cutting anybody off.
+    "/v1/agent/service/drain/": { PUT: (request) => drain(deps, request) },
     "/v1/agent/maintenance": {
       PUT: async (request) => {
         const { enable, reason } = maintenanceParams(request);
@@ -129,6 +133,30 @@ function waitMs(query: URLSearchParams): number {
   } catch (cause) {
     throw refusal(400, "Invalid wait time", cause);
   }
+}
+
+async function drain({ drains, state, sync }: AgentDeps, request: ApiRequest): Promise<void> {
+  const { rest: id, query } = request;
+  if (id === "") throw refusal(400, "Missing service ID");
+  if (!state.service(id)) throw refusal(404, `No service registered with ID ${JSON.stringify(id)}`);
+  if (!query.has("cancel")) await drains.start(id, drainTimeoutMs(query.get("timeout") ?? ""));
+  else if (!(await drains.cancel(id))) throw refusal(404, `Service ${JSON.stringify(id)} does not drain`);
+  await sync.flush();
+  replyEmpty(request);
+}
+
+function drainTimeoutMs(text: string): number {
+  if (text === "") return DEFAULT_DRAIN_MS;
+  const ms = (() => {
+    try {
+      return parseDuration(text);
+    } catch {
+      return -1;
+    }
+  })();
+  if (ms < 0 || ms > MAX_DRAIN_MS)
+    throw refusal(400, `Invalid timeout ${JSON.stringify(text)}: want a duration from 0s to 24h, such as 30s`);
+  return ms;
 }
 
 function maintenanceParams({ query }: ApiRequest): { enable: boolean; reason: string } {
