@@ -30,6 +30,7 @@ import { Members } from "./members/members.ts";
 import { DEFAULT_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
+import { StatusTimes } from "./status-times.ts";
 import { CatalogState } from "./state.ts";
 import { createStreamServer, type StreamServer } from "./stream.ts";
 
@@ -106,6 +107,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     lockDelays: new LockDelays(store, clock),
     members,
     reaper,
+    statusTimes: new StatusTimes(store, clock),
     queries: new QueryIndex(store, log.child("queries")),
     sessionTimers: new SessionTimers({ store, clock, log }),
     log,

@@ -2,6 +2,7 @@
 import type { Logger } from "@heddle/daemon";
 import type { Members } from "./members/members.ts";
 import type { CriticalReaper } from "./reaper.ts";
+import type { StatusTimes } from "./status-times.ts";
 import type { QueryIndex } from "./queries/index.ts";
 import type { LockDelays, SessionTimers } from "./session-timers.ts";
 import type { CatalogState } from "./state.ts";
@@ -26,5 +27,6 @@ export interface CatalogDeps {
   queries: QueryIndex;
   members: Members;
   reaper: CriticalReaper;
+  statusTimes: StatusTimes;
   log: Logger;
 }

@@ -50,6 +50,7 @@ const PARAMETERS: Record<string, Schema> = {
   destination: text("Name of the destination."),
   cancel: { description: "Ends what was begun.", schema: { type: "boolean" } },
   timeout: { description: "How long it may take, such as 30s.", schema: { type: "string" } },
+  effective: flag("Add the status that counts (docs/api-additions.md)."),
   enable: { description: "Whether maintenance begins or ends.", schema: { type: "boolean" } },
   explain: flag("Tell what is left out and why (docs/api-additions.md)."),
   filter: text("An expression that rows have to match."),

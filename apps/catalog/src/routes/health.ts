@@ -5,7 +5,8 @@ import { checkFields, instanceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
 import type { StoredRecord } from "@heddle/store";
-import type { ServiceRecord } from "../records.ts";
+import { effective } from "../effective.ts";
+import type { CheckRecord, ServiceRecord } from "../records.ts";
 import type { CatalogState } from "../state.ts";
 import { showCheck, showInstance } from "../views.ts";
 import { explain, wantsExplanation } from "./explain.ts";
@@ -53,10 +54,20 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
             .map((record) => showInstance(state, record))
             .filter((row) => !passing || row.Checks.every((check) => check.Status === "passing"))
             .filter(isKept);
-          return near.sort(rows);
+          return near.sort(rows).map(instanceShown(query));
         },
       };
     };
+  const since = (check: Pick<CheckRecord, "CheckID" | "Node">) => deps.statusTimes.since(check);
+  type Row = ReturnType<typeof showInstance>;
+  const instanceShown = (query: URLSearchParams) => (row: Row) =>
+    query.has("effective") ? { ...row, Effective: effective(row.Checks, since) } : row;
+  const checkShown = (query: URLSearchParams) => (check: ReturnType<typeof showCheck>) => {
+    if (!query.has("effective")) return check;
+    const ofNode = state.checksOf(check.Node).filter(({ value }) => value.ServiceID === "");
+    const counted = check.ServiceID === "" ? [check] : [...ofNode.map(({ value }) => value), check];
+    return { ...check, Effective: effective(counted, since) };
+  };
   const nearCheck = (query: URLSearchParams) => nearOrder<ReturnType<typeof showCheck>>(deps, query, (row) => row.Node);
   const isOnNode = (query: URLSearchParams) => {
     const isWanted = nodeMetaFilter(query);
@@ -75,7 +86,7 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       return {
         key: questionKey(`/v1/health/node/${name.toLowerCase()}`, query),
         topics: [`checks/${name.toLowerCase()}`],
-        compute: () => state.checksOf(name).map(showCheck).filter(isKept),
+        compute: () => state.checksOf(name).map(showCheck).filter(isKept).map(checkShown(query)),
       };
     },
     "/v1/health/checks/": ({ query, rest }) => {
@@ -83,14 +94,18 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       const isKept = rowFilter(query, checkFields);
       return {
         key: questionKey(`/v1/health/checks/${name.toLowerCase()}`, query),
-        topics: [`checks-of/${name.toLowerCase()}`, ...nearCheck(query).topics],
+        topics: [
+          `checks-of/${name.toLowerCase()}`,
+          ...(query.has("effective") ? [`health/${name.toLowerCase()}`] : []),
+          ...nearCheck(query).topics,
+        ],
         compute: () => {
           const rows = state
             .checks()
             .filter((c) => c.value.ServiceID !== "" && c.value.ServiceName.toLowerCase() === name.toLowerCase())
             .filter(isOnNode(query))
             .map(showCheck);
-          return nearCheck(query).sort(rows.filter(isKept));
+          return nearCheck(query).sort(rows.filter(isKept)).map(checkShown(query));
         },
       };
     },
@@ -106,7 +121,7 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
             .filter((c) => wanted === "any" || c.value.Status === wanted)
             .filter(isOnNode(query))
             .map(showCheck);
-          return nearCheck(query).sort(rows.filter(isKept));
+          return nearCheck(query).sort(rows.filter(isKept)).map(checkShown(query));
         },
       };
     },
