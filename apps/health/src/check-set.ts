@@ -2,6 +2,7 @@
 import { describeError, type Logger } from "@heddle/daemon";
 import type { CheckStatus } from "@heddle/service-definition";
 import type { Check, Sync } from "./check.ts";
+import { damp, NOT_FLAPPING, REUSE_BELOW } from "./flapping.ts";
 import type { CheckMetrics } from "./metrics.ts";
 import { type Kind, kindOf } from "./probes/kinds.ts";
 import { critical, type ProbeContext, type ProbeResult } from "./probes/probe.ts";
@@ -18,6 +19,10 @@ export interface CheckSetDeps {
   minIntervalMs: number;
   /** Why programs may not run for this agent; undefined where they may. */
   scriptsRefused: string | undefined;
+  /** Whether a check that comes and goes is held critical for a while. */
+  damping: boolean;
+  /** Those that are, of all sets together. */
+  flapping: Set<object>;
   metrics: CheckMetrics;
   log: Logger;
   onResult: (checkId: string, status: CheckStatus, output: string) => void;
@@ -71,7 +76,7 @@ export function createCheckSet(deps: CheckSetDeps): CheckSet {
 }
 
 function startMember(check: Check, definition: string, deps: CheckSetDeps): Member {
-  const { log, metrics, onResult, scheduler } = deps;
+  const { log, metrics, onResult, probing, scheduler } = deps;
   const kind = kindOf(check) as Kind; // parseCheck has seen to it
   const thresholds: Thresholds = thresholdsOf(check);
   let counters: Counters = initialCounters(thresholds);
@@ -82,12 +87,28 @@ function startMember(check: Check, definition: string, deps: CheckSetDeps): Memb
     member.shown = { status, output };
     onResult(check.CheckID, status, output);
   };
+  let actual: CheckStatus | undefined;
+  let flapping = NOT_FLAPPING;
+  const damped = (result: ProbeResult): ProbeResult => {
+    const hasFailed = result.status === "critical" && actual !== undefined && actual !== "critical";
+    actual = result.status;
+    if (!deps.damping) return result;
+    const was = flapping.isSuppressed;
+    flapping = damp(flapping, probing.clock.now(), hasFailed);
+    const score = Math.round(flapping.penalty / 100) * 100;
+    if (flapping.isSuppressed && !was) log.warn("check is flapping, held critical", { check: check.CheckID, score });
+    if (!flapping.isSuppressed && was) log.info("check flaps no longer", { check: check.CheckID, score });
+    if (flapping.isSuppressed) deps.flapping.add(member);
+    else deps.flapping.delete(member);
+    if (!flapping.isSuppressed || result.status === "critical") return result;
+    return critical(`Flapping: score ${score}, held critical until it is below ${REUSE_BELOW}. Now: ${result.output}`);
+  };
   const refusal = kind.runsPrograms ? deps.scriptsRefused : undefined;
   if (refusal !== undefined)
     log.warn("refusing a check that runs a program", { check: check.CheckID, reason: refusal });
   if ((check.IntervalMs ?? 0) < deps.minIntervalMs)
     log.warn("check has interval below minimum", { check: check.CheckID, minimum_interval_ms: deps.minIntervalMs });
-  member.remove = scheduler.add({
+  const remove = scheduler.add({
     id: check.CheckID,
     intervalMs: Math.max(check.IntervalMs ?? 0, deps.minIntervalMs),
     pool: kind.runsPrograms ? "program" : "socket",
@@ -99,9 +120,13 @@ function startMember(check: Check, definition: string, deps: CheckSetDeps): Memb
       if (signal.aborted) return;
       const verdict = judge(thresholds, counters, result.status);
       counters = verdict.counters;
-      if (verdict.status !== undefined) tell({ status: verdict.status, output: result.output });
+      if (verdict.status !== undefined) tell(damped({ status: verdict.status, output: result.output }));
     },
   });
+  member.remove = () => {
+    deps.flapping.delete(member);
+    remove();
+  };
   return member;
 }
 

@@ -61,6 +61,8 @@ export interface HealthCheckerOptions {
   /** PEM of CAs that targets may have, beside the runtime's own. */
   targetCaPem?: string;
   allowLinkLocal?: boolean;
+  /** False: a check that comes and goes is told as it is each time. */
+  damping?: boolean;
   dockerHost?: string;
 }
 
@@ -77,6 +79,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
   const { clock = systemClock, env = process.env, log, scripts } = options;
   const registry = options.registry ?? createRegistry("health");
   const maxChecks = options.maxChecks ?? DEFAULT_MAX_CHECKS;
+  const flapping = new Set<object>();
   const sizes = new Map<object, () => number>();
   const countChecks = () => sizes.values().reduce((sum, size) => sum + size(), 0);
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES, perMessageDeflate: false });
@@ -85,6 +88,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     connections: () => sizes.size,
     running: () => scheduler.running,
     waiting: () => scheduler.waiting,
+    flapping: () => flapping.size,
   });
   const scheduler = createScheduler({
     clock,
@@ -136,6 +140,8 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
             probing,
             minIntervalMs: options.minIntervalMs ?? DEFAULT_MIN_INTERVAL_MS,
             scriptsRefused: isTrusted ? undefined : scripts ? SCRIPTS_OF_OTHERS : SCRIPTS_DISABLED,
+            damping: options.damping ?? true,
+            flapping,
             metrics,
             log,
             onResult,

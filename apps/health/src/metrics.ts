@@ -17,6 +17,7 @@ export interface CheckGauges {
   connections: () => number;
   running: () => number;
   waiting: () => number;
+  flapping: () => number;
 }
 
 export function createCheckMetrics(registry: Registry, gauges: CheckGauges): CheckMetrics {
@@ -50,6 +51,7 @@ export function createCheckMetrics(registry: Registry, gauges: CheckGauges): Che
       },
     });
   gauge("heddle_health_checks", "Checks that are scheduled.", gauges.checks);
+  gauge("heddle_health_checks_flapping", "Checks that are held critical because they come and go.", gauges.flapping);
   gauge("heddle_health_connections", "Agents that are connected.", gauges.connections);
   gauge("heddle_health_checks_running", "Probes under way.", gauges.running);
   gauge("heddle_health_checks_waiting", "Probes that are due and wait for others to end.", gauges.waiting);

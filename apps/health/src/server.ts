@@ -37,6 +37,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     scriptEnv: config.scriptEnv,
     env: config.env,
     allowLinkLocal: config.allowLinkLocal,
+    damping: !config.noFlapDamping,
     dockerHost: config.dockerHost,
     ...(config.checkCaFile && { targetCaPem: readPem(config.checkCaFile) }),
     ...(clock && { clock }),

@@ -51,6 +51,40 @@ describe("results", () => {
     await server.close();
   });
 
+  test("of a target that comes and goes are held critical, unless that is off", async () => {
+    await using damping = await startHealth("-min-interval=20ms");
+    await using plain = await startHealth("-min-interval=20ms", "-no-flap-damping");
+    await using held = await connectAgent(damping.url);
+    await using told = await connectAgent(plain.url);
+    let status = 200;
+    await using server = await httpServer((_req, res) => res.writeHead(status).end("x"));
+    const check = { CheckID: "c", HTTP: `http://${server.address}/`, IntervalMs: 20 };
+    held.sync([check]);
+    told.sync([check]);
+    for (let i = 0; i < 5; i++) {
+      for (const [code, wanted] of [
+        [200, "passing"],
+        [500, "critical"],
+      ] as const) {
+        const seen = [told.results.length, held.results.length];
+        status = code;
+        await told.result("c", (r) => r.status === wanted, seen[0]);
+        await held.result("c", (r) => r.status === wanted, seen[1]);
+      }
+    }
+    const seen = held.results.length;
+    status = 200;
+    await told.result("c", (r) => r.status === "passing", told.results.length);
+    expect(await held.result("c", undefined, seen)).toMatchObject({
+      status: "critical",
+      output: expect.stringMatching(
+        /^Flapping: score \d+, held critical until it is below 2000\. Now: HTTP GET/,
+      ) as string,
+    });
+    expect(await metricsOf(damping.url)).toMatch(/^heddle_health_checks_flapping\{[^}]*\} 1$/m);
+    expect(await metricsOf(plain.url)).toMatch(/^heddle_health_checks_flapping\{[^}]*\} 0$/m);
+  });
+
   test("come within a second of a sync, whatever the interval", async () => {
     await using health = await startHealth();
     await using agent = await connectAgent(health.url);

@@ -105,6 +105,7 @@ export function buildConfig(
     disableCoordinates: raw.disable_coordinates ?? false,
     watches: buildWatches(raw.watches ?? [], fail),
     internal: buildInternal(raw.heddle, fail),
+    flapDamping: raw.heddle?.flap_damping ?? true,
     caEncryptionKey: raw.heddle?.ca_encryption_key ?? "",
     metrics: { host: raw.heddle?.metrics_host || "127.0.0.1", port: raw.heddle?.metrics_port ?? -1 },
   };

@@ -107,6 +107,7 @@ export const gossip = () => ({
 
 /** Heddle's own: where daemons run that are processes of their own. */
 export const heddle = () => ({
+  flap_damping: f.boolean(),
   catalog_addr: f.string(),
   ca_addr: f.string(),
   ca_encryption_key: f.string(),

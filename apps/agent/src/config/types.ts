@@ -42,6 +42,8 @@ export interface AgentConfig {
   scripts: { remote: boolean; local: boolean };
   checkUpdateIntervalMs: number;
   checkOutputMaxSize: number;
+  /** Whether a check that comes and goes is held critical for a while. */
+  flapDamping: boolean;
   discardCheckOutput: boolean;
   defaultQueryTimeMs: number;
   maxQueryTimeMs: number;

@@ -60,6 +60,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   const checker = createHealthChecker({
     scripts: config.scripts.local || config.scripts.remote,
     outputMaxBytes: config.checkOutputMaxSize,
+    damping: config.flapDamping,
     registry: registries.health,
     log: log.child("checks"),
   });
