@@ -36,7 +36,10 @@ export async function main(argv: string[]): Promise<number> {
       readConfig: async () => ({ ...loadAgentConfig({ argv, env: process.env }), nodeId: config.nodeId }),
     });
     starting.then(
-      () => log.info("agent is serving", { node: config.nodeName, ...servers }),
+      ({ left }) => {
+        log.info("agent is serving", { node: config.nodeName, ...servers });
+        void left.then(() => process.kill(process.pid, "SIGTERM"));
+      },
       () => {},
     );
     return await runUntilSignal(starting, { log, reload: async () => (await starting).reload() });
