@@ -10,12 +10,15 @@ export interface AgentLink {
   /** Forgets a watch that was stopped. */
   forget(watch: string): void;
   readonly isUp: boolean;
+  /** 0 while it answers. */
+  readonly awayMs: number;
   /** Called when an agent that was away answers again. */
   onBack(listener: () => void): void;
 }
 
 export function createAgentLink(log: Logger): AgentLink {
   const away = new Set<string>();
+  let awaySince = 0;
   const refusals = new Map<string, string>(); // by watch: what the agent said no to
   const listeners: (() => void)[] = [];
   const back = (watch: string) => {
@@ -40,7 +43,10 @@ export function createAgentLink(log: Logger): AgentLink {
         else log.error("the agent refuses what the proxy needs", { watch, error: text });
         return;
       }
-      if (away.size === 0) log.warn("the agent is away, going on with what is known", { error: text });
+      if (away.size === 0) {
+        awaySince = performance.now();
+        log.warn("the agent is away, going on with what is known", { error: text });
+      }
       away.add(watch);
     },
     forget(watch) {
@@ -49,6 +55,9 @@ export function createAgentLink(log: Logger): AgentLink {
     },
     get isUp() {
       return away.size === 0;
+    },
+    get awayMs() {
+      return away.size === 0 ? 0 : performance.now() - awaySince;
     },
     onBack: (listener) => void listeners.push(listener),
   };

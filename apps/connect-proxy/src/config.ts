@@ -7,6 +7,7 @@ import {
   DEFAULT_HANDSHAKE_TIMEOUT_MS,
   DEFAULT_LOCAL_CONNECT_TIMEOUT_MS,
   DEFAULT_MAX_CONNECTIONS,
+  DEFAULT_MAX_HANDSHAKES_PER_SOURCE,
   DEFAULT_UPSTREAM_BIND_ADDRESS,
   type HostPort,
   parseHostPort,
@@ -104,6 +105,7 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
         localConnectTimeoutMs: DEFAULT_LOCAL_CONNECT_TIMEOUT_MS,
         handshakeTimeoutMs: DEFAULT_HANDSHAKE_TIMEOUT_MS,
         maxConnections: DEFAULT_MAX_CONNECTIONS,
+        maxHandshakesPerSource: DEFAULT_MAX_HANDSHAKES_PER_SOURCE,
       },
     upstreams,
   };

@@ -5,6 +5,8 @@ export interface Endpoint extends HostPort {
   /** Service instance and node, for logs. */
   id: string;
   node: string;
+  /** Its share of the load; 1 where absent. */
+  weight?: number;
   /** Where a query chose the service: which one has to answer there, and in which datacenter. */
   service?: { name: string; datacenter: string };
 }
@@ -18,6 +20,7 @@ export interface HealthEntry {
     Service?: string;
     Address?: string;
     Port?: number;
+    Weights?: { Passing?: number };
     Proxy?: { DestinationServiceName?: string };
   };
 }
@@ -35,7 +38,8 @@ export function toEndpoints(entries: HealthEntry[]): Endpoint[] {
     const host = Service?.Address || Node?.Address || "";
     const port = Service?.Port ?? 0;
     if (host === "" || port < 1 || port > 65_535) continue;
-    found.push({ host, port, id: Service?.ID ?? "", node: Node?.Node ?? "" });
+    const weight = Service?.Weights?.Passing ?? 1;
+    found.push({ host, port, id: Service?.ID ?? "", node: Node?.Node ?? "", ...(weight > 1 && { weight }) });
   }
   return found;
 }
@@ -52,11 +56,11 @@ export function toQueryEndpoints({ Nodes, Datacenter = "" }: QueryAnswer): Endpo
 }
 
 /** A random order, so that load spreads and a dead instance is not everybody's first choice. */
-export function pickOrder(endpoints: readonly Endpoint[], random: () => number = Math.random): Endpoint[] {
+export function pickOrder<T>(endpoints: readonly T[], random: () => number = Math.random): T[] {
   const order = [...endpoints];
   for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
-    [order[i], order[j]] = [order[j] as Endpoint, order[i] as Endpoint];
+    [order[i], order[j]] = [order[j] as T, order[i] as T];
   }
   return order;
 }

@@ -41,6 +41,7 @@ export function createInbound(deps: InboundDeps): Inbound {
   const tunnels = new Set<Tunnel>();
   let waiting = 0; // accepted and silent so far
   let handshakes = 0;
+  const sources = new Map<string, number>(); // of both, by address
 
   async function serve(raw: Socket, parties: Parties): Promise<void> {
     const spec = deps.spec();
@@ -54,11 +55,14 @@ export function createInbound(deps: InboundDeps): Inbound {
       );
 
     // 2. Mutual TLS. Who closes without a word is a port check, not a caller.
-    waiting++;
-    const hasSpoken = await firstByte(raw, spec.handshakeTimeoutMs).finally(() => waiting--);
-    if (!hasSpoken) return log.debug("closed without a word", { peer: parties.peer });
-    handshakes++;
-    const leg = await secure(raw, deps.service().trustDomain).finally(() => handshakes--);
+    const leg = await fromSource(raw.remoteAddress ?? "", spec, async () => {
+      waiting++;
+      const hasSpoken = await firstByte(raw, spec.handshakeTimeoutMs).finally(() => waiting--);
+      if (!hasSpoken) return log.debug("closed without a word", { peer: parties.peer });
+      handshakes++;
+      return secure(raw, deps.service().trustDomain).finally(() => handshakes--);
+    });
+    if (!leg) return;
     parties.tls = leg.facts;
 
     // 3. Who is it? The handshake proved the chain, `toLeg` every SPIFFE rule.
@@ -74,6 +78,25 @@ export function createInbound(deps: InboundDeps): Inbound {
     });
   }
 
+  /** Counts what one address has under way, and refuses it more than its share. */
+  async function fromSource<T>(address: string, spec: PublicSpec, run: () => Promise<T>): Promise<T> {
+    const before = sources.get(address) ?? 0;
+    const max = spec.maxHandshakesPerSource;
+    if (before >= max)
+      throw new RefusedError(
+        "limit",
+        `${address} has ${before} handshakes under way already (max_handshakes_per_source)`,
+      );
+    sources.set(address, before + 1);
+    try {
+      return await run();
+    } finally {
+      const left = (sources.get(address) ?? 1) - 1;
+      if (left > 0) sources.set(address, left);
+      else sources.delete(address);
+    }
+  }
+
   function checkLimit(): void {
     const { maxConnections } = deps.spec();
     if (table.count("inbound") < maxConnections) return;
@@ -83,7 +106,7 @@ export function createInbound(deps: InboundDeps): Inbound {
   async function secure(raw: Socket, trustDomain: string): Promise<MeshLeg> {
     const startedAt = performance.now();
     const leg = await deps.terminator().handshake(raw, trustDomain);
-    metrics.handshake("inbound", performance.now() - startedAt);
+    metrics.handshake("inbound", performance.now() - startedAt, leg.facts);
     return leg;
   }
 

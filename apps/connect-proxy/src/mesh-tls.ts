@@ -23,6 +23,9 @@ const MAX_PRESENTED = 8; // certificates of a chain that are kept for later chec
 export interface TlsFacts {
   /** "TLSv1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768", for the log. */
   text: string;
+  version: string;
+  /** The key agreement, where this end is told. */
+  group: string;
 }
 
 export interface PeerCertificate {
@@ -163,7 +166,7 @@ function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): Me
       notAfter: check.notAfter,
     },
     isTunnel,
-    facts: { text: describeTls(stream) },
+    facts: describeTls(stream),
   };
 }
 
@@ -183,10 +186,11 @@ function presented(leaf: X509Certificate): Buffer[] {
   return chain;
 }
 
-function describeTls(stream: TLSSocket): string {
+function describeTls(stream: TLSSocket): TlsFacts {
   const key = stream.getEphemeralKeyInfo();
-  const group = key !== null && "name" in key ? ` ${key.name}` : "";
-  return `${stream.getProtocol()} ${stream.getCipher().name}${group}`;
+  const group = key !== null && "name" in key ? (key.name ?? "") : "";
+  const version = stream.getProtocol() ?? "";
+  return { text: [version, stream.getCipher().name, group].filter(Boolean).join(" "), version, group };
 }
 
 /** OpenSSL's short words ("tlsv13 alert certificate required") instead of its whole line. */

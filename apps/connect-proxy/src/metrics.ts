@@ -1,6 +1,7 @@
 /** The proxy's metric families. Names of services come from peers, so each label keeps to a bounded set of values. */
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Connection, Direction, Parties } from "./connections.ts";
+import type { TlsFacts } from "./mesh-tls.ts";
 import type { PipeEnd } from "./pipe.ts";
 import type { Refusal } from "./refusal.ts";
 
@@ -12,7 +13,7 @@ export interface ProxyMetrics {
   opened(connection: Connection): void;
   closed(connection: Connection, how: PipeEnd["how"] | "cut", durationMs: number): void;
   refused(parties: Parties, refusal: Refusal): void;
-  handshake(direction: Direction, ms: number): void;
+  handshake(direction: Direction, ms: number, facts: TlsFacts): void;
   connect(direction: Direction, ms: number): void;
 }
 
@@ -22,9 +23,14 @@ export interface MetricsInput {
   live: () => Iterable<Connection>;
   /** When our leaf expires, in milliseconds since the epoch. */
   leafExpiresAt: () => number | undefined;
+  /** How long the agent has been away, in milliseconds: the age of what we know. */
+  awayMs: () => number;
+  tunnels: () => Record<Direction, number>;
+  instances: () => Iterable<{ destination: string; healthy: number; ejected: number }>;
 }
 
-export function createProxyMetrics({ registry, live, leafExpiresAt }: MetricsInput): ProxyMetrics {
+export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
+  const { registry, live, leafExpiresAt } = input;
   const registers = [registry];
   const parties = ["direction", "source", "destination"] as const;
   const total = new Counter({
@@ -55,6 +61,17 @@ export function createProxyMetrics({ registry, live, leafExpiresAt }: MetricsInp
     },
   });
   const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS);
+  const handshakes = new Counter({
+    name: "heddle_proxy_handshakes_total",
+    help: "TLS handshakes, by protocol and key agreement; the accepting end is not told the latter.",
+    labelNames: ["direction", "version", "group"],
+    registers,
+  });
+  const firstByte = histogram(
+    "heddle_proxy_first_byte_seconds",
+    "Time until the other side's first byte.",
+    FAST_SECONDS,
+  );
   const connect = histogram("heddle_proxy_connect_seconds", "Time until the next hop was reached.", FAST_SECONDS);
   const duration = histogram("heddle_proxy_connection_duration_seconds", "Life of a connection.", LONG_SECONDS);
   const expiry: Gauge = new Gauge({
@@ -63,6 +80,43 @@ export function createProxyMetrics({ registry, live, leafExpiresAt }: MetricsInp
     registers,
     collect: () => expiry.set((leafExpiresAt() ?? 0) / 1000),
   });
+
+  gauge("heddle_proxy_snapshot_age_seconds", "How long the agent has been away; 0 while it answers.", [], (set) =>
+    set({}, input.awayMs() / 1000),
+  );
+  gauge("heddle_proxy_tunnels_open", "TLS connections that carry streams.", ["direction"], (set) => {
+    for (const [direction, count] of Object.entries(input.tunnels())) set({ direction }, count);
+  });
+  gauge(
+    "heddle_proxy_instances",
+    "Instances of upstreams, by whether they are used.",
+    ["destination", "state"],
+    (set) => {
+      for (const { destination, healthy, ejected } of input.instances()) {
+        set({ destination: bounded(destination), state: "healthy" }, healthy);
+        set({ destination: bounded(destination), state: "ejected" }, ejected);
+      }
+    },
+  );
+
+  type Labels = Record<string, string>;
+  function gauge(
+    name: string,
+    help: string,
+    labelNames: string[],
+    tell: (set: (labels: Labels, n: number) => void) => void,
+  ) {
+    const own: Gauge = new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        own.reset();
+        tell((labels, n) => own.set(labels, n));
+      },
+    });
+  }
 
   function histogram(name: string, help: string, buckets: number[]) {
     return new Histogram({ name, help, labelNames: ["direction"], buckets, registers });
@@ -101,11 +155,16 @@ export function createProxyMetrics({ registry, live, leafExpiresAt }: MetricsInp
       open.dec(labels(connection));
       ended.inc({ direction: connection.direction, how });
       duration.observe({ direction: connection.direction }, durationMs / 1000);
+      const { firstByteMs } = connection.pipe;
+      if (firstByteMs !== undefined) firstByte.observe({ direction: connection.direction }, firstByteMs / 1000);
     },
     refused(who, refusal) {
       total.inc({ ...labels(who), result: "refused", reason: refusal.code });
     },
-    handshake: (direction, ms) => handshake.observe({ direction }, ms / 1000),
+    handshake(direction, ms, { version, group }) {
+      handshake.observe({ direction }, ms / 1000);
+      handshakes.inc({ direction, version, group });
+    },
     connect: (direction, ms) => connect.observe({ direction }, ms / 1000),
   };
 }

@@ -3,10 +3,12 @@
  * of steps; an application whose connection cannot be gets a reset, and the log says why.
  */
 import type { Socket } from "node:net";
+import type { Logger } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
+import { createBalancer, type Instance } from "./balance.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import { dialTcp, tcpLeg } from "./dial.ts";
-import { attemptBudgetMs, type Endpoint, pickOrder } from "./endpoints.ts";
+import { attemptBudgetMs, type Endpoint } from "./endpoints.ts";
 import type { Dialler, MeshLeg } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { pipe, type PipeEnd } from "./pipe.ts";
@@ -19,6 +21,8 @@ import { Tunnel } from "./tunnel/tunnel.ts";
 
 /** Refusals that every instance would give. */
 const FINAL: ReadonlySet<RefusalCode> = new Set(["intention"]);
+/** Refusals that speak against the instance. */
+const FAULTS: ReadonlySet<RefusalCode> = new Set(["unreachable", "handshake", "identity", "local_service", "protocol"]);
 const MAX_PLAIN_PEERS = 4_096; // remembered endpoints that refuse any ALPN they do not know
 
 export interface OutboundDeps {
@@ -28,22 +32,31 @@ export interface OutboundDeps {
   dialler: () => Dialler;
   table: ConnectionTable;
   metrics: ProxyMetrics;
-  random?: () => number;
+  log: Logger;
 }
 
 export interface Outbound {
   /** Handles an accepted socket. Never throws. */
   accept: (app: Socket) => void;
   readonly tunnels: TunnelPool;
+  /** Instances, and those that are left out for a while. */
+  counts: () => { destination: string; healthy: number; ejected: number };
 }
 
 /** An instance that was reached, and the connection to it. */
-type Reached = { stream: TunnelStream; leg: MeshLeg } | { leg: MeshLeg };
+interface Way {
+  leg: MeshLeg;
+  /** Where it is one of a tunnel. */
+  stream?: TunnelStream;
+}
+
+type Reached = Way & { instance: Instance };
 
 export function createOutbound(deps: OutboundDeps): Outbound {
   const { table, metrics } = deps;
   const plainPeers = new Set<string>();
   const tunnels = createTunnelPool({ dial });
+  const balancer = createBalancer();
   let active = 0; // connections of this upstream, from their first step to their end
 
   async function serve(app: Socket, parties: Parties): Promise<void> {
@@ -60,7 +73,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     if (upstream.kind === "service") parties.destinationId = identityOf(upstream);
 
     // 3. Pick an instance and reach it, or the next, while there is time. No byte has been sent before one has accepted.
-    const order = pickOrder(deps.endpoints() ?? [], deps.random);
+    const order = balancer.order(deps.endpoints() ?? []);
     if (order.length === 0)
       throw new RefusedError(
         "no_endpoint",
@@ -80,7 +93,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
   }
 
   async function reachOne(
-    order: Endpoint[],
+    order: Instance[],
     app: Socket,
     parties: Parties,
     timeoutMs: number,
@@ -88,16 +101,21 @@ export function createOutbound(deps: OutboundDeps): Outbound {
   ): Promise<Reached> {
     const deadline = performance.now() + timeoutMs;
     const failures: RefusedError[] = [];
-    for (const [i, endpoint] of order.entries()) {
+    for (const [i, instance] of order.entries()) {
+      const { endpoint } = instance;
       const left = deadline - performance.now();
       if (left <= 0) break;
       parties.peer = formatHostPort(endpoint);
       if (endpoint.service) parties.destinationId = identityOf(endpoint.service);
       try {
-        return await reach(endpoint, app, parties, attemptBudgetMs(left, order.length - i), onEnd);
+        const reached = await reach(endpoint, app, parties, attemptBudgetMs(left, order.length - i), onEnd);
+        balancer.worked(instance);
+        instance.active++;
+        return { ...reached, instance };
       } catch (error) {
         const failure = error instanceof RefusedError ? error : new RefusedError("unreachable", messageOf(error));
         failures.push(failure);
+        if (FAULTS.has(failure.code)) blame(instance, failure.message);
         if (app.destroyed || (FINAL.has(failure.code) && !endpoint.service)) break;
       }
     }
@@ -108,13 +126,21 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     throw new RefusedError(worst?.code ?? "unreachable", reason, worst?.refusal && { refusal: worst.refusal });
   }
 
+  function blame(instance: Instance, reason: string): void {
+    const ms = balancer.failed(instance);
+    if (ms === undefined) return;
+    const { id, node, ...at } = instance.endpoint;
+    const fields = { destination: deps.upstream().name, instance: id, node, address: formatHostPort(at) };
+    deps.log.warn("an instance fails again and again, leaving it out for a while", { ...fields, for_ms: ms, reason });
+  }
+
   async function reach(
     endpoint: Endpoint,
     app: Socket,
     parties: Parties,
     budgetMs: number,
     onEnd: (end: PipeEnd) => void,
-  ): Promise<Reached> {
+  ): Promise<Way> {
     const startedAt = performance.now();
     const spiffeId = parties.destinationId ?? "";
     for (;;) {
@@ -159,7 +185,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       if (plainPeers.size < MAX_PLAIN_PEERS) plainPeers.add(at);
       return attempt(false);
     });
-    metrics.handshake("outbound", performance.now() - startedAt);
+    metrics.handshake("outbound", performance.now() - startedAt, leg.facts);
     return leg;
   }
 
@@ -171,9 +197,8 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     ended: Promise<PipeEnd>,
     onEnd: (end: PipeEnd) => void,
   ): Promise<void> {
-    const { leg } = reached;
+    const { leg, stream, instance } = reached;
     parties.tls = leg.facts;
-    const stream = "stream" in reached ? reached.stream : undefined;
     const connection: Connection = {
       ...parties,
       certificate: leg.certificate,
@@ -185,12 +210,14 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     };
     table.opened(connection);
     const end = await ended;
+    instance.active--;
     connection.cutBy ??= stream?.refusal;
     table.closed(connection, end);
   }
 
   return {
     tunnels,
+    counts: () => ({ destination: deps.upstream().name, ...balancer.counts() }),
     accept(app) {
       const { uri, service } = deps.leaf();
       const parties: Parties = {

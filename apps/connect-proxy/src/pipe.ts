@@ -35,6 +35,8 @@ export interface PipeEnd {
 export interface Pipe {
   readonly bytesFromA: number;
   readonly bytesFromB: number;
+  /** How long `b` let wait for its first byte. */
+  readonly firstByteMs: number | undefined;
   /** Resets both sides, telling the far proxy why where it is one of ours. */
   stop(refusal?: Refusal): void;
 }
@@ -43,6 +45,8 @@ export interface Pipe {
 export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
   const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
   const from = { a: 0, b: 0 };
+  const startedAt = performance.now();
+  let firstByteMs: number | undefined;
   let open = 2;
   let end: PipeEnd | undefined;
   let idleTimer: NodeJS.Timeout | undefined;
@@ -91,6 +95,7 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     source.on("data", (chunk: Buffer) => {
       if (end) return;
       from[side] += chunk.length;
+      if (side === "b") firstByteMs ??= performance.now() - startedAt;
       target.write(chunk, onFlushed);
       // What the kernel did not take at once holds the source back, whatever the stream's own mark (64 KiB, and no other
       // for a TLS server's sockets): one chunk waits to be written, and one more may have been read.
@@ -126,6 +131,9 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     },
     get bytesFromB() {
       return from.b;
+    },
+    get firstByteMs() {
+      return firstByteMs;
     },
     stop: () => finish({ how: "stopped" }),
   };

@@ -5,7 +5,7 @@
 import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
-import type { ConnectionTable } from "./connections.ts";
+import type { ConnectionTable, Direction } from "./connections.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
 import type { Listeners, ListenerSpec } from "./listeners.ts";
 import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
@@ -15,7 +15,6 @@ import { recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import type { createSources } from "./sources.ts";
 import { type ProxySpec, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
-import type { Tunnel } from "./tunnel/tunnel.ts";
 import type { WatchLoop, WatchSet } from "./watches.ts";
 
 const LAST_WORDS_MS = 300;
@@ -39,6 +38,9 @@ export interface Proxy {
   isExpiring(): boolean;
   /** Looks again at what time alone changes: roots and a leaf that expire. */
   recheck(): void;
+  /** What metrics show of it. */
+  tunnels(): Record<Direction, number>;
+  instances(): { destination: string; healthy: number; ejected: number }[];
   /** Tells the far proxies to open no new streams; what is open goes on. */
   leave(): void;
   /** Ends the tunnels, giving what was last said a moment to go out. */
@@ -172,13 +174,13 @@ export function createProxy(deps: ProxyDeps): Proxy {
       dialler: () => (tls as NonNullable<typeof tls>).dialler,
       table,
       metrics,
+      log,
     });
   }
 
-  function* tunnels(): Iterable<Tunnel> {
-    yield* ours?.tunnels ?? [];
-    for (const { tunnels } of outbounds.values()) yield* tunnels.all;
-  }
+  const inboundTunnels = () => [...(ours?.tunnels ?? [])];
+  const outboundTunnels = () => [...outbounds.values()].flatMap(({ tunnels }) => [...tunnels.all]);
+  const tunnels = () => [...inboundTunnels(), ...outboundTunnels()];
 
   store.onChange(onChange);
   if ("spec" in origin) store.set("spec", origin.spec);
@@ -198,12 +200,14 @@ export function createProxy(deps: ProxyDeps): Proxy {
         log.warn("our certificate is close to its end, and the agent has given no new one", fields);
       else log.error("our certificate has expired: every peer refuses it until the agent gives a new one", fields);
     },
+    tunnels: () => ({ inbound: inboundTunnels().length, outbound: outboundTunnels().length }),
+    instances: () => [...outbounds.values()].map(({ counts }) => counts()),
     leave() {
       for (const tunnel of tunnels()) tunnel.leave();
     },
     async close() {
       const deadline = performance.now() + LAST_WORDS_MS;
-      while ([...tunnels()].some((t) => t.size > 0) && performance.now() < deadline) await sleep(10);
+      while (tunnels().some((t) => t.size > 0) && performance.now() < deadline) await sleep(10);
       for (const tunnel of tunnels()) tunnel.destroy();
     },
   };

@@ -59,6 +59,9 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
     registry,
     live: () => table.all,
     leafExpiresAt: () => store.current.leaf?.notAfter,
+    awayMs: () => link.awayMs,
+    tunnels: () => proxy.tunnels(),
+    instances: () => proxy.instances(),
   });
   const table: ConnectionTable = createConnectionTable({ log: log.child("access"), metrics });
 
@@ -68,7 +71,7 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   stack.defer(() => watches.close());
   const sources = createSources({ client, store, link, log });
   const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
-  const proxy = createProxy({ store, sources, watches, listeners, table, metrics, log, origin });
+  const proxy: Proxy = createProxy({ store, sources, watches, listeners, table, metrics, log, origin });
   const stopTimers = startTimers(proxy, log);
   stack.defer(stopTimers);
 

@@ -24,6 +24,7 @@ describe("a registration", () => {
           localConnectTimeoutMs: 1_000,
           handshakeTimeoutMs: 10_000,
           maxConnections: 16_384,
+          maxHandshakesPerSource: 1_024,
         },
         upstreams: [
           {
@@ -50,6 +51,7 @@ describe("a registration", () => {
           local_connect_timeout_ms: 5,
           handshake_timeout_ms: "6",
           max_inbound_connections: 7,
+          max_handshakes_per_source: "5",
         },
         Upstreams: [
           {
@@ -70,6 +72,7 @@ describe("a registration", () => {
       localConnectTimeoutMs: 5,
       handshakeTimeoutMs: 6,
       maxConnections: 7,
+      maxHandshakesPerSource: 5,
     });
     expect(spec.upstreams[0]).toMatchObject({ datacenter: "dc2", connectTimeoutMs: 8, maxConnections: 9 });
     expect(upstreamListenerName(spec.upstreams[0] as UpstreamSpec)).toBe("127.0.0.3:1->service:default/cache?dc=dc2");

@@ -9,6 +9,9 @@ export const DEFAULT_HANDSHAKE_TIMEOUT_MS = 10_000;
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000; // over all endpoints that one connection tries
 export const DEFAULT_MAX_CONNECTIONS = 16_384; // each costs two sockets and two pipes' buffers
 
+/** Under way at once from one address: one host may not take what all callers share. */
+export const DEFAULT_MAX_HANDSHAKES_PER_SOURCE = 1_024;
+
 export interface HostPort {
   host: string;
   port: number;
@@ -21,6 +24,7 @@ export interface PublicSpec {
   localConnectTimeoutMs: number;
   handshakeTimeoutMs: number;
   maxConnections: number;
+  maxHandshakesPerSource: number;
 }
 
 export interface UpstreamSpec {
@@ -126,6 +130,7 @@ function publicSpec(
     localConnectTimeoutMs: read.ms("local_connect_timeout_ms", DEFAULT_LOCAL_CONNECT_TIMEOUT_MS),
     handshakeTimeoutMs: read.ms("handshake_timeout_ms", DEFAULT_HANDSHAKE_TIMEOUT_MS),
     maxConnections: read.count("max_inbound_connections", DEFAULT_MAX_CONNECTIONS),
+    maxHandshakesPerSource: read.count("max_handshakes_per_source", DEFAULT_MAX_HANDSHAKES_PER_SOURCE),
   };
 }
 

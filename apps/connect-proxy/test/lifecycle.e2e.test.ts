@@ -195,6 +195,22 @@ test("of several instances the dead and the silent are passed over", async () =>
   expect(web.count("connection refused")).toBe(0);
 });
 
+test("an instance that fails again and again is left out, and is tried again once it is back", async () => {
+  const { agent, port, web, publicPort } = await startPair();
+  const dead = await freePort();
+  agent.change((state) => {
+    state.endpoints.db = [dead, publicPort].map((at) => ({ host: "127.0.0.1", port: at }));
+  });
+  const isTold = async () => {
+    expect(await echoes(port, "whatever")).toBe(true);
+    return web.entries.some((e) => e.sentence.startsWith("an instance fails again and again"));
+  };
+  await expect.poll(isTold, { timeout: 10_000 }).toBe(true);
+  const told = await web.logged("an instance fails again and again, leaving it out for a while");
+  expect(told).toMatchObject({ destination: "db", address: `127.0.0.1:${dead}`, for_ms: 1_000 });
+  expect(web.count("connection refused")).toBe(0);
+});
+
 describe("shutdown", () => {
   test("stops accepting at once, lets open connections finish, and resets what is left", async () => {
     const { port, db, web } = await startPair();
@@ -276,7 +292,10 @@ test("metrics count connections, refusals and bytes, and readiness is told", asy
     state.endpoints.db = [{ host: "127.0.0.1", port: publicPort }];
     state.intentions.push(deny("bad", "db"));
   });
-  const web = await startProxy(["-service=web", "-upstream=db:0"], { agent: agent.address });
+  const webMetrics = await freePort();
+  const web = await startProxy(["-service=web", "-upstream=db:0", `-metrics-addr=127.0.0.1:${webMetrics}`], {
+    agent: agent.address,
+  });
   const bad = await startProxy(["-service=bad", "-upstream=db:0"], { agent: agent.address });
   await Promise.all([isReady(web), isReady(bad)]);
   const portOf = (proxy: typeof web) => proxy.running.listeners()[0]?.address?.port ?? 0;
@@ -285,8 +304,8 @@ test("metrics count connections, refusals and bytes, and readiness is told", asy
   await open.sawText("12345");
   expect(await (await dialApp(portOf(bad))).ended).toBe("ECONNRESET");
 
-  const get = async (path: string) => {
-    const res = await fetch(`${db.running.url}${path}`);
+  const get = async (path: string, of = db) => {
+    const res = await fetch(`${of.running.url}${path}`);
     return { status: res.status, text: await res.text() };
   };
   const { text } = await get("/metrics");
@@ -297,7 +316,13 @@ test("metrics count connections, refusals and bytes, and readiness is told", asy
   expect(text).toContain(`heddle_proxy_connections_open{${labels},daemon="connect-proxy"} 1`);
   expect(text).toContain(`heddle_proxy_bytes_total{${labels},flow="in",daemon="connect-proxy"} 5`);
   expect(text).toContain(`source="bad",destination="db",result="refused",reason="intention",daemon="connect-proxy"} 1`);
+  expect(text).toContain('heddle_proxy_tunnels_open{direction="inbound",daemon="connect-proxy"} 2');
+  expect(text).toContain('heddle_proxy_snapshot_age_seconds{daemon="connect-proxy"} 0');
+  expect(text).toContain('heddle_proxy_handshakes_total{direction="inbound",version="TLSv1.3",group=');
   expect(text).toMatch(/heddle_proxy_leaf_expiry_timestamp_seconds\{daemon="connect-proxy"\} 1\d{9}/);
+  const { text: outbound } = await get("/metrics", web);
+  expect(outbound).toContain('heddle_proxy_instances{destination="db",state="healthy",daemon="connect-proxy"} 1');
+  expect(outbound).toContain('version="TLSv1.3",group="X25519MLKEM768",daemon="connect-proxy"} 1');
   expect((await get("/readyz")).status).toBe(200);
   expect((await get("/healthz")).status).toBe(200);
 });

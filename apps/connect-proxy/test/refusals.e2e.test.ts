@@ -261,6 +261,16 @@ test("no instance, and none that answers, are refusals with a reason", async () 
   await expect.poll(() => isRefusedWith(`cannot reach 127.0.0.1:${dead}: connection refused`)).toBe(true);
 });
 
+test("one address may have no more than its share of handshakes under way", async () => {
+  const { publicPort, db } = await startPair({ proxyConfig: { max_handshakes_per_source: 3 } });
+  const silent = Array.from({ length: 4 }, () => connect(publicPort, "127.0.0.1"));
+  for (const socket of silent) socket.on("error", () => {});
+  onTestFinished(() => silent.forEach((s) => s.destroy()));
+  const { reason } = await db.logged("connection refused");
+  expect(reason).toMatch(/^127\.0\.0\.1 has 3 handshakes under way already/);
+  expect(db.count("connection refused")).toBe(1);
+});
+
 test("limits refuse with a reason", async () => {
   const { port, db, web } = await startPair({ proxyConfig: { max_inbound_connections: 1 } });
   const first = await dialApp(port);

@@ -53,6 +53,8 @@ export class TunnelStream implements Pipe {
   readonly #options: StreamOptions;
   readonly #window = new ReceiveWindow();
   #credit = INITIAL_WINDOW;
+  readonly #startedAt = performance.now();
+  #firstByteMs: number | undefined;
   #fromUs = 0;
   #fromFar = 0;
   #held: Buffer | undefined; // from the far end, between these two
@@ -88,6 +90,10 @@ export class TunnelStream implements Pipe {
     return this.#options.side === "a" ? this.#fromFar : this.#fromUs;
   }
 
+  get firstByteMs(): number | undefined {
+    return this.#firstByteMs;
+  }
+
   /** Why the far proxy ended it, where it said so. */
   get refusal(): Refusal | undefined {
     return this.#refusal;
@@ -99,6 +105,7 @@ export class TunnelStream implements Pipe {
 
   readonly #onBytes = (chunk: Buffer, length: number): void => {
     if (this.#end) return;
+    if (this.#options.side === "b") this.#firstByteMs ??= performance.now() - this.#startedAt;
     this.#fromUs += length;
     this.#credit -= length;
     const withHeader = chunk === shared?.bytes ? framed : undefined;
@@ -127,6 +134,7 @@ export class TunnelStream implements Pipe {
   received(chunk: Buffer, start: number, end: number, isLast: boolean): boolean {
     if (!this.#window.received(end - start)) return false;
     if (this.#end || this.#hasFarEnded) return true;
+    if (this.#options.side === "a") this.#firstByteMs ??= performance.now() - this.#startedAt;
     this.#fromFar += end - start;
     if (this.#held && (this.#held !== chunk || this.#heldEnd !== start)) this.flush();
     if (!this.#held) {

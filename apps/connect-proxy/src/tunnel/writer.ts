@@ -6,8 +6,8 @@ import type { Socket } from "node:net";
 import { FRAME, type FrameType, HEADER_BYTES, writeHeader } from "./frames.ts";
 
 const INITIAL_BYTES = 4_096;
-const KEPT_BYTES = 512 * 1024; // a buffer that grew beyond this is not kept
-const FULL_BYTES = 256 * 1024; // waiting behind a write under way: streams pause
+const KEPT_BYTES = 2 * 1024 * 1024; // a buffer that grew beyond this is not kept
+const FULL_BYTES = 1024 * 1024; // waiting behind a write under way: streams pause
 const EAGER_BYTES = 48 * 1024; // enough for a write of its own
 const LARGE_BYTES = 16 * 1024; // rather written from where it is than copied
 
