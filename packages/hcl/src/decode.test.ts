@@ -31,6 +31,14 @@ describe("decode", () => {
     expect(decode(list, { a: 1 }, () => {}, { blocks: true })).toEqual([{ A: 1 }]);
   });
 
+  it("keeps null in a request's lists and maps as the zero value of its type", () => {
+    const body = { Tags: ["a", null], Meta: { k: null }, Inner: { Any: { a: null } }, Wait: true };
+    expect(run(body, { isRequest: true })).toEqual({
+      decoded: { Tags: ["a", ""], Meta: { k: "" }, Inner: { Any: { a: null } } },
+      problems: [],
+    });
+  });
+
   it("reads durations as milliseconds, and numbers of nanoseconds in requests", () => {
     expect(run({ wait: "1m30s" }).decoded).toEqual({ Wait: 90_000 });
     expect(run({ wait: 1_500_000_000 }, { isRequest: true }).decoded).toEqual({ Wait: 1_500 });

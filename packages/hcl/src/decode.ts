@@ -34,6 +34,8 @@ export interface Field<T> {
   readonly aliases?: readonly string[];
   /** In a request body only the CamelCase spelling is known (a gap in Consul that its clients rely on not to matter). */
   readonly camelOnly?: boolean;
+  /** `check` is a rule for files alone. */
+  readonly filesOnly?: boolean;
 }
 // The table mixes fields of every value type; `never` in `check`'s place would be needed to say so without an assertion.
 export interface AnyField extends Omit<Field<unknown>, "check"> {
@@ -43,7 +45,7 @@ export interface AnyField extends Omit<Field<unknown>, "check"> {
 export type Value<F> = F extends Field<infer T> ? T : never;
 type Values<F> = { -readonly [K in keyof F]?: Value<F[K]> };
 
-type Extra<T> = Partial<Pick<Field<T>, "aliases" | "camelOnly" | "check" | "want">>;
+type Extra<T> = Partial<Pick<Field<T>, "aliases" | "camelOnly" | "check" | "filesOnly" | "want">>;
 
 export const fields = {
   string: (extra: Extra<string> = {}): Field<string> => ({ type: "string", want: "text", ...extra }),
@@ -134,6 +136,7 @@ class Decoder {
       return this.value(field, value[0], [...path, 0]);
     const decoded = this.#typed(field, value, path);
     if (decoded === undefined) return undefined;
+    if (field.filesOnly && this.#options.isRequest) return decoded;
     const problem = (field.check as ((value: unknown) => string | undefined) | undefined)?.(decoded);
     if (problem === undefined) return decoded;
     this.#report({ kind: "invalid_value", path, found: value, want: problem || field.want, field });
@@ -165,7 +168,8 @@ class Decoder {
   #duration(field: AnyField, value: unknown, path: Path): number | undefined {
     if ((typeof value === "number" || typeof value === "bigint") && this.#options.isRequest)
       return Math.round(Number(value)) / 1e6;
-    if (typeof value !== "string") return this.#wrong(field, value, path);
+    // Consul looks at texts and numbers in a request, and at nothing else.
+    if (typeof value !== "string") return this.#options.isRequest ? undefined : this.#wrong(field, value, path);
     try {
       return parseDuration(value);
     } catch {
@@ -181,17 +185,22 @@ class Decoder {
       return item === undefined ? [] : [item];
     }
     return value
-      .map((item, i) => this.value(field.of as AnyField, item, [...path, i]))
+      .map((item, i) => this.#item(field.of as AnyField, item, [...path, i]))
       .filter((item) => item !== undefined);
   }
 
   #map(field: AnyField, value: Record<string, unknown>, path: Path): Record<string, unknown> {
     const map = Object.create(null) as Record<string, unknown>;
     for (const [key, item] of Object.entries(value)) {
-      const decoded = this.value(field.of as AnyField, item, [...path, key]);
+      const decoded = this.#item(field.of as AnyField, item, [...path, key]);
       if (decoded !== undefined) map[key] = decoded;
     }
     return map;
+  }
+
+  /** Of a list or a map: in a request, null there is Go's zero value of its type, and does not vanish. */
+  #item(field: AnyField, value: unknown, path: Path): unknown {
+    return value === null && this.#options.isRequest ? zero(field) : this.value(field, value, path);
   }
 
   #object(field: AnyField, value: Record<string, unknown>, path: Path): Record<string, unknown> {
@@ -214,6 +223,15 @@ class Decoder {
     this.#report({ kind: "wrong_type", path, found, want: field.want, field });
     return undefined;
   }
+}
+
+function zero(field: AnyField): unknown {
+  if (field.type === "any") return null;
+  if (field.type === "string") return "";
+  if (field.type === "list") return [];
+  if (field.type === "map") return Object.create(null);
+  // A block of nothing in a list is no block: what Consul makes of it ends the request.
+  return field.type === "integer" || field.type === "number" ? 0 : field.type === "boolean" ? false : undefined;
 }
 
 const memberTables = new WeakMap<() => unknown, Record<string, AnyField>>();

@@ -94,10 +94,13 @@ export function toCheckDefinition(
   };
   if (Status) check.Status = Status as CheckStatus;
   if (Interval) check.IntervalMs = Math.max(Interval, Interval > 0 ? MIN_INTERVAL_MS : Interval);
-  if (Timeout) check.TimeoutMs = Timeout;
+  if (Timeout && Timeout > 0) check.TimeoutMs = Timeout;
   if (TTL) check.TTLMs = TTL;
   if (DeregisterCriticalServiceAfter)
     check.DeregisterCriticalServiceAfterMs = Math.max(DeregisterCriticalServiceAfter, MIN_DEREGISTER_MS);
+  // A count below zero is none, as in Consul.
+  for (const key of ["SuccessBeforePassing", "FailuresBeforeWarning", "FailuresBeforeCritical"] as const)
+    if ((check[key] ?? 0) < 0) delete check[key];
   // HTTP/2 pings use TLS unless told otherwise.
   if (check.H2PING) check.H2PingUseTLS = raw.H2PingUseTLS ?? true;
   return check;

@@ -6,7 +6,7 @@ import { type AnyField, fields as f } from "@heddle/hcl";
 
 export const CHECK_STATUSES: readonly string[] = ["passing", "warning", "critical"];
 
-const meshGateway = () => ({ Mode: f.oneOf(["", "none", "local", "remote"]) });
+const meshGateway = () => ({ Mode: f.oneOf(["", "none", "local", "remote"], { filesOnly: true }) });
 
 const exposedPath = () => ({
   Path: f.string(),

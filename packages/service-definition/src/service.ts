@@ -1,6 +1,7 @@
 /** Services as somebody registers them: decoding, defaults, Consul's rules, and the checks that come with them. */
+import { refusal } from "@heddle/daemon";
 import type { Path } from "@heddle/hcl";
-import { reportCheck } from "./check.ts";
+import { reportCheck, validateCheck } from "./check.ts";
 import { toNodeService } from "./convert.ts";
 import { type RawService, toServiceDefinition } from "./definition.ts";
 import { serviceField } from "./fields.ts";
@@ -71,5 +72,10 @@ function validateSidecar(service: ServiceDefinition, path: Path, reader: Reader)
   const problems = validateNodeService(toNodeService(sidecar));
   if (problems.length > 0 && reader.source === "api") reader.fail(path, `Failed Validation: ${multiError(problems)}`);
   else for (const problem of problems) reader.fail(path, problem);
-  for (const check of sidecar.Checks) reportCheck(check, path, reader);
+  for (const check of sidecar.Checks) {
+    const problem = reader.source === "api" && !reader.hasFailed ? validateCheck(check) : undefined;
+    // Consul finds this one late, and answers as if it were its own fault.
+    if (problem !== undefined) throw refusal(500, `Bad request: Invalid check in sidecar_service: ${problem}`);
+    reportCheck(check, path, reader);
+  }
 }

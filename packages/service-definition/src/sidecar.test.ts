@@ -5,6 +5,18 @@ const expand = (input: object, port = 21_000) =>
   expandSidecar(parseServiceDefinition(input, { source: "file" }), () => port);
 
 describe("expandSidecar", () => {
+  it("asks for a port where a registration gives none that could be", () => {
+    const body = { Name: "web", Connect: { SidecarService: { Port: -1 } } };
+    expect(expandSidecar(parseServiceDefinition(body), () => 21_003)?.Port).toBe(21_003);
+  });
+
+  it("refuses a check of the sidecar as Consul does", () => {
+    const body = { Name: "web", Connect: { SidecarService: { Check: { TCP: "127.0.0.1:1" } } } };
+    expect(() => parseServiceDefinition(body)).toThrow(
+      "Bad request: Invalid check in sidecar_service: Interval must be > 0 for Script, HTTP, or TCP checks",
+    );
+  });
+
   it("is nothing without a sidecar_service", () => {
     expect(expand({ name: "web" })).toBeUndefined();
     expect(expand({ name: "web", connect: { native: true } })).toBeUndefined();

@@ -26,7 +26,7 @@ export function expandSidecar(
     ID: id,
     Name: name,
     Kind: given.Kind || "connect-proxy",
-    Port: given.Port || allocatePort(id),
+    Port: given.Port > 0 ? given.Port : allocatePort(id),
     Tags: given.Tags.length > 0 ? given.Tags : [...service.Tags],
     Meta: Object.keys(given.Meta).length > 0 ? given.Meta : { ...service.Meta },
     Address: given.Address || service.Address,

@@ -22,7 +22,7 @@ export const SESSION_FIELDS: Record<string, Spec> = {
   ID: "string",
   Name: "string",
   Node: "string",
-  LockDelay: "duration",
+  LockDelay: "any",
   Behavior: "string",
   TTL: "string",
   NodeChecks: "strings",
@@ -47,6 +47,7 @@ export interface SessionDefaults {
 export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: SessionDefaults): SessionRecord {
   const behavior = (body["Behavior"] as string | undefined) || "release";
   if (behavior !== "release" && behavior !== "delete") throw refusal(500, `Invalid Behavior setting '${behavior}'`);
+  if (body["Node"] === "") throw refusal(500, "Must provide Node");
   const ttl = (body["TTL"] as string | undefined) ?? "";
   if (ttl !== "" && ttl !== "0") {
     const ms = ttlMs(ttl);
@@ -65,7 +66,7 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
     ID: randomUUID(),
     Name: (body["Name"] as string | undefined) ?? "",
     Node: (body["Node"] as string | undefined) || node,
-    LockDelay: lockDelayNs(body["LockDelay"] as number | string | undefined),
+    LockDelay: lockDelayNs(body["LockDelay"]),
     Behavior: behavior,
     TTL: ttl,
     NodeChecks: checks.length === 0 ? [] : ((body["NodeChecks"] as string[] | undefined) ?? DEFAULT_CHECKS),
@@ -79,16 +80,20 @@ export function ttlMs(ttl: string): number {
   if (ttl === "") return 0;
   try {
     return parseDuration(ttl);
-  } catch (cause) {
-    throw refusal(500, `Session TTL '${ttl}' invalid: time: invalid duration ${JSON.stringify(ttl)}`, cause);
+  } catch {
+    throw refusal(500, `Session TTL '${ttl}' invalid: time: invalid duration ${JSON.stringify(ttl)}`);
   }
 }
 
-// Consul takes a number as seconds when it is small, else as nanoseconds; text is a Go duration.
-function lockDelayNs(given: number | string | undefined): number {
-  if (given === undefined) return DEFAULT_LOCK_DELAY_NS;
-  const ns = typeof given === "number" ? (given < 1000 ? given * 1e9 : given) : parseDuration(given) * 1e6;
-  return Math.max(0, ns);
+// Consul takes a number as seconds when it is small, else as nanoseconds; text is a Go duration, anything else says nothing.
+function lockDelayNs(given: unknown): number {
+  if (typeof given === "number") return Math.max(0, given < 1000 ? given * 1e9 : given);
+  if (typeof given !== "string") return DEFAULT_LOCK_DELAY_NS;
+  try {
+    return Math.max(0, parseDuration(given) * 1e6);
+  } catch {
+    throw refusal(400, `Request decode failed: time: invalid duration ${JSON.stringify(given)}`);
+  }
 }
 
 /** Stores a session once its node and its checks are there and none is critical. */
