@@ -140,7 +140,8 @@ function buildQuery(name: Buffer, type: number): Buffer {
 
 // Foreign answers are compressed in every way there is: the one place where a whole decoder is needed.
 async function readRecords(answer: Buffer, ttl: number): Promise<Rr[]> {
-  const { decode } = await import("dns-packet");
+  // A CommonJS module: the bundle gives it a default export alone.
+  const { decode } = (await import("dns-packet")).default;
   const records: Rr[] = [];
   let answers: ReturnType<typeof decode>["answers"];
   try {
