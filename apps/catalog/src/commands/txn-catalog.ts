@@ -130,7 +130,7 @@ export function serviceOperation(verb: string, node: string, given: Decoded): Op
     show: (record) => shownService(record as StoredRecord<ServiceRecord>, tags),
     refuse() {
       if (name === "" && id !== "") throw refusal(500, "Must provide service name with ID");
-      if (node === "") throw refusal(500, "Must provide node");
+      if (verb.startsWith("delete") && node === "") throw refusal(500, "Must provide node");
       // Without an id a deregistration would mean the whole node.
       if (verb.startsWith("delete") && id === "") throw refusal(500, "Must provide ID and Service of the service");
     },
@@ -147,8 +147,11 @@ const shownService = (record: StoredRecord<ServiceRecord>, given: string[] | nul
 /** An operation on a check. */
 export function checkOperation(verb: string, given: Decoded): Operation {
   const node = text(given["Node"]);
+  const named = text(given["CheckID"]) !== "" || text(given["Name"]) !== "";
   const check: CheckRecord = {
-    ...toCheck({ ...given, Definition: undefined }, node),
+    // What has no name is refused by the write that needs one, in its place among the operations.
+    ...toCheck({ ...given, ...(!named && { CheckID: " " }), Definition: undefined }, node),
+    ...(!named && { CheckID: "" }),
     Type: "",
     Definition: definition((given["Definition"] as Decoded | undefined) ?? {}),
   };

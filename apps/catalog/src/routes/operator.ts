@@ -35,8 +35,8 @@ interface AutopilotRecord {
 export const AUTOPILOT_FIELDS: Record<string, Spec> = {
   CleanupDeadServers: "boolean",
   LastContactThreshold: "duration",
-  MaxTrailingLogs: "integer",
-  MinQuorum: "integer",
+  MaxTrailingLogs: "uint64",
+  MinQuorum: "uint64",
   ServerStabilizationTime: "duration",
   RedundancyZoneTag: "string",
   DisableUpgradeMigration: "boolean",
@@ -153,17 +153,24 @@ async function setAutopilot(deps: CatalogDeps, { req, query }: ApiRequest): Prom
   return result;
 }
 
+function toMs(duration: string): number {
+  try {
+    return parseDuration(duration);
+  } catch {
+    throw refusal(400, `time: invalid duration ${JSON.stringify(duration)}`);
+  }
+}
+
 function toAutopilot(bytes: Buffer): AutopilotRecord {
   const body = decodeObject(parseBody(bytes), AUTOPILOT_FIELDS);
+  // Go counts bare numbers in whole nanoseconds, and takes no empty text for a duration.
   const duration = (value: unknown): string =>
-    typeof value === "string" && value !== ""
-      ? formatDuration(parseDuration(value))
-      : formatDuration(Number(value ?? 0) / 1e6);
+    formatDuration(typeof value === "string" ? toMs(value) : Math.trunc(Number(value ?? 0)) / 1e6);
   return {
     CleanupDeadServers: body["CleanupDeadServers"] === true,
     LastContactThreshold: duration(body["LastContactThreshold"]),
-    MaxTrailingLogs: (body["MaxTrailingLogs"] as number | undefined) ?? 0,
-    MinQuorum: (body["MinQuorum"] as number | undefined) ?? 0,
+    MaxTrailingLogs: Number(body["MaxTrailingLogs"] ?? 0),
+    MinQuorum: Number(body["MinQuorum"] ?? 0),
     ServerStabilizationTime: duration(body["ServerStabilizationTime"]),
     RedundancyZoneTag: (body["RedundancyZoneTag"] as string | undefined) ?? "",
     DisableUpgradeMigration: body["DisableUpgradeMigration"] === true,
