@@ -181,3 +181,13 @@ test("keys of an object's prototype are ordinary ones", async () => {
     expect(answer.body.Errors?.[0]?.What).toBe(`unknown KV verb "${verb}"`);
   }
 });
+
+test("an operation without a node or a name fails in its place", async () => {
+  await using catalog = await startCatalog();
+  const failures = async (operation: unknown) => (await txn(catalog, [set("a", "1"), operation])).body.Errors;
+  const missing = [{ OpIndex: 1, What: "Missing node registration" }];
+  expect(await failures({ Service: { Verb: "set", Node: "", Service: { ID: "s", Service: "s" } } })).toEqual(missing);
+  expect(await failures({ Check: { Verb: "set", Check: {} } })).toEqual(missing);
+  expect(await failures({ Service: {} })).toEqual([{ OpIndex: 1, What: 'unknown Service verb ""' }]);
+  expect(await failures({ Check: {} })).toEqual([{ OpIndex: 1, What: 'unknown Check verb ""' }]);
+});
