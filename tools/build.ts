@@ -2,7 +2,7 @@
  * Bundles the command into dist/: one entry, a chunk for each command that is loaded when it is used, and the store's
  * worker. A bundle starts several times faster than the sources: see docs/decisions. An argument names another folder.
  */
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isBuiltin } from "node:module";
@@ -53,6 +53,20 @@ await build({
   },
   logLevel: "warning",
 });
+// The page, as three files without folders: the agent serves them from beside the bundle.
+await build({
+  absWorkingDir: root,
+  entryPoints: ["apps/ui/src/ui.ts"],
+  outdir,
+  bundle: true,
+  format: "esm",
+  platform: "browser",
+  target: "es2022",
+  minify: true,
+  legalComments: "none",
+  logLevel: "warning",
+});
+for (const file of ["ui.html", "ui.css"]) copyFileSync(join(root, "apps/ui/src", file), join(outdir, file));
 // Chunks carry a hash in their name, so those of older builds stay for the daemons that still run from them; the entry
 // goes last. After a week nobody does.
 mkdirSync(target, { recursive: true });

@@ -1,7 +1,8 @@
 /** The agent's public API: its own rows, those of the servers, and the page of what everybody gets. */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import { type ApiTable, type Logger, type Operations, publicApi } from "@heddle/daemon";
+import { type ApiTable, type Logger, type Operations, publicApi, sendText } from "@heddle/daemon";
 import type { RequestHandler } from "express";
+import type { AgentConfig } from "./config/index.ts";
 import type { AgentDeps } from "./deps.ts";
 import { prepareSettings } from "./http-settings.ts";
 import { measureRequest } from "./request-metrics.ts";
@@ -57,23 +58,30 @@ export function createAgentApi(
     // Rows are matched before express: a read of hot data is answered in a few microseconds.
     if (route(req, res)) return;
     if (isForwarding && req.url?.startsWith("/v1/")) return forward(req, res);
-    rest ??= createRest(ops);
+    rest ??= createRest(ops, deps.settings().uiConfig);
     rest.then((app) => app(req, res)).catch(() => res.destroy());
   };
 }
 
-/** What is no row: the operator's routes, the way to the page, 404. Loaded late: express costs the start 20 ms. */
-async function createRest(ops: RequestHandler): Promise<RequestListener> {
+/** What is no row: the operator's routes, the page, 404. Loaded late: express costs the start 20 ms. */
+async function createRest(
+  ops: RequestHandler,
+  { enabled, contentPath }: AgentConfig["uiConfig"],
+): Promise<RequestListener> {
   const { default: express } = await import("express");
   const app = express().disable("x-powered-by");
   app.use(ops);
-  app.get(
-    "/",
-    (_req, res) =>
-      void res
-        .writeHead(301, { Location: "/ui/", "Content-Type": "text/html; charset=utf-8" })
-        .end('<a href="/ui/">Moved Permanently</a>.\n\n'),
-  );
+  const base = `/${contentPath}/`.replaceAll(/\/+/g, "/");
+  if (enabled) {
+    const { createPage } = await import("./page.ts");
+    const servePage = createPage(base);
+    app.use((req, res, next) => (req.url.startsWith(base) ? servePage(req, res) : next()));
+  }
+  app.get("/", (_req, res) => {
+    if (!enabled) return sendText(res, 200, "Heddle Agent");
+    res.writeHead(301, { Location: base, "Content-Type": "text/html; charset=utf-8" });
+    res.end(`<a href="${encodeURI(base)}">Moved Permanently</a>.\n\n`);
+  });
   app.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
   return app;
 }

@@ -1,0 +1,75 @@
+/** The page: shows the list that the address's hash names, and follows it. All that was registered becomes text, never markup. */
+import { type Cell, type List, listOf } from "./lists.ts";
+
+const RETRY_MS = 2_000;
+
+function element(id: string): HTMLElement {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`the page has no #${id}`);
+  return found;
+}
+
+function toRow(kind: "td" | "th", cells: Cell[]): HTMLTableRowElement {
+  const row = document.createElement("tr");
+  for (const { text, className, href } of cells) {
+    const cell = document.createElement(kind);
+    if (className) cell.className = className;
+    if (href) {
+      const link = document.createElement("a");
+      link.href = href;
+      link.textContent = text;
+      cell.append(link);
+    } else cell.textContent = text;
+    row.append(cell);
+  }
+  return row;
+}
+
+function draw(list: List, body: unknown): void {
+  const rows = list.rows(body);
+  element("rows").replaceChildren(...rows.map((cells) => toRow("td", cells)));
+  element("state").textContent = rows.length === 0 ? "There are none." : "";
+}
+
+/** Follows a list by blocking reads until `signal` aborts. */
+async function follow(list: List, signal: AbortSignal): Promise<void> {
+  let index = 0;
+  while (!signal.aborted) {
+    try {
+      const mark = list.path.includes("?") ? "&" : "?";
+      const answer = await fetch(`${list.path}${mark}index=${index}&wait=60s`, { signal });
+      if (!answer.ok && answer.status !== 404) throw new Error(`${answer.status}: ${await answer.text()}`);
+      const next = Number(answer.headers.get("X-Consul-Index"));
+      // An index that goes back is of another life of the catalog (a restore).
+      index = next < index ? 0 : Math.max(next, 1);
+      draw(list, answer.ok ? await answer.json() : []);
+    } catch (error) {
+      if (signal.aborted) return;
+      element("state").textContent = `The agent does not answer, trying again: ${String(error)}`;
+      index = 0;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+let current = new AbortController();
+function show(): void {
+  current.abort();
+  current = new AbortController();
+  const list = listOf(location.hash);
+  element("title").textContent = list.title;
+  document.title = `${list.title} – Heddle`;
+  element("heads").replaceChildren(
+    toRow(
+      "th",
+      list.heads.map((text) => ({ text })),
+    ),
+  );
+  element("rows").replaceChildren();
+  const kind = location.hash || "#services";
+  for (const link of document.querySelectorAll("nav a"))
+    link.toggleAttribute("aria-current", link.getAttribute("href") === kind);
+  void follow(list, current.signal);
+}
+addEventListener("hashchange", show);
+show();
