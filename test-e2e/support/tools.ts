@@ -4,6 +4,7 @@ import { delimiter, join } from "node:path";
 import type { TestContext } from "vitest";
 
 const DEBIAN_PACKAGES = {
+  chromium: "chromium",
   curl: "curl",
   dig: "bind9-dnsutils",
   drill: "ldnsutils",
