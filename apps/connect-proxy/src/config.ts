@@ -37,6 +37,10 @@ export const proxyOptions = {
   logJson: option.boolean("Log as JSON."),
   metricsAddr: option.string("Address of /metrics, /healthz and /readyz, such as '127.0.0.1:9102'. Off by default."),
   pprofAddr: option.string("Accepted for Consul's sake; -metrics-addr serves what there is to see."),
+  stateDir: {
+    ...option.string("Folder for what the proxy knows, its key among it, to start from while no agent answers."),
+    env: ["HEDDLE_STATE_DIR", "STATE_DIRECTORY"],
+  },
   drainTime: option.durationMs("How long open connections may go on after SIGTERM.", DEFAULT_DRAIN_MS),
   ...apiOptions,
 };
@@ -54,6 +58,8 @@ export interface Config {
   logJson: boolean;
   metrics?: HostPort | undefined;
   drainMs: number;
+  /** Where snapshots are saved; nowhere by default, for they hold a key. */
+  stateDir?: string | undefined;
 }
 
 /** Throws ConfigError with every problem at once. */
@@ -122,6 +128,8 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
     logJson: values.logJson,
     metrics: metrics && { host: metrics.host || DEFAULT_BIND_ADDRESS, port: metrics.port },
     drainMs: values.drainTime,
+    // systemd gives several folders as one list.
+    stateDir: values.stateDir.split(":")[0] || undefined,
   });
 }
 

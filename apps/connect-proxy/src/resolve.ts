@@ -6,12 +6,18 @@ import type { AgentService } from "./spec.ts";
 const RETRY_MS = 500;
 const SAY_EVERY_MS = 15_000;
 
+export interface FindOptions {
+  log: Logger;
+  signal?: AbortSignal | undefined;
+  /** What it was when an agent last answered; spares the wait for one that is away. */
+  last?: string | undefined;
+}
+
 /** The ID of the sidecar of a service instance. Waits for an agent that is away; throws where it knows none, or several. */
 export async function findSidecar(
   client: ApiClient,
   serviceId: string,
-  log: Logger,
-  signal?: AbortSignal,
+  { log, signal, last }: FindOptions,
 ): Promise<string> {
   let saidAt = Number.NEGATIVE_INFINITY;
   for (;;) {
@@ -21,6 +27,7 @@ export async function findSidecar(
     } catch (error) {
       // An answer that says no is final; silence is not.
       if (signal?.aborted || !(error instanceof UnavailableError)) throw error;
+      if (last !== undefined) return last;
       if (performance.now() - saidAt >= SAY_EVERY_MS) {
         saidAt = performance.now();
         log.warn("waiting for the agent", { sidecar_for: serviceId, error: describeError(error) });

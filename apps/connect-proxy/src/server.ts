@@ -1,6 +1,14 @@
 /** `start`: finds out which proxy this is, and sets the parts of the data plane going. */
-import { createApiClient } from "@heddle/api-client";
-import { createRegistry, type Health, type Logger, type Running, startOpsServer, TaskGroup } from "@heddle/daemon";
+import { type ApiClient, createApiClient } from "@heddle/api-client";
+import {
+  createRegistry,
+  type Health,
+  type Logger,
+  type Running,
+  startOpsServer,
+  TaskGroup,
+  UnavailableError,
+} from "@heddle/daemon";
 import type { Registry } from "prom-client";
 import { createAgentLink } from "./agent-link.ts";
 import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
@@ -16,6 +24,7 @@ import { createSources } from "./sources.ts";
 import { createWatchSet } from "./watches.ts";
 
 const SAY_WAIT_EVERY_MS = 15_000;
+const ASK_MS = 2_000; // an agent that is there answers sooner
 const RECHECK_MS = 30_000; // for what time alone changes: a root that expires
 
 export interface Deps {
@@ -43,9 +52,12 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   // Which proxy is this?
   const client = createApiClient({ ...config.api, log: log.child("api") });
   stack.defer(() => client.close());
+  const { stateDir: dir } = config;
+  const file = dir ? (await import("./saved.ts")).createSnapshotFile({ dir, owner: ownerOf(config), log }) : undefined;
+  const saved = await file?.load();
   const proxyId =
     source.mode === "sidecar"
-      ? await findSidecar(client, source.serviceId, log, deps.signal)
+      ? await findSidecar(client, source.serviceId, { log, signal: deps.signal, last: saved?.proxyId })
       : source.mode === "registered"
         ? source.proxyId
         : "";
@@ -72,6 +84,11 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const sources = createSources({ client, store, link, log });
   const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
   const proxy: Proxy = createProxy({ store, sources, watches, listeners, table, metrics, log, origin });
+  if (saved && !(await answers(client))) {
+    log.warn("no agent answers: serving what was saved", { saved_at: saved.savedAt });
+    saved.restore(store);
+  }
+  if (file) stack.defer(file.follow(store, proxyId));
   const stopTimers = startTimers(proxy, log);
   stack.defer(stopTimers);
 
@@ -124,6 +141,23 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   };
   const closeOnce = () => (closed ??= close());
   return { url, health, listeners: () => listeners.states(), close: closeOnce, [Symbol.asyncDispose]: closeOnce };
+}
+
+/** Two proxies never share a file: neither of two agents, nor of one. */
+function ownerOf({ source, api }: Config): string {
+  const which =
+    source.mode === "sidecar" ? source.serviceId : source.mode === "registered" ? source.proxyId : source.spec.service;
+  const listeners = source.mode === "flags" ? [source.spec.public?.bind, source.spec.upstreams.map((u) => u.bind)] : [];
+  return JSON.stringify([api.address, source.mode, which, listeners]);
+}
+
+async function answers(client: ApiClient): Promise<boolean> {
+  try {
+    await client.get("/v1/agent/self", { timeoutMs: ASK_MS });
+    return true;
+  } catch (error) {
+    return !(error instanceof UnavailableError);
+  }
 }
 
 function startTimers(proxy: Proxy, log: Logger): () => void {

@@ -183,14 +183,16 @@ interface LeafAnswer {
   PrivateKeyPEM: string;
 }
 
-function toRoots({ TrustDomain, Roots }: RootsAnswer): Roots {
+/** Throws where there is no root, or one that cannot be read. */
+export function toRoots({ TrustDomain, Roots }: RootsAnswer): Roots {
   const certPems = (Roots ?? []).map((root) => root.RootCert);
   if (certPems.length === 0) throw new Error("the agent knows no root certificate");
   const names = certPems.map((pem) => /CN=([^,\n]+)/.exec(new X509Certificate(pem).subject)?.[1] ?? "");
   return { trustDomain: TrustDomain.toLowerCase(), certPems, names };
 }
 
-function toLeaf({ CertPEM, PrivateKeyPEM }: LeafAnswer, service: string): Leaf {
+/** Throws where certificate, key and service do not fit. */
+export function toLeaf({ CertPEM, PrivateKeyPEM }: LeafAnswer, service: string): Leaf {
   const certificate = new X509Certificate(CertPEM);
   const uri = readCertificate(certificate.raw).altNames.uris[0] ?? "";
   const id = parseSpiffeId(uri);

@@ -1,0 +1,163 @@
+/**
+ * The snapshot on disk, for a proxy that starts while no agent answers. It holds the leaf's key, so the file is its owner's
+ * alone, and what it says is checked again before it is used.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { describeError, type Logger } from "@heddle/daemon";
+import type { Endpoint } from "./endpoints.ts";
+import type { Rules, Snapshot, SnapshotStore } from "./snapshot.ts";
+import { toLeaf, toRoots } from "./sources.ts";
+import type { ProxySpec } from "./spec.ts";
+
+const VERSION = 1;
+const SETTLE_MS = 200; // changes come in groups
+const MAX_BYTES = 64 * 1024 * 1024;
+
+interface Content {
+  version: number;
+  proxyId: string;
+  savedAt: string;
+  spec: ProxySpec;
+  leaf: { certPem: string; keyPem: string };
+  roots: { trustDomain: string; certPems: string[] };
+  rules?: Rules;
+  endpoints: [string, readonly Endpoint[]][];
+}
+
+export interface SavedOptions {
+  dir: string;
+  /** Whose it is: the agent's address and which proxy of it. Another one's is never read. */
+  owner: string;
+  log: Logger;
+}
+
+export interface Saved {
+  readonly proxyId: string;
+  readonly savedAt: string;
+  /** Puts what was saved into the store. */
+  restore(store: SnapshotStore): void;
+}
+
+export interface SnapshotFile {
+  /** What was saved, where it can be used still; says in the log why not. */
+  load(): Promise<Saved | undefined>;
+  /** Saves each change of the store from now on. Returns what writes the last of them. */
+  follow(store: SnapshotStore, proxyId: string): () => Promise<void>;
+}
+
+export function createSnapshotFile({ dir, owner, log }: SavedOptions): SnapshotFile {
+  const path = join(dir, `proxy-${createHash("sha256").update(owner).digest("hex").slice(0, 16)}.json`);
+  const cannot = (sentence: string, error: unknown) => log.error(sentence, { path, error: describeError(error) });
+  return {
+    async load() {
+      try {
+        const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== "ENOENT") throw error;
+        });
+        if (!found) return undefined;
+        if (found.size > MAX_BYTES) throw new Error(`the file has ${found.size} bytes, at most ${MAX_BYTES} are read`);
+        if ((found.mode & 0o077) !== 0) throw new Error("others may read or write the file: want mode 0600");
+        return check(parse(await readFile(path, "utf8")));
+      } catch (error) {
+        cannot("what was saved cannot be used", error);
+        return undefined;
+      }
+    },
+    follow(store, proxyId) {
+      let timer: NodeJS.Timeout | undefined;
+      let writing: Promise<void> = Promise.resolve();
+      let told = "";
+      const save = () => {
+        timer = undefined;
+        const text = format(store.current, proxyId);
+        if (text === undefined) return;
+        writing = writing
+          .then(() => write(dir, path, text))
+          .then(() => {
+            told = "";
+          })
+          .catch((error: unknown) => {
+            if (told !== describeError(error)) cannot("cannot save what is known", error);
+            told = describeError(error);
+          });
+      };
+      store.onChange(() => {
+        timer ??= setTimeout(save, SETTLE_MS);
+      });
+      return async () => {
+        if (timer) {
+          clearTimeout(timer);
+          save();
+        }
+        await writing;
+      };
+    },
+  };
+}
+
+function format({ spec, leaf, roots, rules, endpoints }: Snapshot, proxyId: string): string | undefined {
+  if (!spec || !leaf || !roots) return undefined;
+  const content: Content = {
+    version: VERSION,
+    proxyId,
+    savedAt: new Date().toISOString(),
+    spec,
+    leaf: { certPem: leaf.certPem, keyPem: leaf.keyPem },
+    roots: { trustDomain: roots.trustDomain, certPems: roots.certPems },
+    ...(rules && { rules }),
+    endpoints: [...endpoints],
+  };
+  const text = JSON.stringify(content);
+  return `${digest(text)}\n${text}\n`;
+}
+
+function parse(file: string): Content {
+  const end = file.indexOf("\n");
+  const text = file.slice(end + 1, -1);
+  if (end !== 64 || digest(text) !== file.slice(0, end)) throw new Error("the file is damaged: its checksum differs");
+  const content = JSON.parse(text) as Content;
+  if (content.version !== VERSION) throw new Error(`the file is of version ${content.version}: want ${VERSION}`);
+  return content;
+}
+
+/** A key that does not fit, roots that cannot be read, a certificate that has expired: nothing of it is used. */
+function check({ proxyId, savedAt, spec, leaf, roots, rules, endpoints }: Content): Saved {
+  const usable = toLeaf({ CertPEM: leaf.certPem, PrivateKeyPEM: leaf.keyPem }, spec.service);
+  if (usable.notAfter <= Date.now())
+    throw new Error(`its certificate expired at ${new Date(usable.notAfter).toISOString()}`);
+  const trusted = toRoots({
+    TrustDomain: roots.trustDomain,
+    Roots: roots.certPems.map((RootCert) => ({ RootCert })),
+  });
+  return {
+    proxyId,
+    savedAt,
+    restore(store) {
+      if (!store.current.spec) store.set("spec", spec); // flags count before what was
+      if (rules) store.set("rules", rules);
+      store.set("roots", trusted);
+      for (const [key, list] of endpoints) store.setEndpoints(key, list);
+      store.set("leaf", usable);
+    },
+  };
+}
+
+/** Whole or not at all. */
+async function write(dir: string, path: string, text: string): Promise<void> {
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const part = `${path}.${process.pid}.part`;
+  const file = await open(part, "w", 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(part, path);
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
