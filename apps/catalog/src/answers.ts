@@ -26,6 +26,8 @@ export interface Encoded {
 
 export interface Answer extends Encoded {
   readonly index: number;
+  /** Headers of the common case, once they were made. */
+  head?: string[];
   /** The body as text where that is cheaper to send: see `sendable`. */
   text?: string;
 }

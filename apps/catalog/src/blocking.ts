@@ -54,11 +54,17 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
       const isJson = answer.body.length > 0 && answer.status === 200 && !answer.headers;
       const isPretty = query.has("pretty") && isJson;
       const body = isPretty ? prettify(answer.body) : sendable(answer);
-      const head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(body.length)];
-      if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
-      if (isJson) head.push("Content-Type", "application/json");
-      if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
-      for (const name in answer.headers) head.push(name, answer.headers[name] as string);
+      // Thousands of waiters with the same question get the same head: the common one is made once and kept with its answer.
+      const isCommon = !isPretty && !params.cached && params.mode === "leader";
+      let head = isCommon ? answer.head : undefined;
+      if (!head) {
+        head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(body.length)];
+        if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
+        if (isJson) head.push("Content-Type", "application/json");
+        if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
+        for (const name in answer.headers) head.push(name, answer.headers[name] as string);
+        if (isCommon) answer.head = head;
+      }
       res.writeHead(answer.status, head);
       res.end(body, "latin1");
     };
