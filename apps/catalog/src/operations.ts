@@ -67,6 +67,10 @@ export const CATALOG_OPERATIONS: Operations = {
     summary: "Deletes the intention between two names",
     query: ["source", "destination"],
   },
+  "GET /v1/connect/intentions/explain": read("What is decided between two services, by which rule and why", [
+    "source",
+    "destination",
+  ]),
   "GET /v1/connect/intentions/match": read("Intentions of a service, first match first", ["by", "name"]),
   "GET /v1/coordinate/datacenters": { summary: "Coordinates of the servers by datacenter" },
   "GET /v1/coordinate/node/": read("Coordinates of a node", ["segment"], "node"),

@@ -133,11 +133,19 @@ export const COMMANDS: Group = {
           async () => (await import("./commands/intention-write.ts")).create,
         ),
         delete: leaf("Deletes an intention", async () => (await import("./commands/intention-write.ts")).remove),
+        explain: leaf(
+          "Tells why one service may or may not connect to another",
+          async () => (await import("./commands/intention-explain.ts")).explainDecision,
+        ),
         get: leaf("Shows one intention", async () => (await import("./commands/intention-read.ts")).get),
         list: leaf("Lists all intentions", async () => (await import("./commands/intention-read.ts")).list),
         match: leaf(
           "Lists the intentions of a service, first match first",
           async () => (await import("./commands/intention-read.ts")).match,
+        ),
+        test: leaf(
+          "Tests rules against what is expected of them",
+          async () => (await import("./commands/intention-test.ts")).test,
         ),
       },
     },

@@ -54,7 +54,7 @@ export interface Decision {
 }
 
 export function decide(input: DecideInput): Decision {
-  const matching = matches(input).sort(matchOrder);
+  const matching = matchingRules(input);
   const winner = matching[0];
   if (!winner) {
     const byDefault = input.defaultAllow ? REASON_ACLS_DISABLED : REASON_DEFAULT_POLICY;
@@ -77,7 +77,8 @@ export function decide(input: DecideInput): Decision {
   };
 }
 
-function matches(input: DecideInput): Intention[] {
+/** The rules that match, in the order in which they are tried. */
+export function matchingRules(input: DecideInput): Intention[] {
   const { sourceNS = DEFAULT_NAMESPACE, destinationNS = DEFAULT_NAMESPACE } = input;
   // As in Consul, the destination is looked up without regard to case (so is a service in the catalog), while the
   // caller's name is part of an identity and is compared byte by byte.
@@ -91,7 +92,7 @@ function matches(input: DecideInput): Intention[] {
     if (!sameOrWildcard(rule.SourceNS, sourceNS)) continue;
     found.push(rule);
   }
-  return found;
+  return found.sort(matchOrder);
 }
 
 function sameOrWildcard(ruleNamespace: string | undefined, namespace: string): boolean {

@@ -10,7 +10,7 @@ import {
   reply,
 } from "@heddle/daemon";
 import { intentionFields } from "@heddle/filter";
-import { decide, matchOrder } from "@heddle/intentions";
+import { decide, explain, matchOrder } from "@heddle/intentions";
 import type { StoredRecord } from "@heddle/store";
 import { read, type Ask } from "../blocking.ts";
 import {
@@ -27,6 +27,7 @@ import { questionKey, rowFilter } from "./reads.ts";
 
 const MAX_BODY = 64 * 1024;
 const UUID_LENGTH = 36;
+const MAX_NAME = 1_024;
 
 export function showIntention({ value, createIndex, modifyIndex }: StoredRecord<IntentionRecord>) {
   const { FromEntry: _fromEntry, EntryMeta: _entryMeta, ...rule } = value;
@@ -40,13 +41,23 @@ export function showIntention({ value, createIndex, modifyIndex }: StoredRecord<
   };
 }
 
-export function intentionQuestions({ state }: CatalogDeps): Record<string, Ask> {
+export function intentionQuestions({ state, defaultIntentionPolicy }: CatalogDeps): Record<string, Ask> {
   const rules = () =>
     state.store
       .list<IntentionRecord>(INTENTIONS)
       .map(showIntention)
       .sort((a, b) => matchOrder(a, b));
   return {
+    "/v1/connect/intentions/explain": ({ query }) => {
+      const source = nameOf(query, "source");
+      const destination = nameOf(query, "destination");
+      const defaultAllow = defaultIntentionPolicy === "allow";
+      return {
+        key: questionKey("/v1/connect/intentions/explain", query),
+        topics: [INTENTIONS],
+        compute: () => explain({ intentions: rules(), source, destination, defaultAllow }),
+      };
+    },
     "/v1/connect/intentions": ({ query }) => {
       const isKept = rowFilter(query, intentionFields);
       return {
@@ -120,6 +131,7 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
         reply(request, { Allowed: check(deps, source, destination).allowed });
       },
     },
+    "/v1/connect/intentions/explain": { GET: readWithPolicy("/v1/connect/intentions/explain") },
     "/v1/connect/intentions/exact": {
       GET: (request) => reply(request, showIntention(exactRule(deps, request.query))),
       PUT: async (request) => {
@@ -193,6 +205,17 @@ function required(query: URLSearchParams, name: string): string {
   const value = query.get(name);
   if (!value) throw refusal(500, `required query parameter '${name}' not set`);
   return value;
+}
+
+/** A service's name for a path of our own. Throws what is wrong with it (400). */
+function nameOf(query: URLSearchParams, key: string): string {
+  const value = query.get(key) ?? "";
+  if (value === "") throw refusal(400, `required query parameter '${key}' not set`);
+  if (value.length > MAX_NAME)
+    throw refusal(400, `${key} is ${value.length} characters long, at most ${MAX_NAME} are accepted`);
+  const { namespace, name } = splitName(value);
+  if (namespace !== "default") throw refusal(400, `${key} is in the namespace '${namespace}', only 'default' is there`);
+  return name;
 }
 
 function splitName(text: string): { namespace: string; name: string } {

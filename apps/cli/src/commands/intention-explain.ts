@@ -1,0 +1,37 @@
+/** `heddle intention explain`: Heddle's own. */
+import type { Explanation } from "@heddle/intentions";
+import { attempt, command, CommandError } from "../command.ts";
+import { flag } from "../flags.ts";
+import { columns, printJson } from "../output.ts";
+
+export const explainDecision = command({
+  usage: "intention explain [options] SRC DST",
+  about:
+    "Tells whether SRC may connect to DST, which rule decides, why every other rule that matches lost, which rules look as if they\nwere meant but do not match, and what would hold without rules.\n\n    $ heddle intention explain web db",
+  api: "datacenter",
+  flags: { format: flag.format() },
+  async run({ api, args, flags, terminal }) {
+    const [source, destination] = args;
+    if (args.length !== 2) throw new CommandError("Error: command requires exactly two arguments: src and dst");
+    const asked = api.get<Explanation>("/v1/connect/intentions/explain", { query: { source, destination } });
+    const { body, raw } = await attempt("Error explaining the decision", asked);
+    if (flags.format === "json") return printJson(terminal, raw);
+    const word = (allowed: boolean) => (allowed ? "allowed" : "denied");
+    terminal.out(
+      columns([
+        ["Decision", `${body.Source} -> ${body.Destination}: ${word(body.Allowed)}`],
+        ["Reason", body.Reason],
+        ["Default", `${word(body.Default.Allowed)} (${body.Default.Reason})`],
+      ]),
+    );
+    if (body.Trace.length === 0) return;
+    const rows = body.Trace.map((step) => [
+      `${step.Source} -> ${step.Destination}`,
+      step.Action,
+      String(step.Precedence),
+      `${step.Outcome}: ${step.Why}`,
+      step.ID,
+    ]);
+    terminal.out(`\n${columns([["Rule", "Action", "Precedence", "Outcome", "ID"], ...rows])}`);
+  },
+});
