@@ -48,7 +48,7 @@ export interface SessionRecord {
   Behavior: "delete" | "release";
   /** Go duration text, or "" for a session without one. */
   TTL: string;
-  NodeChecks: string[];
+  NodeChecks: string[] | null;
   ServiceChecks: { ID: string; Namespace: string }[] | null;
   /** What `NodeChecks` was called up to Consul 1.6; counted beside it. */
   Checks?: string[];

@@ -83,7 +83,7 @@ export class LockDelays {
       .filter((c) => c.table === SESSIONS && c.before && !c.after)
       .map((c) => c.before?.value as SessionRecord);
     for (const session of ended) {
-      if (session.LockDelay === 0) continue;
+      if (session.LockDelay <= 0) continue;
       for (const change of commit.changes) {
         const held = change.table === KV ? (change.before?.value as KvRecord | undefined)?.Session : undefined;
         if (held === session.ID) this.#until.set(change.key, this.#clock.now() + session.LockDelay / 1e6);

@@ -3,6 +3,7 @@ import { refusal } from "@heddle/daemon";
 import type { Command } from "@heddle/store";
 import { KV, SESSIONS, type KvRecord } from "../records.ts";
 import { LOCKS } from "./sessions.ts";
+import { uuidProblem } from "./uuid.ts";
 
 export interface KvPut {
   key: string;
@@ -35,9 +36,10 @@ export function putKey(put: KvPut): Command<boolean> {
       return { writes: [], result: false };
     const value = kvRecord(put, before?.value);
     const locks = [];
+    if (put.acquire === "" || put.release === "") throw refusal(500, "missing session");
     if (put.acquire !== undefined) {
-      if (put.acquire.length !== 36)
-        throw refusal(500, "failed session lookup: index error: UUID must be 36 characters");
+      const problem = uuidProblem(put.acquire);
+      if (problem !== undefined) throw refusal(500, `failed session lookup: ${problem}`);
       if (!view.get(SESSIONS, put.acquire)) throw refusal(500, `invalid session "${put.acquire}"`);
       if (before?.value.Session !== undefined && before.value.Session !== put.acquire)
         return { writes: [], result: false };

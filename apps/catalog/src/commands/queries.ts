@@ -6,6 +6,7 @@ import { toQuery } from "../queries/definition.ts";
 import { compileTemplate, isTemplate } from "../queries/template.ts";
 import { isUuid } from "../queries/index.ts";
 import { QUERIES, type QueryRecord, SESSIONS } from "../records.ts";
+import { normalizedUuid, uuidProblem } from "./uuid.ts";
 
 /** Stores a new query and gives its id. A template with a Regexp needs the RE2 engine. */
 export function createQuery(body: Decoded): Command<string> {
@@ -49,13 +50,13 @@ export function queryRemoval(view: View, session: string): Write[] {
 export function queryId(given: string): string {
   const problem = uuidProblem(given);
   if (problem) throw refusal(500, `failed prepared query lookup: ${problem}`);
-  return normalized(given);
+  return normalizedUuid(given);
 }
 
 function knownId(given: string): string {
   const problem = uuidProblem(given);
   if (problem) throw refusal(500, `Prepared Query lookup failed: failed prepared query lookup: ${problem}`);
-  return normalized(given);
+  return normalizedUuid(given);
 }
 
 function mustExist(view: View, id: string, given: string): void {
@@ -79,24 +80,5 @@ function checkSession(view: View, session: string): void {
   if (session === "") return;
   const problem = uuidProblem(session);
   if (problem) throw refusal(500, `invalid session: ${problem}`);
-  if (!view.get(SESSIONS, normalized(session))) throw refusal(500, `invalid session ${JSON.stringify(session)}`);
-}
-
-function uuidProblem(text: string): string | undefined {
-  if (text.length !== 36) return "index error: UUID must be 36 characters";
-  const hyphens = text.split("-").length - 1;
-  if (hyphens > 4) return `index error: UUID should have maximum of 4 "-"; got ${hyphens}`;
-  const digits = text.replaceAll("-", "");
-  const wrong = /[^\da-f]/iu.exec(digits)?.[0];
-  if (wrong !== undefined) {
-    const code = (wrong.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
-    return `index error: Invalid UUID: encoding/hex: invalid byte: U+${code} '${wrong}'`;
-  }
-  return digits.length === 32 ? undefined : `index error: UUID must have 32 digits; got ${digits.length}`;
-}
-
-/** Hyphens may stand anywhere: the digits count. */
-function normalized(id: string): string {
-  const digits = id.replaceAll("-", "").toLowerCase();
-  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  if (!view.get(SESSIONS, normalizedUuid(session))) throw refusal(500, `invalid session ${JSON.stringify(session)}`);
 }

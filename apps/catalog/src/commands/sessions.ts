@@ -59,7 +59,12 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
     }
   }
   // `Checks` is what both lists were once: empty it takes the default away, and as the default it says nothing.
-  const checks = Object.hasOwn(body, "Checks") ? ((body["Checks"] as string[] | undefined) ?? []) : DEFAULT_CHECKS;
+  // So do empty `NodeChecks`, whatever `Checks` says.
+  const nodeChecks = Object.hasOwn(body, "NodeChecks")
+    ? ((body["NodeChecks"] as string[] | undefined) ?? null)
+    : DEFAULT_CHECKS;
+  const given = Object.hasOwn(body, "Checks") ? ((body["Checks"] as string[] | undefined) ?? []) : DEFAULT_CHECKS;
+  const checks = nodeChecks?.length ? given : [];
   const isDefault = checks.length === 1 && checks[0] === DEFAULT_CHECKS[0];
   const serviceChecks = body["ServiceChecks"] as { ID?: string; Namespace?: string }[] | undefined;
   return {
@@ -69,7 +74,7 @@ export function toSession(body: Decoded, { node, minTtlMs = MIN_TTL_MS }: Sessio
     LockDelay: lockDelayNs(body["LockDelay"]),
     Behavior: behavior,
     TTL: ttl,
-    NodeChecks: checks.length === 0 ? [] : ((body["NodeChecks"] as string[] | undefined) ?? DEFAULT_CHECKS),
+    NodeChecks: given.length === 0 ? [] : nodeChecks,
     ServiceChecks: serviceChecks?.map(({ ID, Namespace }) => ({ ID: ID ?? "", Namespace: Namespace ?? "" })) ?? null,
     ...(checks.length > 0 && !isDefault && { Checks: checks }),
   };
@@ -85,12 +90,14 @@ export function ttlMs(ttl: string): number {
   }
 }
 
-// Consul takes a number as seconds when it is small, else as nanoseconds; text is a Go duration, anything else says nothing.
+// Text is a Go duration, a number nanoseconds; of either what is below 1000 is seconds. Anything else is no delay.
 function lockDelayNs(given: unknown): number {
-  if (typeof given === "number") return Math.max(0, given < 1000 ? given * 1e9 : given);
-  if (typeof given !== "string") return DEFAULT_LOCK_DELAY_NS;
+  if (given === undefined || given === null) return DEFAULT_LOCK_DELAY_NS;
+  const seconds = (ns: number): number => (ns < 1000 ? ns * 1e9 : ns);
+  if (typeof given === "number") return seconds(Math.trunc(given));
+  if (typeof given !== "string") return 0;
   try {
-    return Math.max(0, parseDuration(given) * 1e6);
+    return seconds(Math.round(parseDuration(given) * 1e6));
   } catch {
     throw refusal(400, `Request decode failed: time: invalid duration ${JSON.stringify(given)}`);
   }
@@ -131,7 +138,7 @@ export function invalidateSessions(view: View, { node, checkId }: { node: string
 
 /** The checks that a session lives by. */
 function checkIds({ NodeChecks, ServiceChecks, Checks }: SessionRecord): string[] {
-  return [...(Checks ?? []), ...NodeChecks, ...(ServiceChecks ?? []).map((c) => c.ID)];
+  return [...(Checks ?? []), ...(NodeChecks ?? []), ...(ServiceChecks ?? []).map((c) => c.ID)];
 }
 
 function sessionRemoval(view: View, session: SessionRecord): Write[] {

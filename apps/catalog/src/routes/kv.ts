@@ -142,8 +142,10 @@ function tooLarge({ req }: ApiRequest, limit: number): TooLargeError {
 
 function refuseConflicts(query: URLSearchParams, ...pairs: [string, string][]): void {
   for (const pair of pairs) {
-    if (pair.every((name) => query.has(name)))
-      throw refusal(400, `Conflicting flags: ${pair.map((n) => `${n}=${query.get(n) ?? ""}`).join("&")}`);
+    if (!pair.every((name) => query.has(name))) continue;
+    const all = new URLSearchParams(query);
+    all.sort();
+    throw refusal(400, `Conflicting flags: ${all.toString()}`);
   }
 }
 

@@ -2,12 +2,11 @@
 import { type ApiTable, decodeObject, parseBody, readBody, refusal, reply } from "@heddle/daemon";
 import { read, type Ask } from "../blocking.ts";
 import { createSession, destroySession, SESSION_FIELDS, toSession } from "../commands/sessions.ts";
+import { normalizedUuid, uuidProblem } from "../commands/uuid.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { SESSIONS, type SessionRecord } from "../records.ts";
 import { showSession } from "../views.ts";
 import { argument, questionKey } from "./reads.ts";
-
-const UUID_LENGTH = 36;
 
 export function sessionQuestions({ state }: CatalogDeps): Record<string, Ask> {
   const sessions = () => state.store.list<SessionRecord>(SESSIONS);
@@ -29,9 +28,7 @@ export function sessionQuestions({ state }: CatalogDeps): Record<string, Ask> {
       };
     },
     "/v1/session/info/": ({ query, rest }) => {
-      const id = argument(rest, "session");
-      if (id.length !== UUID_LENGTH)
-        throw refusal(500, "failed session lookup: index error: UUID must be 36 characters");
+      const id = sessionId(rest);
       return {
         key: questionKey(`/v1/session/info/${id}`, query),
         topics: [SESSIONS],
@@ -68,21 +65,28 @@ export function sessionTable(deps: CatalogDeps): ApiTable {
     },
     "/v1/session/destroy/": {
       PUT: async (request) => {
-        const { result } = await state.store.run(destroySession(argument(request.rest, "session")));
+        const { result } = await state.store.run(destroySession(sessionId(request.rest)));
         if (result) deps.sessionTimers.ended(result.ID);
         reply(request, true);
       },
     },
     "/v1/session/renew/": {
       PUT: (request) => {
-        const id = argument(request.rest, "session");
+        const id = sessionId(request.rest);
         const session = state.store.get<SessionRecord>(SESSIONS, id);
-        if (!session) throw refusal(404, `Session id '${id}' not found`);
+        if (!session) throw refusal(404, `Session id '${request.rest}' not found`);
         deps.sessionTimers.renew(session.value);
         reply(request, [showSession(session)]);
       },
     },
   };
+}
+
+function sessionId(rest: string): string {
+  const id = argument(rest, "session");
+  const problem = uuidProblem(id);
+  if (problem !== undefined) throw refusal(500, `failed session lookup: ${problem}`);
+  return normalizedUuid(id);
 }
 
 // This one endpoint of Consul's ignores fields that it does not know.
