@@ -70,6 +70,8 @@ it("tests rules of files without an agent", async () => {
     /wanted\.txt:5: web -> api: want allow, is deny: Matched intention: DENY .*ID: all.*\n3 passed, 1 failed\n$/,
   );
   expect(result.err).toBe("");
+  const asJson = await run("-format=json", "-rules", hcl, "-rules", json, wanted);
+  expect(JSON.parse(asJson.out)).toMatchObject({ Passed: 3, Failed: [{ Line: 5, Is: "deny" }], IdleRules: [] });
 
   const byDefault = await run("-rules", hcl, "-default=deny", file("none.txt", "a -> b: allow"));
   expect(byDefault).toMatchObject({ status: 1, out: expect.stringContaining("the default is deny") as string });

@@ -4,6 +4,7 @@ import type { Intention } from "@heddle/intentions";
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
 import { flag } from "../flags.ts";
+import { formatJson } from "../output.ts";
 import type { Terminal } from "../terminal.ts";
 
 const NOT_TESTED = 2; // 1 is an answer: an expectation does not hold
@@ -28,6 +29,7 @@ Exit status: 0 where everything is as expected, 1 where not, 2 where it could no
       ["allow", "deny"],
       "allow",
     ),
+    format: flag.format(),
     rules: flag.list("File with rules."),
     strict: flag.boolean("Fail for a rule that never changes an outcome."),
   },
@@ -49,22 +51,33 @@ Exit status: 0 where everything is as expected, 1 where not, 2 where it could no
         : await ofAgent(api);
 
     const { decide, findIdleRules } = await import("@heddle/intentions");
-    let failed = 0;
-    for (const { line, source, destination, allowed } of expectations) {
+    const failures = expectations.flatMap(({ line, source, destination, allowed }) => {
       const decision = decide({ intentions, source, destination, defaultAllow });
-      if (decision.allowed === allowed) continue;
-      failed++;
+      if (decision.allowed === allowed) return [];
       const [wanted, is] = allowed ? ["allow", "deny"] : ["deny", "allow"];
       const why = decision.rule ? decision.reason : `no rule matches, and the default is ${is}`;
-      terminal.out(`${file}:${line}: ${source} -> ${destination}: want ${wanted}, is ${is}: ${why}\n`);
-    }
+      return [{ Line: line, Source: source, Destination: destination, Want: wanted, Is: is, Why: why }];
+    });
     const idle = findIdleRules(intentions, defaultAllow);
-    for (const { rule, because } of idle)
-      terminal.err(
-        `The rule ${rule.SourceName} -> ${rule.DestinationName} (ID: ${rule.ID}) never changes an outcome: ${because}.\n`,
-      );
-    terminal.out(`${expectations.length - failed} passed, ${failed} failed\n`);
-    return failed > 0 || (flags.strict && idle.length > 0) ? 1 : 0;
+    const passed = expectations.length - failures.length;
+    if (flags.format === "json") {
+      const idleRules = idle.map(({ rule, because }) => ({
+        ID: rule.ID,
+        Source: rule.SourceName,
+        Destination: rule.DestinationName,
+        Because: because,
+      }));
+      terminal.out(`${formatJson({ Passed: passed, Failed: failures, IdleRules: idleRules })}\n`);
+    } else {
+      for (const { Line, Source, Destination, Want, Is, Why } of failures)
+        terminal.out(`${file}:${Line}: ${Source} -> ${Destination}: want ${Want}, is ${Is}: ${Why}\n`);
+      for (const { rule, because } of idle)
+        terminal.err(
+          `The rule ${rule.SourceName} -> ${rule.DestinationName} (ID: ${rule.ID}) never changes an outcome: ${because}.\n`,
+        );
+      terminal.out(`${passed} passed, ${failures.length} failed\n`);
+    }
+    return failures.length > 0 || (flags.strict && idle.length > 0) ? 1 : 0;
   },
 });
 
