@@ -10,6 +10,7 @@ import { aclTable } from "./routes/acl.ts";
 import { checkTable } from "./routes/checks.ts";
 import { connectTable } from "./routes/connect.ts";
 import { debugTable } from "./routes/debug.ts";
+import { decisionTable } from "./routes/decisions.ts";
 import { eventTable } from "./routes/event.ts";
 import { healthTable } from "./routes/health.ts";
 import { nodeTable } from "./routes/node.ts";
@@ -38,6 +39,7 @@ export function createAgentApi(
     ...checkTable(deps),
     ...healthTable(deps),
     ...connectTable(deps),
+    ...decisionTable(deps),
     ...nodeTable(deps),
     ...eventTable(deps),
     ...debugTable(deps),

@@ -5,6 +5,7 @@ import type { CatalogSync } from "./catalog-sync.ts";
 import type { CentralConfig } from "./central-config.ts";
 import type { TtlChecks } from "./checks/ttl.ts";
 import type { AgentConfig } from "./config/index.ts";
+import type { Decisions } from "./decisions.ts";
 import type { Drains } from "./drains.ts";
 import type { Followed } from "./followed.ts";
 import type { Leaves } from "./leaves.ts";
@@ -24,6 +25,7 @@ export interface AgentDeps {
   central: CentralConfig | undefined;
   telemetry: Telemetry;
   ttl: TtlChecks;
+  decisions: Decisions;
   drains: Drains;
   followed: Followed;
   leaves: Leaves;

@@ -3,6 +3,7 @@ import type { Operation, Operations } from "@heddle/daemon";
 import { aclTable } from "./routes/acl.ts";
 import { UPDATE_FIELDS } from "./routes/checks.ts";
 import { AUTHORIZE_FIELDS } from "./routes/connect.ts";
+import { REPORT_FIELDS } from "./routes/decisions.ts";
 
 /** Where the document keeps the schemas that others refer to. */
 export const SCHEMAS = "#/components/schemas";
@@ -30,6 +31,8 @@ export const AGENT_OPERATIONS: Operations = {
   },
   "GET /v1/agent/connect/ca/leaf/": { summary: "Certificate and key of a service", isRead: true, argument: "service" },
   "GET /v1/agent/connect/ca/roots": { summary: "Roots that are trusted", isRead: true },
+  "GET /v1/agent/connect/decisions": { summary: "Decisions of this node, as they are made", answer: "text" },
+  "POST /v1/agent/connect/decisions": { summary: "Decisions of a proxy, reported", body: { object: REPORT_FIELDS } },
   "GET /v1/agent/debug/heap": { summary: "A profile of the heap", answer: "bytes" },
   "GET /v1/agent/debug/profile": { summary: "A profile of the processor", query: ["seconds"], answer: "bytes" },
   "GET /v1/agent/debug/runtime": { summary: "Figures of the runtime" },

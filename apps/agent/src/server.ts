@@ -39,6 +39,7 @@ import { linkHealthChecker } from "./checks/link.ts";
 import { TtlChecks } from "./checks/ttl.ts";
 import type { AgentConfig } from "./config/index.ts";
 import type { AgentDeps } from "./deps.ts";
+import { Decisions } from "./decisions.ts";
 import { Drains } from "./drains.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { createForwarder } from "./forward.ts";
@@ -207,6 +208,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     central,
     telemetry: new Telemetry(config, clock),
     ttl,
+    decisions: new Decisions(),
     drains,
     followed,
     leaves,

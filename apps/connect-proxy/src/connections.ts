@@ -3,6 +3,7 @@
  * a connection, never a byte of what it carried.
  */
 import type { Logger } from "@heddle/daemon";
+import type { DecisionReports } from "./decision-reports.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { Pipe, PipeEnd } from "./pipe.ts";
 import type { Refusal } from "./refusal.ts";
@@ -47,7 +48,13 @@ export interface ConnectionTable {
   drained(ms: number): Promise<void>;
 }
 
-export function createConnectionTable({ log, metrics }: { log: Logger; metrics: ProxyMetrics }): ConnectionTable {
+export interface ConnectionTableDeps {
+  log: Logger;
+  metrics: ProxyMetrics;
+  reports: DecisionReports;
+}
+
+export function createConnectionTable({ log, metrics, reports }: ConnectionTableDeps): ConnectionTable {
   const all = new Set<Connection>();
   const counts: Record<Direction, number> = { inbound: 0, outbound: 0 };
   // Thousands of connections come with a handful of certificates: each is kept once.
@@ -65,6 +72,7 @@ export function createConnectionTable({ log, metrics }: { log: Logger; metrics: 
       all.add(connection);
       counts[connection.direction]++;
       metrics.opened(connection);
+      reports.allowed(connection);
     },
     closed(connection, end) {
       all.delete(connection);
@@ -74,6 +82,7 @@ export function createConnectionTable({ log, metrics }: { log: Logger; metrics: 
       const { pipe, startedAt, cutBy } = connection;
       const durationMs = performance.now() - startedAt;
       metrics.closed(connection, cutBy ? "cut" : end.how, durationMs);
+      if (cutBy) reports.cut(connection, cutBy);
       log.info("connection closed", {
         ...fields(connection),
         decision: cutBy ? "refused" : "allowed",
@@ -88,6 +97,7 @@ export function createConnectionTable({ log, metrics }: { log: Logger; metrics: 
     },
     refused(parties, refusal) {
       metrics.refused(parties, refusal);
+      reports.refused(parties, refusal);
       log.info("connection refused", {
         ...fields(parties),
         decision: "refused",

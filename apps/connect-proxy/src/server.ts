@@ -17,6 +17,7 @@ import { createConnectionTable, type ConnectionTable } from "./connections.ts";
 import { createListeners, type ListenerState } from "./listeners.ts";
 import { createProxyMetrics } from "./metrics.ts";
 import { createProxy, type Proxy } from "./proxy.ts";
+import { createDecisionReports } from "./decision-reports.ts";
 import { keepRegistered } from "./registration.ts";
 import { findSidecar } from "./resolve.ts";
 import { createSnapshotStore } from "./snapshot.ts";
@@ -75,7 +76,9 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
     tunnels: () => proxy.tunnels(),
     instances: () => proxy.instances(),
   });
-  const table: ConnectionTable = createConnectionTable({ log: log.child("access"), metrics });
+  const reports = createDecisionReports(client);
+  stack.defer(() => reports.close());
+  const table: ConnectionTable = createConnectionTable({ log: log.child("access"), metrics, reports });
 
   // What it does: watches fill the snapshot, the snapshot opens listeners.
   const listeners = createListeners(log);

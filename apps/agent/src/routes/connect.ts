@@ -84,7 +84,7 @@ function closed(res: ServerResponse): AbortSignal {
 }
 
 /** Whether a caller with this URI may connect to a target service (POST /v1/agent/connect/authorize). */
-async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<void> {
+async function authorize({ followed, decisions }: AgentDeps, request: ApiRequest): Promise<void> {
   const body = decodeAuthorize(await readBody(request.req, MAX_BODY));
   const target = (body["Target"] as string | undefined) ?? "";
   const uri = (body["ClientCertURI"] as string | undefined) ?? "";
@@ -104,6 +104,18 @@ async function authorize({ followed }: AgentDeps, request: ApiRequest): Promise<
     if (known.size >= MAX_VERDICTS) known.clear();
     known.set(key, verdict);
   }
+  if (decisions.isFollowed)
+    decisions.tell({
+      Time: new Date().toISOString(),
+      By: "authorize",
+      Outcome: verdict.Authorized ? "allowed" : "refused",
+      Source: parseCaller(uri).service,
+      Destination: target,
+      SourceURI: uri,
+      Peer: "",
+      Rule: /^Matched intention: (.*)$/.exec(verdict.Reason)?.[1] ?? "",
+      Reason: verdict.Reason,
+    });
   reply(request, verdict, { "X-Cache": "HIT", Age: 0 });
 }
 

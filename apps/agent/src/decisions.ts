@@ -1,0 +1,41 @@
+/** Decisions of this node as they are made, to whoever listens; nothing is kept. */
+
+export interface NodeDecision {
+  Time: string;
+  /** "authorize" (asked of the agent), or "proxy", which decided by itself and reported it. */
+  By: "authorize" | "proxy";
+  /** "cut": a connection that was open, and that the rules no longer allow. */
+  Outcome: "allowed" | "cut" | "refused";
+  Source: string;
+  Destination: string;
+  /** Identity of the caller as its certificate has it; empty where none was shown. */
+  SourceURI: string;
+  /** Address of the caller's proxy, where it is known. */
+  Peer: string;
+  Rule: string;
+  Reason: string;
+  /** On a report after a gap: how many decisions before it were not reported, for there were too many. */
+  Missed?: number;
+}
+
+export const MAX_FOLLOWERS = 64;
+
+export class Decisions {
+  readonly #followers = new Set<(decision: NodeDecision) => void>();
+
+  /** Whether anybody listens: if not, nothing has to be made ready. */
+  get isFollowed(): boolean {
+    return this.#followers.size > 0;
+  }
+
+  tell(decision: NodeDecision): void {
+    for (const follower of this.#followers) follower(decision);
+  }
+
+  /** Returns how to end it, or undefined where too many listen already. */
+  follow(follower: (decision: NodeDecision) => void): (() => void) | undefined {
+    if (this.#followers.size >= MAX_FOLLOWERS) return undefined;
+    this.#followers.add(follower);
+    return () => void this.#followers.delete(follower);
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Tells the agent what this proxy decides on its callers, in small batches, so that who follows the node's decisions sees them. An agent
+ * that has no such path (Consul's) is told nothing. No connection waits for it.
+ */
+import { type ApiClient, ApiError } from "@heddle/api-client";
+import type { Connection, Parties } from "./connections.ts";
+import type { Refusal } from "./refusal.ts";
+
+const PATH = "/v1/agent/connect/decisions";
+const BATCH_MS = 250;
+const MAX_WAITING = 1_000; // what comes on top within one batch is counted, not told
+
+interface Reported {
+  Time: string;
+  Outcome: "allowed" | "cut" | "refused";
+  Source: string;
+  Destination: string;
+  SourceURI: string;
+  Peer: string;
+  Rule: string;
+  Reason: string;
+}
+
+export interface DecisionReports {
+  allowed(connection: Connection): void;
+  cut(connection: Connection, refusal: Refusal): void;
+  refused(parties: Parties, refusal: Refusal): void;
+  close(): void;
+}
+
+export function createDecisionReports(client: Pick<ApiClient, "post">): DecisionReports {
+  let waiting: Reported[] = [];
+  let missed = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let isSending = false;
+  let isOff = false;
+  const abort = new AbortController();
+
+  const add = (
+    parties: Parties,
+    Outcome: Reported["Outcome"],
+    why: { rule?: string | undefined; reason?: string | undefined },
+  ) => {
+    if (isOff || parties.direction !== "inbound") return; // the far proxy decides, and tells its own agent
+    if (waiting.length >= MAX_WAITING) return void missed++;
+    waiting.push({
+      Time: new Date().toISOString(),
+      Outcome,
+      Source: parties.source,
+      Destination: parties.destination,
+      SourceURI: parties.sourceId ?? "",
+      Peer: parties.peer,
+      Rule: why.rule ?? "",
+      Reason: (why.reason ?? "").slice(0, MAX_REASON),
+    });
+    plan();
+  };
+  const plan = () => {
+    if (timer || isSending || isOff || waiting.length === 0) return;
+    timer = setTimeout(() => void send(), BATCH_MS);
+    timer.unref();
+  };
+  const send = async () => {
+    timer = undefined;
+    isSending = true;
+    const body = { Missed: missed, Decisions: waiting };
+    [waiting, missed] = [[], 0];
+    try {
+      await client.post(PATH, { body, signal: abort.signal });
+    } catch (error) {
+      if (error instanceof ApiError && (error.status === 404 || error.status === 405)) stop();
+      else missed += body.Decisions.length + body.Missed; // the agent is away: old news is not kept for it
+    }
+    isSending = false;
+    plan();
+  };
+  const stop = () => {
+    isOff = true;
+    clearTimeout(timer);
+    waiting = [];
+  };
+  return {
+    allowed: (connection) => add(connection, "allowed", connection),
+    cut: (connection, refusal) => add(connection, "cut", refusal),
+    refused: (parties, refusal) => add(parties, "refused", refusal),
+    close() {
+      stop();
+      abort.abort(new Error("the proxy is closing"));
+    },
+  };
+}
+
+const MAX_REASON = 2_000;
