@@ -21,6 +21,8 @@ test("a service appears without a reload, and what is registered is shown as tex
   onTestFinished(() => browser.close());
   const page = await browser.newPage();
   const problems: string[] = [];
+  const streams: string[] = [];
+  page.on("websocket", (socket) => streams.push(socket.url()));
   page.on("pageerror", (error) => problems.push(error.message));
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
 
@@ -51,6 +53,19 @@ test("a service appears without a reload, and what is registered is shown as tex
   expect(await page.locator("main img, main script").count()).toBe(0);
   expect(await page.title()).toBe("Intentions – Heddle");
   expect(problems).toEqual([]);
+  expect(streams).toContain(`ws://127.0.0.1:${place.ports.http}/v1/stream`);
+  // A page of another origin gets no stream: a browser would let it.
+  await page.goto("data:text/html,<title>elsewhere</title>");
+  const foreign = await page.evaluate(
+    (target) =>
+      new Promise<string>((resolve) => {
+        const socket = new WebSocket(target);
+        socket.onopen = () => resolve("open");
+        socket.onerror = () => resolve("refused");
+      }),
+    `ws://127.0.0.1:${place.ports.http}/v1/stream`,
+  );
+  expect(foreign).toBe("refused");
 });
 
 test("the page is off where the configuration says so, and stands where it says", async () => {

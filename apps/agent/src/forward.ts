@@ -47,7 +47,9 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
   const optionsFor = (target: string, req: IncomingMessage) => {
     const url = new URL(target);
     const isTls = url.protocol === "https:";
-    const kept = Object.entries(req.headers).filter(([name]) => !HOP_HEADERS.has(name) && name !== "host");
+    const kept = Object.entries(req.headers).filter(
+      ([name]) => !HOP_HEADERS.has(name) && name !== "host" && name !== "origin",
+    );
     const headers: OutgoingHttpHeaders = {
       "x-forwarded-for": req.socket.remoteAddress,
       ...Object.fromEntries(kept),

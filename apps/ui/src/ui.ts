@@ -31,11 +31,37 @@ function draw(list: List, body: unknown): void {
   element("state").textContent = rows.length === 0 ? "There are none." : "";
 }
 
-/** Follows a list by blocking reads until `signal` aborts. */
+/** Follows a list until `signal` aborts: on the change stream, and by blocking reads where that cannot be had. */
 async function follow(list: List, signal: AbortSignal): Promise<void> {
-  let index = 0;
   while (!signal.aborted) {
-    try {
+    const hasStreamed = await followStream(list, signal);
+    if (!hasStreamed && !signal.aborted) await followReads(list, signal);
+  }
+}
+
+/** Resolves when the stream ends, to whether it has given an answer. */
+function followStream(list: List, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/stream`);
+    let hasStreamed = false;
+    signal.addEventListener("abort", () => socket.close(), { once: true });
+    socket.onopen = () => socket.send(JSON.stringify({ id: 1, subscribe: list.path }));
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(String(data)) as { body?: unknown; error?: { message: string } };
+      if (signal.aborted) return;
+      if (message.error) return socket.close();
+      hasStreamed = true;
+      draw(list, message.body);
+    };
+    socket.onclose = () => resolve(hasStreamed);
+  });
+}
+
+/** Follows a list by blocking reads until one fails. */
+async function followReads(list: List, signal: AbortSignal): Promise<void> {
+  let index = 0;
+  try {
+    while (!signal.aborted) {
       const mark = list.path.includes("?") ? "&" : "?";
       const answer = await fetch(`${list.path}${mark}index=${index}&wait=60s`, { signal });
       if (!answer.ok && answer.status !== 404) throw new Error(`${answer.status}: ${await answer.text()}`);
@@ -43,12 +69,11 @@ async function follow(list: List, signal: AbortSignal): Promise<void> {
       // An index that goes back is of another life of the catalog (a restore).
       index = next < index ? 0 : Math.max(next, 1);
       draw(list, answer.ok ? await answer.json() : []);
-    } catch (error) {
-      if (signal.aborted) return;
-      element("state").textContent = `The agent does not answer, trying again: ${String(error)}`;
-      index = 0;
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
+  } catch (error) {
+    if (signal.aborted) return;
+    element("state").textContent = `The agent does not answer, trying again: ${String(error)}`;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }
 

@@ -106,7 +106,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   });
   server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on("error", () => socket.destroy());
-    if (options.upgrade && !closing) options.upgrade(req, socket, head);
+    if (isForeignOrigin(req)) {
+      log.warn("refused a WebSocket that a page of another origin opened", { origin: req.headers.origin });
+      socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n");
+    } else if (options.upgrade && !closing) options.upgrade(req, socket, head);
     else socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
   });
   await new Promise<void>((resolve, reject) => {
@@ -141,6 +144,12 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     port,
     close: () => (closed ??= close()),
   };
+}
+
+// A browser lets any page open a WebSocket to any host, and tells only by Origin (RFC 6455 10.2): without a look at it, a
+// page somewhere could read the catalog of whoever visits it. Programs that are no browsers send none.
+function isForeignOrigin({ headers: { origin, host } }: IncomingMessage): boolean {
+  return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host);
 }
 
 /**
