@@ -101,4 +101,11 @@ function logWhenDone(req: IncomingMessage, res: ServerResponse, log: Logger): vo
   });
 }
 
-const withoutToken = (url: string): string => url.replace(/([?&]token=)[^&]*/g, "$1<hidden>");
+/** A URL for the log: a token is hidden however its name is spelled. */
+function withoutToken(url: string): string {
+  const mark = url.indexOf("?");
+  if (mark < 0) return url;
+  const pairs = url.slice(mark + 1).split("&");
+  const shown = pairs.map((pair) => (new URLSearchParams(pair).has("token") ? "token=<hidden>" : pair));
+  return `${url.slice(0, mark + 1)}${shown.join("&")}`;
+}
