@@ -248,7 +248,7 @@ describe("who and what is refused", () => {
   test("a browser's page", async () => {
     await using health = await startHealth();
     await expect(connectAgent(health.url, { origin: "http://evil.test" })).rejects.toThrow(
-      "403 browsers may not connect here",
+      "403 pages of other origins may not connect here",
     );
   });
 

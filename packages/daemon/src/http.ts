@@ -108,7 +108,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     socket.on("error", () => socket.destroy());
     if (isForeignOrigin(req)) {
       log.warn("refused a WebSocket that a page of another origin opened", { origin: req.headers.origin });
-      socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n");
+      const body = "pages of other origins may not connect here\n";
+      socket.end(
+        `HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+      );
     } else if (options.upgrade && !closing) options.upgrade(req, socket, head);
     else socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
   });
