@@ -223,7 +223,7 @@ export class CatalogSync {
       this.#synced.checks.clear();
     }
     this.#isFull = true;
-    await this.#pushChanges();
+    await this.#round(); // not beside one: who flushes meanwhile waits for all that is on its way
   }
 
   async #pushChanges(): Promise<void> {
