@@ -2,10 +2,11 @@
  * `deregister_critical_service_after`, for checks of agents and those that were registered with the catalog: takes away the
  * service of a check that was critical for that long. An agent is asked to do it itself, or it would bring the service back.
  */
-import { type Clock, describeError, formatDuration, type Logger, parseDuration, type Timer } from "@heddle/daemon";
+import { type Clock, describeError, formatDuration, type Logger, parseDuration } from "@heddle/daemon";
 import type { Command, Store } from "@heddle/store";
 import { deregister } from "./commands/deregister.ts";
 import { checkKey, CHECKS, type CheckRecord } from "./records.ts";
+import { type RunningTime, startRunningTime } from "./running-time.ts";
 
 export const MIN_REAP_MS = 60_000; // Consul's
 const TICK_MS = 5_000;
@@ -59,21 +60,17 @@ interface Counting {
 export class CriticalReaper {
   readonly #options: ReaperOptions;
   readonly #counting = new Map<string, Counting>();
-  #time = 0;
-  #tickedAt: number;
-  #timer: Timer | undefined;
-  #isClosed = false;
+  readonly #time: RunningTime;
 
   /** What is critical already counts from now on: nobody knows how long this catalog was away. */
   constructor(options: ReaperOptions) {
     this.#options = options;
-    this.#tickedAt = options.clock.now();
+    this.#time = startRunningTime(options.clock, TICK_MS, () => this.#tick());
     for (const { key, value } of options.store.list<CheckRecord>(CHECKS)) this.#note(key, value);
     options.store.subscribe((commit) => {
       for (const { table, key, after } of commit.changes)
         if (table === CHECKS) this.#note(key, after?.value as CheckRecord | undefined);
     });
-    this.#arm();
   }
 
   /** What will be deregistered unless it recovers, the soonest first. */
@@ -82,7 +79,7 @@ export class CriticalReaper {
       const check = this.#options.store.get<CheckRecord>(CHECKS, key)?.value;
       if (!check) return [];
       const { Node, ServiceID, CheckID } = check;
-      const CriticalForMs = this.#time - since;
+      const CriticalForMs = this.#time.now - since;
       return [
         { Node, ServiceID, CheckID, CriticalForMs, DeregistersInMs: Math.max(0, reapAfterMs(check) - CriticalForMs) },
       ];
@@ -91,39 +88,28 @@ export class CriticalReaper {
   }
 
   close(): void {
-    this.#isClosed = true;
-    this.#timer?.cancel();
+    this.#time.close();
   }
 
   #note(key: string, check: CheckRecord | undefined): void {
     const afterMs = check?.Status === "critical" ? reapAfterMs(check) : 0;
     if (afterMs === 0) return void this.#counting.delete(key);
-    const since = this.#counting.get(key)?.since ?? this.#time;
+    const since = this.#counting.get(key)?.since ?? this.#time.now;
     this.#counting.set(key, { isTold: false, ...this.#counting.get(key), since, nextAt: since + afterMs });
   }
 
-  #arm(): void {
-    this.#timer = this.#options.clock.after(TICK_MS, () => {
-      this.#tick();
-      if (!this.#isClosed) this.#arm();
-    });
-  }
-
   #tick(): void {
-    const now = this.#options.clock.now();
-    this.#time += Math.min(Math.max(now - this.#tickedAt, 0), 2 * TICK_MS);
-    this.#tickedAt = now;
     for (const [key, counting] of this.#counting) {
       const check = this.#options.store.get<CheckRecord>(CHECKS, key)?.value;
       if (!check) continue;
-      if (this.#time >= counting.nextAt) {
-        counting.nextAt = this.#time + ASK_AGAIN_MS;
-        void this.#reap(check, this.#time - counting.since);
-      } else if (!counting.isTold && this.#time - counting.since >= TICK_MS) {
+      if (this.#time.now >= counting.nextAt) {
+        counting.nextAt = this.#time.now + ASK_AGAIN_MS;
+        void this.#reap(check, this.#time.now - counting.since);
+      } else if (!counting.isTold && this.#time.now - counting.since >= TICK_MS) {
         counting.isTold = true;
         this.#options.log.warn("check is critical, its service will be deregistered unless it recovers", {
           ...facts(check),
-          in: formatDuration(reapAfterMs(check) - (this.#time - counting.since)),
+          in: formatDuration(reapAfterMs(check) - (this.#time.now - counting.since)),
         });
       }
     }

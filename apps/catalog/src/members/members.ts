@@ -2,10 +2,11 @@
  * Who is there: each agent holds a lease by its heartbeats. A lease that runs out makes its node suspect, other agents are
  * asked whether they reach it, and then it is declared failed. Leases are in memory; what the catalog tells is a record.
  */
-import { type Clock, describeError, formatDuration, type Logger, type Timer } from "@heddle/daemon";
+import { type Clock, describeError, formatDuration, type Logger } from "@heddle/daemon";
 import type { Command, Commit, Store } from "@heddle/store";
 import { memberAlive, memberFailed, type MemberFacts, memberLeft, SERF_HEALTH } from "../commands/members.ts";
 import { checkKey, CHECKS, type CheckRecord, type MemberRecord, MEMBERS, nodeKey, NODES } from "../records.ts";
+import { type RunningTime, startRunningTime } from "../running-time.ts";
 import { HEARTBEAT_MS, judgeSuspect, LEASE_MS, PROBE_TIMEOUT_MS, PROBERS, RESTART_GRACE_MS } from "./suspicion.ts";
 
 const TICK_MS = 250;
@@ -68,18 +69,15 @@ export class Members {
   readonly #options: MembersOptions;
   readonly #leases = new Map<string, Lease>();
   /** The leases' own time, in milliseconds: it stands still while this process does, and no change of the clock moves it. */
-  #time = 0;
-  #tickedAt: number;
+  readonly #time: RunningTime;
   #reconcileAt = RECONCILE_MS;
-  #timer: Timer | undefined;
   #isClosed = false;
 
   constructor(options: MembersOptions) {
     this.#options = options;
-    this.#tickedAt = options.clock.now();
+    this.#time = startRunningTime(options.clock, TICK_MS, () => this.#tick());
     for (const { value } of this.records()) if (value.Status === "alive") this.#adopt(value);
     options.store.subscribe((commit) => this.#observe(commit));
-    this.#arm();
   }
 
   records() {
@@ -119,7 +117,7 @@ export class Members {
       lost: () => {
         if (this.#leases.get(key) !== lease) return;
         lease.link = undefined;
-        lease.deadline = this.#time;
+        lease.deadline = this.#time.now;
         this.#suspect(lease, "its connection has ended");
       },
     };
@@ -155,52 +153,42 @@ export class Members {
 
   close(): void {
     this.#isClosed = true;
-    this.#timer?.cancel();
+    this.#time.close();
   }
 
   #newLease(facts: MemberFacts): Lease {
-    const time = { heardAt: this.#time, deadline: this.#time + LEASE_MS };
+    const time = { heardAt: this.#time.now, deadline: this.#time.now + LEASE_MS };
     return { facts, probeUrl: "", link: undefined, isOwn: false, deregister: undefined, suspicion: undefined, ...time };
   }
 
   // Stored as alive, but nothing was heard of it in this life of the catalog (or since a restore).
   #adopt({ Node, ID, Address, Server }: MemberRecord): void {
     const facts = { Node, ID, Address, Server };
-    this.#leases.set(nodeKey(Node), { ...this.#newLease(facts), deadline: this.#time + RESTART_GRACE_MS });
+    this.#leases.set(nodeKey(Node), { ...this.#newLease(facts), deadline: this.#time.now + RESTART_GRACE_MS });
   }
 
   #heard(lease: Lease): void {
-    lease.heardAt = this.#time;
-    lease.deadline = this.#time + LEASE_MS;
+    lease.heardAt = this.#time.now;
+    lease.deadline = this.#time.now + LEASE_MS;
     if (lease.suspicion) this.#options.log.info("member is heard of again", { member: lease.facts.Node });
     lease.suspicion = undefined;
   }
 
-  #arm(): void {
-    this.#timer = this.#options.clock.after(TICK_MS, () => {
-      this.#tick();
-      if (!this.#isClosed) this.#arm();
-    });
-  }
-
   #tick(): void {
-    const now = this.#options.clock.now();
-    this.#time += Math.min(Math.max(now - this.#tickedAt, 0), 2 * TICK_MS);
-    this.#tickedAt = now;
     for (const lease of this.#leases.values()) {
       if (lease.suspicion) this.#judge(lease, lease.suspicion);
-      else if (!lease.isOwn && this.#time >= lease.deadline)
-        this.#suspect(lease, `no heartbeat for ${shown(this.#time - lease.heardAt)}`);
+      else if (!lease.isOwn && this.#time.now >= lease.deadline)
+        this.#suspect(lease, `no heartbeat for ${shown(this.#time.now - lease.heardAt)}`);
     }
-    if (this.#time < this.#reconcileAt) return;
-    this.#reconcileAt = this.#time + RECONCILE_MS;
+    if (this.#time.now < this.#reconcileAt) return;
+    this.#reconcileAt = this.#time.now + RECONCILE_MS;
     this.#reconcile();
   }
 
   #suspect(lease: Lease, why: string): void {
     if (this.#isClosed) return;
     this.#options.log.warn("member is suspected to have failed", { member: lease.facts.Node, reason: why });
-    lease.suspicion = { since: this.#time, why, confirmed: new Map(), reachedBy: "" };
+    lease.suspicion = { since: this.#time.now, why, confirmed: new Map(), reachedBy: "" };
     this.#ask(lease, lease.suspicion);
   }
 
@@ -226,10 +214,10 @@ export class Members {
   }
 
   #judge(lease: Lease, suspicion: Suspicion): void {
-    const silentMs = this.#time - lease.heardAt;
+    const silentMs = this.#time.now - lease.heardAt;
     const verdict = judgeSuspect({
       silentMs,
-      suspectedMs: this.#time - suspicion.since,
+      suspectedMs: this.#time.now - suspicion.since,
       confirmations: suspicion.confirmed.size,
       isReached: suspicion.reachedBy !== "",
     });
@@ -239,7 +227,7 @@ export class Members {
         member: lease.facts.Node,
         by: suspicion.reachedBy,
       });
-      lease.suspicion = { ...suspicion, since: this.#time, confirmed: new Map(), reachedBy: "" };
+      lease.suspicion = { ...suspicion, since: this.#time.now, confirmed: new Map(), reachedBy: "" };
       return this.#ask(lease, lease.suspicion);
     }
     void this.#fail(lease, reasonOf(suspicion, silentMs));
@@ -292,7 +280,7 @@ export class Members {
     for (const { table, key, after } of commit.changes) {
       if (table !== MEMBERS) continue;
       const isAlive = (after?.value as MemberRecord | undefined)?.Status === "alive";
-      if (isAlive !== this.#leases.has(key)) this.#reconcileAt = this.#time;
+      if (isAlive !== this.#leases.has(key)) this.#reconcileAt = this.#time.now;
     }
   }
 
@@ -302,7 +290,7 @@ export class Members {
     } catch (error) {
       if (!this.#isClosed)
         this.#options.log.error("cannot write who is a member, trying again", { error: describeError(error) });
-      this.#reconcileAt = this.#time + HEARTBEAT_MS;
+      this.#reconcileAt = this.#time.now + HEARTBEAT_MS;
       return undefined;
     }
   }
