@@ -1,6 +1,6 @@
 /** What the proxy prints before its log begins: the lines that `consul connect proxy` prints. */
+import { DEFAULT_UPSTREAM_BIND_ADDRESS, formatHostPort, type HostPort } from "@heddle/data-plane";
 import type { ProxySource } from "./config.ts";
-import { DEFAULT_UPSTREAM_BIND_ADDRESS, formatHostPort, type HostPort } from "./spec.ts";
 
 export const STARTING = "==> Heddle Connect proxy starting...";
 export const LOG_FOLLOWS = "\n==> Log data will now stream in as it occurs:\n";

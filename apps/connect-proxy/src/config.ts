@@ -13,7 +13,7 @@ import {
   parseHostPort,
   type ProxySpec,
   type UpstreamSpec,
-} from "./spec.ts";
+} from "@heddle/data-plane";
 
 const DEFAULT_DRAIN_MS = 4_000; // below the 5 s after which an orchestrator's SIGKILL is common
 

@@ -4,4 +4,3 @@ export { start } from "./server.ts";
 export type { Config, ProxySource } from "./config.ts";
 export type { ListenerState } from "./listeners.ts";
 export type { Deps, RunningProxy } from "./server.ts";
-export type { HostPort, ProxySpec, PublicSpec, UpstreamSpec } from "./spec.ts";

@@ -4,18 +4,17 @@
  */
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { describeError, explainListenError, type Logger } from "@heddle/daemon";
-import { KEEP_ALIVE_MS, ONE_CHUNK } from "./dial.ts";
-import { formatHostPort, type HostPort } from "./spec.ts";
+import {
+  formatHostPort,
+  type HostPort,
+  KEEP_ALIVE_MS,
+  ONE_CHUNK,
+  type StandingListeners,
+  type WantedListener,
+} from "@heddle/data-plane";
 
 const RETRY_MS = 1_000;
 const BACKLOG = 4_096;
-
-export interface ListenerSpec {
-  /** "public listener", or "127.0.0.1:9191->service:default/socat". */
-  name: string;
-  bind: HostPort;
-  accept: (socket: Socket) => void;
-}
 
 export interface ListenerState {
   name: string;
@@ -24,8 +23,7 @@ export interface ListenerState {
   error?: string | undefined;
 }
 
-export interface Listeners {
-  want(specs: ListenerSpec[]): void;
+export interface Listeners extends StandingListeners {
   states(): ListenerState[];
   /** Stops accepting; open connections go on. */
   stopAccepting(): void;
@@ -34,7 +32,7 @@ export interface Listeners {
 }
 
 interface Entry {
-  spec: ListenerSpec;
+  spec: WantedListener;
   server: Server | undefined;
   retry?: NodeJS.Timeout | undefined;
   state: ListenerState;

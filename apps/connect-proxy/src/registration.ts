@@ -2,7 +2,7 @@
 import type { ApiClient } from "@heddle/api-client";
 import { ApiError } from "@heddle/api-client";
 import { describeError, type Logger, sleep } from "@heddle/daemon";
-import { DEFAULT_BIND_ADDRESS, type HostPort } from "./spec.ts";
+import { DEFAULT_BIND_ADDRESS, type HostPort } from "@heddle/data-plane";
 
 const HEARTBEAT_MS = 10_000; // a third of the check's TTL; a beat that finds no registration makes it again
 const TTL = "30s";

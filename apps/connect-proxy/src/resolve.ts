@@ -1,7 +1,7 @@
 /** Finds which registered proxy this process is: the one whose destination is the given service instance. */
 import type { ApiClient } from "@heddle/api-client";
 import { describeError, InvalidArgumentError, type Logger, sleep, UnavailableError } from "@heddle/daemon";
-import type { AgentService } from "./spec.ts";
+import type { AgentService } from "@heddle/data-plane";
 
 const RETRY_MS = 500;
 const SAY_EVERY_MS = 15_000;

@@ -6,10 +6,15 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, type Logger } from "@heddle/daemon";
-import type { Endpoint } from "./endpoints.ts";
-import type { Rules, Snapshot, SnapshotStore } from "./snapshot.ts";
-import { toLeaf, toRoots } from "./sources.ts";
-import type { ProxySpec } from "./spec.ts";
+import {
+  type Endpoint,
+  type ProxySpec,
+  type Rules,
+  type Snapshot,
+  type SnapshotStore,
+  toLeaf,
+  toRoots,
+} from "@heddle/data-plane";
 
 const VERSION = 1;
 const SETTLE_MS = 200; // changes come in groups

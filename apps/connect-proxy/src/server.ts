@@ -9,20 +9,24 @@ import {
   TaskGroup,
   UnavailableError,
 } from "@heddle/daemon";
+import {
+  type ConnectionTable,
+  createAgentLink,
+  createConnectionTable,
+  createDecisionReports,
+  createProxy,
+  createProxyMetrics,
+  createSnapshotStore,
+  createSources,
+  createWatchSet,
+  type Proxy,
+} from "@heddle/data-plane";
 import type { Registry } from "prom-client";
-import { createAgentLink } from "./agent-link.ts";
 import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
 import type { Config } from "./config.ts";
-import { createConnectionTable, type ConnectionTable } from "./connections.ts";
 import { createListeners, type ListenerState } from "./listeners.ts";
-import { createProxyMetrics } from "./metrics.ts";
-import { createProxy, type Proxy } from "./proxy.ts";
-import { createDecisionReports } from "./decision-reports.ts";
 import { keepRegistered } from "./registration.ts";
 import { findSidecar } from "./resolve.ts";
-import { createSnapshotStore } from "./snapshot.ts";
-import { createSources } from "./sources.ts";
-import { createWatchSet } from "./watches.ts";
 
 const SAY_WAIT_EVERY_MS = 15_000;
 const ASK_MS = 2_000; // an agent that is there answers sooner

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
-import { startFakeAgent } from "./fake-agent.ts";
+import { startFakeAgent } from "@heddle/data-plane/testing";
 import { dialApp, echo, freePort, sidecar, startService } from "./harness.ts";
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));

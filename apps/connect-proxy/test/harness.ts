@@ -6,7 +6,7 @@ import { fakeIntention } from "@heddle/intentions/testing";
 import { expect, onTestFinished } from "vitest";
 import { loadConfig } from "../src/config.ts";
 import { type RunningProxy, start } from "../src/server.ts";
-import { type FakeAgent, startFakeAgent } from "./fake-agent.ts";
+import { type FakeAgent, startFakeAgent } from "@heddle/data-plane/testing";
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");

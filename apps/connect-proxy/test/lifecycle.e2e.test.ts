@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { createMeshClient } from "@heddle/tls";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { startFakeAgent } from "./fake-agent.ts";
+import { startFakeAgent } from "@heddle/data-plane/testing";
 import { deny, dialApp, echo, freePort, isReady, sidecar, startPair, startProxy, startService } from "./harness.ts";
 
 async function echoes(port: number, text: string): Promise<boolean> {

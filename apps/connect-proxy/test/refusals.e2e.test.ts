@@ -5,7 +5,7 @@ import { connect as connectTls } from "node:tls";
 import { createMeshClient } from "@heddle/tls";
 import { badClientCertificates, createTestMesh } from "@heddle/tls/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { startFakeAgent } from "./fake-agent.ts";
+import { startFakeAgent } from "@heddle/data-plane/testing";
 import { deny, dialApp, freePort, isReady, startPair, startProxy } from "./harness.ts";
 
 /** How a short exchange ends: "end" where it is allowed. */

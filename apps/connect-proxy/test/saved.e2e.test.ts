@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { startFakeAgent } from "./fake-agent.ts";
+import { startFakeAgent } from "@heddle/data-plane/testing";
 import { deny, dialApp, echo, freePort, isReady, sidecar, startProxy, startService } from "./harness.ts";
 
 /** A sidecar and an upstream that have saved what they know, and are stopped; so is the agent. */

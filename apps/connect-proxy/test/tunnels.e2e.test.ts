@@ -3,10 +3,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import { ALPN, FRAME, type FrameType, HEADER_BYTES, INITIAL_WINDOW, writeHeader } from "@heddle/data-plane/testing";
 import { createMeshClient } from "@heddle/tls";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { ALPN, FRAME, type FrameType, HEADER_BYTES, writeHeader } from "../src/tunnel/frames.ts";
-import { INITIAL_WINDOW } from "../src/tunnel/window.ts";
 import { deny, dialApp, echo, startPair, type TestMeshOptions } from "./harness.ts";
 
 /** A pair with a wire between the proxies that counts connections and can be cut. */

@@ -1,7 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { attemptBudgetMs, pickOrder, toEndpoints, toQueryEndpoints } from "./endpoints.ts";
-import { chooseSidecar } from "./resolve.ts";
 
 test("an instance's own address counts before its node's, and what cannot be dialled is left out", () => {
   const entries = [
@@ -51,21 +50,5 @@ test("an attempt never gets more than what is left, nor less than its share", ()
       expect(budget).toBeLessThanOrEqual(left);
       expect(budget).toBeGreaterThanOrEqual(left / n - 1e-9);
     }),
-  );
-});
-
-const proxyOf = (ID: string, DestinationServiceID: string, Kind = "connect-proxy") => ({
-  ID,
-  Kind,
-  Service: ID,
-  Proxy: { DestinationServiceID },
-});
-
-test("the sidecar is the one proxy of that very instance", () => {
-  const services = [proxyOf("p1", "db"), proxyOf("p2", "web"), proxyOf("gw", "web", "mesh-gateway")];
-  expect(chooseSidecar(services, "web")).toBe("p2");
-  expect(() => chooseSidecar(services, "nope")).toThrow("No sidecar proxy registered for nope");
-  expect(() => chooseSidecar([...services, proxyOf("p0", "web")], "web")).toThrow(
-    "More than one sidecar proxy registered for web.\n    Start proxy with -proxy-id and one of the following IDs: p0, p2",
   );
 });

@@ -2,28 +2,42 @@
  * The proxy as a function of its snapshot: each change of a part decides anew what is watched, which listeners stand, with
  * which identity, and which open connections may stay.
  */
+import type { Socket } from "node:net";
 import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
 import type { ConnectionTable, Direction } from "./connections.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
-import type { Listeners, ListenerSpec } from "./listeners.ts";
 import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createOutbound, type Outbound } from "./outbound.ts";
 import { recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import type { createSources } from "./sources.ts";
-import { type ProxySpec, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
+import { type HostPort, type ProxySpec, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
 import type { WatchLoop, WatchSet } from "./watches.ts";
 
 const LAST_WORDS_MS = 300;
+
+/** A listener that the snapshot asks for. */
+export interface WantedListener {
+  /** "public listener", or "127.0.0.1:9191->service:default/socat". */
+  name: string;
+  bind: HostPort;
+  accept: (socket: Socket) => void;
+}
+
+/** Whoever binds the ports. */
+export interface StandingListeners {
+  /** All that are to stand: those that are missing are opened, others closed. */
+  want(listeners: WantedListener[]): void;
+}
 
 export interface ProxyDeps {
   store: SnapshotStore;
   sources: ReturnType<typeof createSources>;
   watches: WatchSet;
-  listeners: Listeners;
+  listeners: StandingListeners;
   table: ConnectionTable;
   metrics: ProxyMetrics;
   log: Logger;
@@ -127,7 +141,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
         terminator: createTerminator(toTlsIdentity(leaf, roots), handshakeTimeoutMs),
       };
     }
-    const wanted: ListenerSpec[] = [];
+    const wanted: WantedListener[] = [];
     if (publicSpec) {
       const { accept } = (ours ??= inbound());
       wanted.push({ name: "public listener", bind: publicSpec.bind, accept });
