@@ -75,7 +75,7 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const metrics = createProxyMetrics({
     registry,
     live: () => table.all,
-    leafExpiresAt: () => store.current.leaf?.notAfter,
+    leaf: () => store.current.leaf,
     awayMs: () => link.awayMs,
     tunnels: () => proxy.tunnels(),
     instances: () => proxy.instances(),

@@ -148,7 +148,7 @@ export function createInbound(deps: InboundDeps): Inbound {
     const local = await dialTcp(service, localConnectTimeoutMs).catch((error: unknown) => {
       throw new RefusedError("local_service", messageOf(error));
     });
-    metrics.connect("inbound", performance.now() - dialledAt);
+    metrics.connect(parties, performance.now() - dialledAt);
 
     // 6. Bytes, if the caller still waits, and the rules that may have changed meanwhile still allow it.
     try {

@@ -1,12 +1,16 @@
 /** The proxy's metric families. Names of services come from peers, so each label keeps to a bounded set of values. */
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Connection, Direction, Parties } from "./connections.ts";
 import type { TlsFacts } from "./mesh-tls.ts";
+import type { Leaf } from "./snapshot.ts";
 import type { PipeEnd } from "./pipe.ts";
 import type { Refusal } from "./refusal.ts";
 
 const MAX_NAMES = 500; // services seen as source or destination; the rest count as "other"
 const FAST_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const DELAY_QUANTILES = [0.5, 0.99, 1];
+const DELAY_RESOLUTION_MS = 20;
 const LONG_SECONDS = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3_600, 36_000];
 
 export interface ProxyMetrics {
@@ -14,15 +18,17 @@ export interface ProxyMetrics {
   closed(connection: Connection, how: PipeEnd["how"] | "cut", durationMs: number): void;
   refused(parties: Parties, refusal: Refusal): void;
   handshake(direction: Direction, ms: number, facts: TlsFacts): void;
-  connect(direction: Direction, ms: number): void;
+  /** The next hop was reached. */
+  connect(parties: Pick<Parties, "direction" | "destination">, ms: number): void;
 }
 
 export interface MetricsInput {
   registry: Registry;
+  /** Which of the process's threads it is, where there are several. */
+  worker?: string;
   /** Live connections, whose bytes are counted when somebody scrapes. */
   live: () => Iterable<Connection>;
-  /** When our leaf expires, in milliseconds since the epoch. */
-  leafExpiresAt: () => number | undefined;
+  leaf: () => Pick<Leaf, "notBefore" | "notAfter"> | undefined;
   /** How long the agent has been away, in milliseconds: the age of what we know. */
   awayMs: () => number;
   tunnels: () => Record<Direction, number>;
@@ -30,7 +36,7 @@ export interface MetricsInput {
 }
 
 export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
-  const { registry, live, leafExpiresAt } = input;
+  const { registry, live, leaf, worker = "0" } = input;
   const registers = [registry];
   const parties = ["direction", "source", "destination"] as const;
   const total = new Counter({
@@ -60,7 +66,9 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
       for (const connection of live()) countBytes(connection);
     },
   });
-  const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS);
+  const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS, [
+    "direction",
+  ]);
   const handshakes = new Counter({
     name: "heddle_proxy_handshakes_total",
     help: "TLS handshakes, by protocol and key agreement; the accepting end is not told the latter.",
@@ -74,13 +82,17 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
   );
   const connect = histogram("heddle_proxy_connect_seconds", "Time until the next hop was reached.", FAST_SECONDS);
   const duration = histogram("heddle_proxy_connection_duration_seconds", "Life of a connection.", LONG_SECONDS);
-  const expiry: Gauge = new Gauge({
-    name: "heddle_proxy_leaf_expiry_timestamp_seconds",
-    help: "When our certificate expires; 0 while there is none.",
-    registers,
-    collect: () => expiry.set((leafExpiresAt() ?? 0) / 1000),
-  });
 
+  gauge(
+    "heddle_proxy_leaf_expiry_timestamp_seconds",
+    "When our certificate expires; 0 while there is none.",
+    [],
+    (set) => set({}, (leaf()?.notAfter ?? 0) / 1000),
+  );
+  gauge("heddle_proxy_leaf_lifetime_seconds", "How long our certificate is valid in all.", [], (set) => {
+    const { notBefore = 0, notAfter = 0 } = leaf() ?? {};
+    set({}, (notAfter - notBefore) / 1000);
+  });
   gauge("heddle_proxy_snapshot_age_seconds", "How long the agent has been away; 0 while it answers.", [], (set) =>
     set({}, input.awayMs() / 1000),
   );
@@ -96,6 +108,25 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
         set({ destination: bounded(destination), state: "healthy" }, healthy);
         set({ destination: bounded(destination), state: "ejected" }, ejected);
       }
+    },
+  );
+
+  // It costs a wake-up every 20 ms, so nobody pays for it who does not scrape.
+  let delays: ReturnType<typeof monitorEventLoopDelay> | undefined;
+  gauge(
+    "heddle_proxy_event_loop_delay_seconds",
+    "How much later than due the event loop's turns came since the last scrape.",
+    ["worker", "quantile"],
+    (set) => {
+      if (!delays) {
+        delays = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+        delays.enable();
+      }
+      for (const q of DELAY_QUANTILES) {
+        const ms = delays.count === 0 ? 0 : delays.percentile(q * 100) / 1e6 - DELAY_RESOLUTION_MS;
+        set({ worker, quantile: String(q) }, Math.max(0, ms) / 1000);
+      }
+      delays.reset();
     },
   );
 
@@ -118,8 +149,9 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     });
   }
 
-  function histogram(name: string, help: string, buckets: number[]) {
-    return new Histogram({ name, help, labelNames: ["direction"], buckets, registers });
+  // By destination, never by source: those are our service and our upstreams, so the series stay few.
+  function histogram(name: string, help: string, buckets: number[], labelNames = ["direction", "destination"]) {
+    return new Histogram({ name, help, labelNames, buckets, registers });
   }
 
   const names = new Set<string>();
@@ -132,6 +164,11 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
   const labels = ({ direction, source, destination }: Parties) => ({
     direction,
     source: bounded(source),
+    destination: bounded(destination),
+  });
+
+  const toDestination = ({ direction, destination }: Pick<Parties, "direction" | "destination">) => ({
+    direction,
     destination: bounded(destination),
   });
 
@@ -154,9 +191,10 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
       countBytes(connection);
       open.dec(labels(connection));
       ended.inc({ direction: connection.direction, how });
-      duration.observe({ direction: connection.direction }, durationMs / 1000);
+      const to = toDestination(connection);
+      duration.observe(to, durationMs / 1000);
       const { firstByteMs } = connection.pipe;
-      if (firstByteMs !== undefined) firstByte.observe({ direction: connection.direction }, firstByteMs / 1000);
+      if (firstByteMs !== undefined) firstByte.observe(to, firstByteMs / 1000);
     },
     refused(who, refusal) {
       total.inc({ ...labels(who), result: "refused", reason: refusal.code });
@@ -165,6 +203,6 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
       handshake.observe({ direction }, ms / 1000);
       handshakes.inc({ direction, version, group });
     },
-    connect: (direction, ms) => connect.observe({ direction }, ms / 1000),
+    connect: (parties, ms) => connect.observe(toDestination(parties), ms / 1000),
   };
 }

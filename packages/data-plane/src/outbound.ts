@@ -176,7 +176,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     const startedAt = performance.now();
     const attempt = async (offerTunnel: boolean): Promise<MeshLeg> => {
       const raw = await dialTcp(endpoint, budgetMs);
-      metrics.connect("outbound", performance.now() - startedAt);
+      metrics.connect({ direction: "outbound", destination: deps.upstream().name }, performance.now() - startedAt);
       const left = Math.max(1, budgetMs - (performance.now() - startedAt));
       return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });
     };
