@@ -9,28 +9,15 @@ import {
   TaskGroup,
   UnavailableError,
 } from "@heddle/daemon";
-import {
-  type ConnectionTable,
-  createAgentLink,
-  createConnectionTable,
-  createDecisionReports,
-  createProxy,
-  createProxyMetrics,
-  createSnapshotStore,
-  createSources,
-  createWatchSet,
-  type Proxy,
-} from "@heddle/data-plane";
+import { DEFAULT_BIND_ADDRESS, type HostPort, keepRegistered, type Proxy, startDataPlane } from "@heddle/data-plane";
 import type { Registry } from "prom-client";
 import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
 import type { Config } from "./config.ts";
 import { createListeners, type ListenerState } from "./listeners.ts";
-import { keepRegistered } from "./registration.ts";
 import { findSidecar } from "./resolve.ts";
 
 const SAY_WAIT_EVERY_MS = 15_000;
 const ASK_MS = 2_000; // an agent that is there answers sooner
-const RECHECK_MS = 30_000; // for what time alone changes: a root that expires
 
 export interface Deps {
   /** Named "proxy" by its caller. */
@@ -69,45 +56,25 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   for (const line of configurationLines(source, proxyId)) print(line);
   print(LOG_FOLLOWS);
 
-  // What it knows, and what it carries.
-  const store = createSnapshotStore();
-  const link = createAgentLink(log);
-  const metrics = createProxyMetrics({
-    registry,
-    live: () => table.all,
-    leaf: () => store.current.leaf,
-    awayMs: () => link.awayMs,
-    tunnels: () => proxy.tunnels(),
-    instances: () => proxy.instances(),
-  });
-  const reports = createDecisionReports(client);
-  stack.defer(() => reports.close());
-  const table: ConnectionTable = createConnectionTable({ log: log.child("access"), metrics, reports });
-
   // What it does: watches fill the snapshot, the snapshot opens listeners.
   const listeners = createListeners(log);
-  const watches = createWatchSet((key, error) => log.error("a watch ended", { watch: key, error: String(error) }));
-  stack.defer(() => watches.close());
-  const sources = createSources({ client, store, link, log });
   const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
-  const proxy: Proxy = createProxy({ store, sources, watches, listeners, table, metrics, log, origin });
+  const { store, link, table, proxy } = stack.use(startDataPlane({ client, registry, log, listeners, origin }));
   if (saved && !(await answers(client))) {
     log.warn("no agent answers: serving what was saved", { saved_at: saved.savedAt });
     saved.restore(store);
   }
   if (file) stack.defer(file.follow(store, proxyId));
-  const stopTimers = startTimers(proxy, log);
-  stack.defer(stopTimers);
+  stack.defer(sayWhatIsMissing(proxy, log));
 
   const tasks = new TaskGroup();
   stack.defer(() => tasks.close());
   const bind = source.mode === "flags" ? source.spec.public?.bind : undefined;
   if (source.mode === "flags" && source.register && bind) {
-    const { idSuffix } = source.register;
+    const service = registrationOf(source.spec.service, source.register.idSuffix, bind);
+    const check = { Name: "proxy heartbeat", Notes: "Built-in proxy will heartbeat this check." };
     const isReady = () => listeners.states().some((s) => s.name === "public listener" && s.address);
-    tasks.run((signal) =>
-      keepRegistered({ service: source.spec.service, idSuffix, bind, client, isReady, log }, signal),
-    );
+    tasks.run((signal) => keepRegistered({ service, check, client, isReady, log }, signal));
   }
 
   const health = (): Record<string, Health> => {
@@ -150,6 +117,18 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   return { url, health, listeners: () => listeners.states(), close: closeOnce, [Symbol.asyncDispose]: closeOnce };
 }
 
+/** What `-register` puts into the local agent's services. */
+function registrationOf(service: string, idSuffix: string, { host, port }: HostPort) {
+  return {
+    Kind: "connect-proxy",
+    ID: `${service}-proxy${idSuffix === "" ? "" : `-${idSuffix}`}`,
+    Name: `${service}-proxy`,
+    Address: host === DEFAULT_BIND_ADDRESS ? "" : host,
+    Port: port,
+    Proxy: { DestinationServiceName: service },
+  };
+}
+
 /** Two proxies never share a file: neither of two agents, nor of one. */
 function ownerOf({ source, api }: Config): string {
   const which =
@@ -167,16 +146,12 @@ async function answers(client: ApiClient): Promise<boolean> {
   }
 }
 
-function startTimers(proxy: Proxy, log: Logger): () => void {
+function sayWhatIsMissing(proxy: Proxy, log: Logger): () => void {
   const sayWait = setInterval(() => {
     const missing = proxy.missing();
     if (missing.length > 0) log.warn("no listener is open yet, still waiting", { for: missing.join(", ") });
   }, SAY_WAIT_EVERY_MS);
-  const recheck = setInterval(() => proxy.recheck(), RECHECK_MS);
-  return () => {
-    clearInterval(sayWait);
-    clearInterval(recheck);
-  };
+  return () => clearInterval(sayWait);
 }
 
 function part(ready: boolean, why: string): Health {

@@ -1,5 +1,6 @@
 /** Opens TCP connections as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
 import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
+import type { Leg, PlainSocket } from "./pipe.ts";
 import { formatHostPort, type HostPort } from "./spec.ts";
 
 export const KEEP_ALIVE_MS = 30_000; // a machine that vanished is noticed within minutes, not hours
@@ -45,6 +46,6 @@ export function dialTcp(to: HostPort, timeoutMs: number): Promise<Socket> {
   });
 }
 
-export function tcpLeg(socket: Socket) {
+export function plainLeg(socket: PlainSocket): Leg {
   return { stream: socket, reset: () => void (socket.destroyed || socket.resetAndDestroy()) };
 }

@@ -8,10 +8,10 @@ import type { Decision } from "@heddle/intentions";
 import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
-import { dialTcp, tcpLeg } from "./dial.ts";
+import { plainLeg } from "./dial.ts";
 import { type MeshLeg, refusedLeg, type Terminator } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { type Pipe, pipe, type PipeEnd } from "./pipe.ts";
+import { type Pipe, pipe, type PipeEnd, type PlainSocket } from "./pipe.ts";
 import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type PublicSpec } from "./spec.ts";
 import { refuseTunnel, Tunnel } from "./tunnel/tunnel.ts";
@@ -22,6 +22,8 @@ export const MAX_HANDSHAKES = 4_096;
 export interface InboundDeps {
   service: () => { name: string; uri: string; trustDomain: string };
   spec: () => PublicSpec;
+  /** Reaches the service itself. */
+  openService: (caller: Parties) => Promise<PlainSocket>;
   authorize: () => Authorize;
   terminator: () => Terminator;
   table: ConnectionTable;
@@ -74,7 +76,7 @@ export function createInbound(deps: InboundDeps): Inbound {
     if (leg.isTunnel) return carryTunnel(leg, caller, parties);
     await serveCaller(leg, caller, parties, {
       isWaiting: () => !leg.stream.destroyed,
-      carry: (local, onEnd) => pipe(leg, tcpLeg(local), { onEnd }),
+      carry: (local, onEnd) => pipe(leg, plainLeg(local), { onEnd }),
     });
   }
 
@@ -143,9 +145,8 @@ export function createInbound(deps: InboundDeps): Inbound {
     authorized(caller, parties);
 
     // 5. The service itself.
-    const { local: service, localConnectTimeoutMs } = deps.spec();
     const dialledAt = performance.now();
-    const local = await dialTcp(service, localConnectTimeoutMs).catch((error: unknown) => {
+    const local = await deps.openService(parties).catch((error: unknown) => {
       throw new RefusedError("local_service", messageOf(error));
     });
     metrics.connect(parties, performance.now() - dialledAt);
@@ -206,7 +207,7 @@ export function createInbound(deps: InboundDeps): Inbound {
 /** How a caller that may is joined to the service. */
 interface Way {
   isWaiting: () => boolean;
-  carry: (local: Socket, onEnd: (end: PipeEnd) => void) => Pipe;
+  carry: (local: PlainSocket, onEnd: (end: PipeEnd) => void) => Pipe;
 }
 
 function refusalOf(error: unknown, { source, destination }: Parties): Refusal {

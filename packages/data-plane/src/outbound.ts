@@ -2,16 +2,15 @@
  * An upstream's listener: an application's plain TCP in, mutual TLS to one instance of the service out. `serve` is the list
  * of steps; an application whose connection cannot be gets a reset, and the log says why.
  */
-import type { Socket } from "node:net";
 import type { Logger } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import { createBalancer, type Instance } from "./balance.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
-import { dialTcp, tcpLeg } from "./dial.ts";
+import { dialTcp, plainLeg } from "./dial.ts";
 import { attemptBudgetMs, type Endpoint } from "./endpoints.ts";
 import type { Dialler, MeshLeg } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { pipe, type PipeEnd } from "./pipe.ts";
+import { pipe, type PipeEnd, type PlainSocket } from "./pipe.ts";
 import { messageOf, type Refusal, type RefusalCode, RefusedError } from "./refusal.ts";
 import { formatHostPort, type HostPort, type UpstreamSpec } from "./spec.ts";
 import type { Leaf } from "./snapshot.ts";
@@ -37,7 +36,9 @@ export interface OutboundDeps {
 
 export interface Outbound {
   /** Handles an accepted socket. Never throws. */
-  accept: (app: Socket) => void;
+  accept: (app: PlainSocket) => void;
+  /** The same, for who waits: resolves when an instance has taken the connection, rejects with RefusedError after resetting the socket. */
+  open: (app: PlainSocket) => Promise<Connection>;
   readonly tunnels: TunnelPool;
   /** Instances, and those that are left out for a while. */
   counts: () => { destination: string; healthy: number; ejected: number };
@@ -59,7 +60,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
   const balancer = createBalancer();
   let active = 0; // connections of this upstream, from their first step to their end
 
-  async function serve(app: Socket, parties: Parties): Promise<void> {
+  async function serve(app: PlainSocket, parties: Parties): Promise<Connection> {
     const upstream = deps.upstream();
 
     // 1. Accept, within limits.
@@ -83,7 +84,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     const reached = await reachOne(order, app, parties, upstream.connectTimeoutMs, onEnd);
 
     // 4. Bytes.
-    await carry(app, reached, parties, ended, onEnd);
+    return carry(app, reached, parties, ended, onEnd);
   }
 
   function identityOf(wanted: { name: string; datacenter: string; namespace?: string }): string {
@@ -94,7 +95,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
 
   async function reachOne(
     order: Instance[],
-    app: Socket,
+    app: PlainSocket,
     parties: Parties,
     timeoutMs: number,
     onEnd: (end: PipeEnd) => void,
@@ -136,7 +137,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
 
   async function reach(
     endpoint: Endpoint,
-    app: Socket,
+    app: PlainSocket,
     parties: Parties,
     budgetMs: number,
     onEnd: (end: PipeEnd) => void,
@@ -189,57 +190,63 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     return leg;
   }
 
-  /** Resolves when the connection has ended. */
-  async function carry(
-    app: Socket,
+  function carry(
+    app: PlainSocket,
     reached: Reached,
     parties: Parties,
     ended: Promise<PipeEnd>,
     onEnd: (end: PipeEnd) => void,
-  ): Promise<void> {
+  ): Connection {
     const { leg, stream, instance } = reached;
     parties.tls = leg.facts;
     const connection: Connection = {
       ...parties,
       certificate: leg.certificate,
-      pipe: stream ?? pipe(tcpLeg(app), leg, { onEnd }),
+      pipe: stream ?? pipe(plainLeg(app), leg, { onEnd }),
       cut(refusal) {
         connection.cutBy ??= refusal;
         connection.pipe.stop(refusal);
       },
     };
     table.opened(connection);
-    const end = await ended;
-    instance.active--;
-    connection.cutBy ??= stream?.refusal;
-    table.closed(connection, end);
+    void ended.then((end) => {
+      active--;
+      instance.active--;
+      connection.cutBy ??= stream?.refusal;
+      table.closed(connection, end);
+    });
+    return connection;
+  }
+
+  async function open(app: PlainSocket): Promise<Connection> {
+    const { uri, service } = deps.leaf();
+    const parties: Parties = {
+      direction: "outbound",
+      source: service,
+      sourceId: uri,
+      destination: deps.upstream().name,
+      peer: "",
+      startedAt: performance.now(),
+    };
+    app.on("error", ignore);
+    active++;
+    try {
+      return await serve(app, parties);
+    } catch (cause) {
+      active--;
+      const error =
+        cause instanceof RefusedError ? cause : new RefusedError("unreachable", messageOf(cause), { cause });
+      table.refused(parties, error.refusal ?? refusal(parties, error.code, error.message));
+      if (!app.destroyed) app.resetAndDestroy();
+      throw error;
+    }
   }
 
   return {
     tunnels,
     counts: () => ({ destination: deps.upstream().name, ...balancer.counts() }),
-    accept(app) {
-      const { uri, service } = deps.leaf();
-      const parties: Parties = {
-        direction: "outbound",
-        source: service,
-        sourceId: uri,
-        destination: deps.upstream().name,
-        peer: "",
-        startedAt: performance.now(),
-      };
-      app.on("error", ignore);
-      active++;
-      serve(app, parties)
-        .catch((error: unknown) => {
-          const told = error instanceof RefusedError ? error.refusal : undefined;
-          const code = error instanceof RefusedError ? error.code : "unreachable";
-          table.refused(parties, told ?? refusal(parties, code, messageOf(error)));
-          if (!app.destroyed) app.resetAndDestroy();
-        })
-        .finally(() => active--)
-        .catch(ignore);
-    },
+    accept: (app) => void open(app).catch(ignore),
+    open,
   };
 }
 

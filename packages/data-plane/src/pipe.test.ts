@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { ONE_CHUNK, tcpLeg } from "./dial.ts";
+import { ONE_CHUNK, plainLeg } from "./dial.ts";
 import { pipe, type PipeEnd, type PipeOptions } from "./pipe.ts";
 
 /** Two connected sockets, both half-open. */
@@ -20,7 +20,7 @@ async function piped(options: Partial<PipeOptions> = {}) {
   const [app, a] = await socketPair();
   const [b, service] = await socketPair();
   const { promise: ended, resolve } = Promise.withResolvers<PipeEnd>();
-  const joined = pipe(tcpLeg(a), tcpLeg(b), { ...options, onEnd: resolve });
+  const joined = pipe(plainLeg(a), plainLeg(b), { ...options, onEnd: resolve });
   return { app, a, b, service, joined, ended };
 }
 
@@ -30,7 +30,7 @@ test("an end that came before the pipe is passed on all the same", async () => {
   app.end();
   await once(a, "end");
   const { promise: ended, resolve } = Promise.withResolvers<PipeEnd>();
-  pipe(tcpLeg(a), tcpLeg(b), { onEnd: resolve });
+  pipe(plainLeg(a), plainLeg(b), { onEnd: resolve });
   service.resume();
   await once(service, "end");
   service.end("late answer");

@@ -2,7 +2,7 @@
  * Bytes between two sockets as they come: a FIN is a FIN, a reset is a reset, and a slow reader slows its writer. At most
  * two chunks (128 KiB) are held per direction, and nothing is copied.
  */
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Refusal } from "./refusal.ts";
 
 /** With one direction closed and nothing moving in the other, a connection is reset after this long. */
@@ -10,10 +10,16 @@ export const HALF_OPEN_IDLE_MS = 300_000;
 
 const LINGER_MS = 5_000; // one side is closed, and this long nothing could be written to the other
 
+/** What carries an application's own bytes: a TCP socket, or one end of a pair within this process. */
+export interface PlainSocket extends Duplex {
+  /** Ends it now, so that the other side sees a reset. */
+  resetAndDestroy(): unknown;
+}
+
 /** One side of a proxied connection. */
 export interface Leg {
   /** What is read and written: a TCP socket, or TLS over one. */
-  readonly stream: Socket;
+  readonly stream: Duplex;
   /** Ends the TCP connection underneath with a RST, at once. */
   reset(): void;
 }
@@ -35,6 +41,8 @@ export interface PipeEnd {
 export interface Pipe {
   readonly bytesFromA: number;
   readonly bytesFromB: number;
+  /** Why the far proxy ended it, where it said so. */
+  readonly refusal?: Refusal | undefined;
   /** How long `b` let wait for its first byte. */
   readonly firstByteMs: number | undefined;
   /** Resets both sides, telling the far proxy why where it is one of ours. */
@@ -75,7 +83,7 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
   };
 
   // A peer that resets after its end is told to nobody: our own end then never finishes.
-  const lingerOn = (side: "a" | "b", last: Socket) => {
+  const lingerOn = (side: "a" | "b", last: Duplex) => {
     let left = -1;
     const check = setInterval(() => {
       if (open === 0 || end) return clearInterval(check);
@@ -85,7 +93,7 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     check.unref();
   };
 
-  const connect = (side: "a" | "b", source: Socket, target: Socket) => {
+  const connect = (side: "a" | "b", source: Duplex, target: Duplex) => {
     let isHeld = false;
     const onFlushed = () => {
       if (!isHeld || target.writableLength > 0) return;

@@ -6,11 +6,13 @@ import type { Socket } from "node:net";
 import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
-import type { ConnectionTable, Direction } from "./connections.ts";
+import type { ConnectionTable, Direction, Parties } from "./connections.ts";
+import { dialTcp } from "./dial.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
 import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createOutbound, type Outbound } from "./outbound.ts";
+import type { PlainSocket } from "./pipe.ts";
 import { recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import type { createSources } from "./sources.ts";
@@ -41,11 +43,15 @@ export interface ProxyDeps {
   table: ConnectionTable;
   metrics: ProxyMetrics;
   log: Logger;
+  /** Reaches the service behind the public listener; by default over TCP, where the spec says. */
+  openService?: (spec: PublicSpec, caller: Parties) => Promise<PlainSocket>;
   /** Where the spec comes from: a registered proxy, or flags. */
   origin: { proxyId: string } | { spec: ProxySpec };
 }
 
 export interface Proxy {
+  /** The way to an upstream whose instances are known, by the name of its listener. */
+  outbound(listener: string): Outbound | undefined;
   /** What is missing before the listeners can open; empty when they are. */
   missing(): string[];
   /** True when our certificate has no more than its last hours, so that who asks for readiness can act before it ends. */
@@ -62,7 +68,7 @@ export interface Proxy {
 }
 
 export function createProxy(deps: ProxyDeps): Proxy {
-  const { store, sources, watches, listeners, table, metrics, log, origin } = deps;
+  const { store, sources, watches, listeners, table, metrics, log, origin, openService = dialService } = deps;
   let told: { leaf: Leaf; stage: number } | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
@@ -170,6 +176,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
         return { name: service, uri, trustDomain };
       },
       spec: () => (last = store.current.spec?.public ?? last),
+      openService: (caller) => openService(last, caller),
       authorize: () => authorize,
       terminator: () => (tls as NonNullable<typeof tls>).terminator,
       table,
@@ -202,6 +209,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
 
   return {
     missing,
+    outbound: (listener) => outbounds.get(listener),
     isExpiring: () => store.current.leaf !== undefined && expiryStage(store.current.leaf, Date.now()) >= URGENT_STAGE,
     recheck() {
       const { roots, leaf } = store.current;
@@ -225,4 +233,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
       for (const tunnel of tunnels()) tunnel.destroy();
     },
   };
+}
+
+function dialService({ local, localConnectTimeoutMs }: PublicSpec): Promise<PlainSocket> {
+  return dialTcp(local, localConnectTimeoutMs);
 }

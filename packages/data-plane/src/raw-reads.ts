@@ -4,6 +4,7 @@
  * otherwise, 'data' events do. Measured: a third less processor time for each request.
  */
 import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 /** A chunk and how much of it is new; valid during the call alone. */
 export type OnBytes = (chunk: Buffer, length: number) => void;
@@ -28,7 +29,7 @@ export function createReadBuffer(size: number): ReadBuffer {
 }
 
 /** Starts reading. 'end', 'error', 'close', `pause()` and `resume()` are as ever. */
-export function readRaw(socket: Socket, shared: ReadBuffer, onBytes: OnBytes): void {
+export function readRaw(socket: Duplex, shared: ReadBuffer, onBytes: OnBytes): void {
   const state = (found ??= findState());
   const raw = socket as unknown as RawSocket;
   if (state === false || typeof raw._handle?.useUserBuffer !== "function") {
@@ -47,7 +48,7 @@ export function readRaw(socket: Socket, shared: ReadBuffer, onBytes: OnBytes): v
   socket.resume();
 }
 
-function readOne(socket: Socket): Buffer | null {
+function readOne(socket: Duplex): Buffer | null {
   return socket.readableLength > 0 ? (socket.read() as Buffer | null) : null;
 }
 

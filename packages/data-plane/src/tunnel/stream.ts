@@ -2,8 +2,7 @@
  * One connection of an application inside a tunnel: a plain socket on our side, frames on the other. A FIN is a FIN, a reset
  * is a reset, and a slow reader slows its writer and nobody else.
  */
-import type { Socket } from "node:net";
-import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd } from "../pipe.ts";
+import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd, type PlainSocket } from "../pipe.ts";
 import { readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
 import { HEADER_BYTES, MAX_DATA_BYTES } from "./frames.ts";
@@ -49,7 +48,7 @@ function readBuffer(): { bytes: Buffer } {
 export class TunnelStream implements Pipe {
   readonly id: number;
   readonly #carrier: StreamCarrier;
-  readonly #socket: Socket;
+  readonly #socket: PlainSocket;
   readonly #options: StreamOptions;
   readonly #window = new ReceiveWindow();
   #credit = INITIAL_WINDOW;
@@ -69,7 +68,7 @@ export class TunnelStream implements Pipe {
   #timer: NodeJS.Timeout | undefined;
 
   /** The socket is the stream's from here on: it handles its errors and closes it. */
-  constructor(id: number, carrier: StreamCarrier, socket: Socket, options: StreamOptions) {
+  constructor(id: number, carrier: StreamCarrier, socket: PlainSocket, options: StreamOptions) {
     this.id = id;
     this.#carrier = carrier;
     this.#socket = socket;

@@ -2,8 +2,8 @@
  * Many connections between two proxies over one TLS connection, whose peer is checked once and whose streams are each
  * authorised by themselves. One end opens streams, the other accepts or refuses them.
  */
-import type { Socket } from "node:net";
 import type { MeshLeg, RefusedLeg } from "../mesh-tls.ts";
+import type { PlainSocket } from "../pipe.ts";
 import { createReadBuffer, readRaw } from "../raw-reads.ts";
 import { messageOf, type Refusal, RefusedError } from "../refusal.ts";
 import {
@@ -38,7 +38,7 @@ export interface TunnelOptions {
 interface Opening {
   resolve: (stream: TunnelStream) => void;
   reject: (error: RefusedError) => void;
-  socket: Socket;
+  socket: PlainSocket;
   options: StreamOptions;
 }
 
@@ -102,7 +102,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
    * Opens a stream for a socket from which nothing has been read. Rejects with RefusedError and leaves the socket as it
    * was: no byte of the application has been sent, so another instance can be tried.
    */
-  open(socket: Socket, timeoutMs: number, options: StreamOptions): Promise<TunnelStream> {
+  open(socket: PlainSocket, timeoutMs: number, options: StreamOptions): Promise<TunnelStream> {
     return new Promise((resolve, reject) => {
       if (!this.isUsable) return reject(new RefusedError("unreachable", "the tunnel is closed"));
       const id = ++this.#lastStream;
@@ -128,7 +128,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   }
 
   /** Joins a stream that was asked for to the service's socket. */
-  accept(id: number, socket: Socket, options: StreamOptions): TunnelStream {
+  accept(id: number, socket: PlainSocket, options: StreamOptions): TunnelStream {
     this.#asked.delete(id);
     this.#writer.control(FRAME.accept, id);
     const stream = new TunnelStream(id, this, socket, options);
