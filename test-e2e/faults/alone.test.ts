@@ -229,6 +229,20 @@ test("DUR-12: SIGTERM under load finishes what is in flight, resets nobody and e
   expect(await waiting).toBeDefined();
 });
 
+test("an agent alone leaves the catalog on SIGTERM", async () => {
+  const catalog = await serve("catalog", await freePort());
+  const ca = await serve("ca", await freePort());
+  const port = await freePort();
+  const servers = [`-catalog-addr=${catalog.url}`, `-ca-addr=${ca.url}`, `-health-addr=${AWAY}`];
+  const flags = [`-http-port=${port}`, "-node=n1", "-bind=127.0.0.1", `-data-dir=${tempDir()}`, ...servers];
+  const agent = run(NODE, ["src/main.ts", ...flags], { cwd: join(ROOT, "apps/agent") });
+  await agent.saw("Synced node info");
+  const nodes = async () => (await get(`${catalog.url}/v1/catalog/nodes`)).json<unknown[]>();
+  expect(await nodes()).toHaveLength(1);
+  expect(await agent.end()).toEqual([0, null]);
+  expect(await nodes()).toEqual([]);
+});
+
 test("SIGTERM at any moment of the start ends with 0 or by the signal, and never hangs", async () => {
   for (let afterMs = 0; afterMs <= 400; afterMs += 80) {
     const starting = heddle(["serve", "catalog", "-port=0"]);

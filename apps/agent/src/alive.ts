@@ -2,11 +2,11 @@
  * `GET /internal/v1/alive`: how agents see of each other whether they live. Each agent of a mesh on several machines has a
  * small listener for it; the catalog, when it does not hear of an agent, has others ask there.
  */
-import { createApiClient, type TlsSettings } from "@heddle/api-client";
+import { createApiClient, internalTls } from "@heddle/api-client";
 import {
   describeError,
   type HttpServer,
-  type InternalIdentity,
+  type LiveIdentity,
   type Logger,
   requireRole,
   startInternalServer,
@@ -19,7 +19,7 @@ export interface AliveOptions {
   host: string;
   /** Tried first; where it is taken, any that is free. */
   port: number;
-  identity: InternalIdentity | undefined;
+  identity: LiveIdentity | undefined;
   node: string;
   log: Logger;
 }
@@ -59,11 +59,11 @@ export async function startAliveListener({ host, port, identity, node, log }: Al
 /** Asks another agent whether it lives. Rejects with the reason where it cannot be reached or is not the node that is meant. */
 export async function askAlive(
   { node, url, timeoutMs }: { node: string; url: string; timeoutMs: number },
-  tls: TlsSettings | undefined,
+  identity: LiveIdentity | undefined,
 ): Promise<void> {
   // Certificates of agents carry no addresses: who answers is told by the role, and by the name in the answer.
-  const settings = tls && { ...tls, serverRoles: ["agent", "server"], serverName: "localhost" };
-  const api = createApiClient({ address: url, tls: settings });
+  const tls = internalTls(identity, ["agent", "server"]);
+  const api = createApiClient({ address: url, tls: tls && (() => ({ ...tls(), serverName: "localhost" })) });
   try {
     const { body } = await api.get<{ node?: string }>(ALIVE_PATH, { timeoutMs });
     if (body.node !== node) throw new Error(`node '${body.node?.slice(0, 100) ?? ""}' answers there`);

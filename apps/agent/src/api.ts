@@ -22,16 +22,15 @@ export interface AgentApiOptions {
   mounted: ApiTable;
   /** /metrics, /healthz, /readyz. */
   ops: RequestHandler;
-  /** Passes a request on to a server. */
-  forward: (req: IncomingMessage, res: ServerResponse) => void;
-  isForwarding: boolean;
+  /** Passes a request on to a server, on a node without one. */
+  forward: ((req: IncomingMessage, res: ServerResponse) => void) | undefined;
   /** What the rows of all daemons mean. */
   operations: () => Promise<Operations>;
 }
 
 export function createAgentApi(
   deps: AgentDeps,
-  { mounted, ops, forward, isForwarding, operations }: AgentApiOptions,
+  { mounted, ops, forward, operations }: AgentApiOptions,
 ): RequestListener {
   const table: ApiTable = {
     ...mounted,
@@ -59,7 +58,7 @@ export function createAgentApi(
     if (!applySettings(req, res)) return;
     // Rows are matched before express: a read of hot data is answered in a few microseconds.
     if (route(req, res)) return;
-    if (isForwarding && req.url?.startsWith("/v1/")) return forward(req, res);
+    if (forward && req.url?.startsWith("/v1/")) return forward(req, res);
     rest ??= createRest(ops, deps.settings().uiConfig);
     rest.then((app) => app(req, res)).catch(() => res.destroy());
   };

@@ -10,9 +10,9 @@ import {
   type RequestOptions,
   type ServerResponse,
 } from "node:http";
-import { Agent as TlsAgent, request as httpsRequest } from "node:https";
+import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
-import type { ConnectionOptions } from "node:tls";
+import { createTlsAgent, tlsOptions, type TlsSource } from "@heddle/api-client";
 import { describeError, type Logger, sendText } from "@heddle/daemon";
 
 const FORWARD_TIMEOUT_MS = 11 * 60_000; // past the longest blocking query
@@ -29,7 +29,7 @@ const HOP_HEADERS = new Set([
 export interface ForwardOptions {
   /** The servers' addresses; the first that answers is kept. */
   targets: () => string[];
-  tls?: ConnectionOptions | undefined;
+  tls?: TlsSource | undefined;
   /** The node whose agent forwards: what a request says of "this node" is its. */
   nodeName: string;
   log: Logger;
@@ -43,7 +43,7 @@ export interface Forwarder {
 }
 
 export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions): Forwarder {
-  const agents = { http: new PlainAgent({ keepAlive: true }), https: new TlsAgent({ keepAlive: true, ...tls }) };
+  const agents = { http: new PlainAgent({ keepAlive: true }), https: createTlsAgent(tls, { keepAlive: true }) };
   const optionsFor = (target: string, req: IncomingMessage) => {
     const url = new URL(target);
     const isTls = url.protocol === "https:";
@@ -102,7 +102,7 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
       const upstream = (isTls ? httpsRequest : httpRequest)({
         ...options,
         agent: false,
-        ...tls,
+        ...(isTls && tlsOptions(tls)),
         headers: { ...headers, Connection: "Upgrade", Upgrade: "websocket" },
       });
       upstream.on("upgrade", (answer, peer, peerHead) => {

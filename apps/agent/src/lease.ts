@@ -26,7 +26,8 @@ export interface LeaseFacts {
 export interface LeaseOptions {
   /** The catalog's address: "http://127.0.0.1:8300". */
   url: string;
-  tls?: ClientOptions | undefined;
+  /** Asked for each connection. */
+  tls?: (() => ClientOptions) | undefined;
   facts: LeaseFacts;
   /** The catalog hears of this node again, after it did not. */
   onRegained: () => void;
@@ -55,7 +56,7 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
       perMessageDeflate: false,
       maxPayload: MAX_MESSAGE_BYTES,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-      ...tls,
+      ...tls?.(),
     });
     socket = current;
     let heardAt = performance.now();

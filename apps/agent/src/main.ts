@@ -1,12 +1,7 @@
 /** The agent alone, beside daemons that run by themselves: `node src/main.ts -help`. `heddle agent` composes them in one process. */
-import {
-  createLogHub,
-  describeError,
-  InvalidArgumentError,
-  loadInternalIdentity,
-  runUntilSignal,
-} from "@heddle/daemon";
+import { createLogHub, describeError, followIdentityFiles, InvalidArgumentError, runUntilSignal } from "@heddle/daemon";
 import { type AgentConfig, formatAgentFlags, loadAgentConfig } from "./config/index.ts";
+import { leaveOnSignal } from "./leave.ts";
 import { nodeId } from "./node-id.ts";
 import { start } from "./server.ts";
 
@@ -24,25 +19,36 @@ export async function main(argv: string[]): Promise<number> {
     const read = loadAgentConfig({ argv, env: process.env });
     const servers = serversOf(read);
     const config: AgentConfig = Object.freeze({ ...read, nodeId: read.nodeId || nodeId(read.dataDir) });
-    const identity = loadInternalIdentity(config.tls);
     const hub = createLogHub({ level: config.log.level, json: config.log.json });
     const log = hub.log.child("agent");
     for (const warning of config.warnings) log.warn(warning);
+    const identity = followIdentityFiles(config.tls, log);
     const starting = start(config, {
       hub,
       version: VERSION,
       servers,
-      tls: identity && { ca: identity.roots, cert: identity.certPem, key: identity.keyPem },
+      identity,
       readConfig: async () => ({ ...loadAgentConfig({ argv, env: process.env }), nodeId: config.nodeId }),
     });
+    let [hasLeft, isEnding] = [false, false];
     starting.then(
       ({ left }) => {
         log.info("agent is serving", { node: config.nodeName, ...servers });
-        void left.then(() => process.kill(process.pid, "SIGTERM"));
+        void left.then(() => {
+          hasLeft = true;
+          if (!isEnding) process.kill(process.pid, "SIGTERM");
+        });
       },
       () => {},
     );
-    return await runUntilSignal(starting, { log, reload: async () => (await starting).reload() });
+    return await runUntilSignal(starting, {
+      log,
+      reload: async () => (await starting).reload(),
+      beforeClose: async (signal) => {
+        isEnding = true;
+        if (!hasLeft) await leaveOnSignal(await starting, { config, signal, log });
+      },
+    });
   } catch (error) {
     process.stderr.write(`${describeError(error)}\n`);
     return 1;

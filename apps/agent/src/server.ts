@@ -2,11 +2,9 @@
  * Starts the agent: the node's front door. Its own routes answer from local state and from what it follows; the others are
  * the mounted tables of a composition, or go on to the servers.
  */
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import type { TlsOptions } from "node:tls";
-import { createApiClient, type TlsSettings, tlsOptions } from "@heddle/api-client";
+import { createApiClient, internalTls, tlsOptions } from "@heddle/api-client";
 import {
   type ApiTable,
   type Clock,
@@ -14,24 +12,19 @@ import {
   describeError,
   type Health,
   type HttpServer,
-  InvalidArgumentError,
-  isLoopback,
-  type Logger,
+  type LiveIdentity,
   type LogHub,
   type Operations,
   opsRoutes,
   type Running,
-  startHttpServer,
   startOpsServer,
   systemClock,
   TaskGroup,
 } from "@heddle/daemon";
-import { isAnyAddress, type NodeService } from "@heddle/service-definition";
 import { openStore } from "@heddle/store";
 import type { Registry } from "prom-client";
 import type { ClientOptions } from "ws";
 import { createAgentApi } from "./api.ts";
-import { askAlive, startAliveListener } from "./alive.ts";
 import { isSameBoot } from "./boot.ts";
 import { CatalogSync } from "./catalog-sync.ts";
 import { AliasChecks } from "./checks/alias.ts";
@@ -42,12 +35,14 @@ import type { AgentDeps } from "./deps.ts";
 import { Decisions } from "./decisions.ts";
 import { Drains } from "./drains.ts";
 import { followServers, type LocalStream } from "./followed.ts";
-import { createForwarder } from "./forward.ts";
 import { watchLeafExpiry } from "./leaf-expiry.ts";
-import { holdLease, type LeaseFacts, type LeaseOptions } from "./lease.ts";
+import type { LeaseFacts, LeaseOptions } from "./lease.ts";
 import { Leaves, type SignedLeaf } from "./leaves.ts";
+import { forwardToServers, refusePlainTextOffLoopback, startListeners } from "./listeners.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
+import { memberOf, startLease } from "./own-lease.ts";
+import { nodeFacts, serverService } from "./own-node.ts";
 import { Registrar } from "./registrar.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
 import { Telemetry } from "./telemetry.ts";
@@ -59,7 +54,7 @@ export interface AgentStartDeps {
   /** Where the daemons of this agent's mesh answer. */
   servers: { catalog: string; ca: string; health: string };
   /** Certificate for the internal API, where it is not loopback. */
-  tls?: TlsSettings | undefined;
+  identity?: LiveIdentity | undefined;
   /** In a composition: the servers' own rows, so that a read costs no second hop. */
   mounted?: ApiTable;
   /** Rows of what else runs on this node, in a composition. */
@@ -104,9 +99,10 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const clock = deps.clock ?? systemClock;
   await using stack = new AsyncDisposableStack();
   const store = stack.use(await openStore({ dataDir: config.devMode ? "" : config.dataDir, name: "agent", log }));
-  const rolesOf = (role: string): TlsSettings | undefined => deps.tls && { ...deps.tls, serverRoles: [role, "server"] };
-  const catalog = createApiClient({ address: servers.catalog, tls: rolesOf("catalog"), log: log.child("catalog") });
-  const ca = createApiClient({ address: servers.ca, tls: rolesOf("ca"), log: log.child("ca") });
+  const { identity } = deps;
+  const tlsFor = (role: string) => internalTls(identity, [role, "server"]);
+  const catalog = createApiClient({ address: servers.catalog, tls: tlsFor("catalog"), log: log.child("catalog") });
+  const ca = createApiClient({ address: servers.ca, tls: tlsFor("ca"), log: log.child("ca") });
   stack.defer(() => catalog.close());
   stack.defer(() => ca.close());
 
@@ -230,58 +226,21 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => expiry.close());
   parts.push(() => ({ leaves: expiry.health() }));
 
-  const forwarder = deps.mounted
+  const forwarding = deps.mounted
     ? undefined
-    : createForwarder({
-        targets: () => [servers.catalog],
-        tls: deps.tls && tlsOptions(rolesOf("catalog")),
-        nodeName: config.nodeName,
-        log: log.child("forward"),
-      });
-  const caForwarder = deps.mounted
-    ? undefined
-    : createForwarder({
-        targets: () => [servers.ca],
-        tls: deps.tls && tlsOptions(rolesOf("ca")),
-        nodeName: config.nodeName,
-        log: log.child("forward"),
-      });
-  stack.defer(() => forwarder?.close());
-  stack.defer(() => caForwarder?.close());
+    : forwardToServers({ servers, identity, nodeName: config.nodeName, log: log.child("forward") });
+  stack.defer(() => forwarding?.close());
   const ops = { registry, others: deps.registries ?? [], health };
   const api = createAgentApi(agentDeps, {
     mounted: { ...deps.mounted, ...deps.beside },
     ops: opsRoutes(ops),
-    forward: (req: IncomingMessage, res: ServerResponse) =>
-      (req.url?.startsWith("/v1/connect/ca/") ? caForwarder : forwarder)?.handle(req, res),
-    isForwarding: forwarder !== undefined,
+    forward: forwarding && ((req, res) => forwarding.handle(req, res)),
     operations: deps.operations ?? (async () => (await import("./operations.ts")).AGENT_OPERATIONS),
   });
-  const listen = async (host: string, port: number, tls?: TlsOptions): Promise<HttpServer> => {
-    const server = await startHttpServer({
-      host,
-      port,
-      handler: api,
-      log: log.child("http"),
-      tls,
-      maxConnectionsPerClient: config.limits.httpMaxConnsPerClient,
-      upgrade: (req, socket, head) => {
-        if (forwarder && req.url?.startsWith("/v1/stream")) forwarder.upgrade(req, socket, head);
-        else if (!deps.upgrade?.(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
-      },
-    });
-    stack.defer(() => server.close());
-    log.info(`Started ${tls ? "HTTPS" : "HTTP"} server`, { address: server.url, network: "tcp" });
-    return server;
-  };
-  if (config.ports.http >= 0)
-    for (const host of config.addresses.http) listeners.push(await listen(host, config.ports.http));
-  if (config.ports.https >= 0) {
-    const tls = httpsOptions(config.tls.https);
-    for (const host of config.addresses.https) listeners.push(await listen(host, config.ports.https, tls));
-  }
+  const upgrade = (...request: [IncomingMessage, Socket, Buffer]) =>
+    forwarding?.upgrade(...request) || (deps.upgrade?.(...request) ?? false);
+  listeners.push(...(await startListeners(config, stack, { api, upgrade, log })));
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
-  const member = { Node: config.nodeName, ID: config.nodeId, Address: config.advertiseAddr, Server: config.server };
   const onDeregister: LeaseOptions["onDeregister"] = ({ service, check }) => {
     if (state.check(check)?.definition.ServiceID !== service || state.checkState(check).status !== "critical") return;
     log.warn("Check was critical for too long, deregistering service", { service, check });
@@ -289,20 +248,19 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
       .removeService(service)
       .catch((error: unknown) => log.error("cannot deregister a service", { service, error: describeError(error) }));
   };
-  if (deps.ownLease) await deps.ownLease(member, onDeregister);
-  else
+  if (deps.ownLease) await deps.ownLease(memberOf(config), onDeregister);
+  else {
+    const onRegained = () => sync.resync();
     lease = stack.use(
-      await startLease(config, {
-        ...{ member, catalogUrl: servers.catalog, tls: deps.tls, log },
-        ...{ onDeregister, onRegained: () => sync.resync() },
-      }),
+      await startLease(config, { catalogUrl: servers.catalog, identity, log, onDeregister, onRegained }),
     );
+  }
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
   if (central) tasks.run((signal) => central.run(signal));
   const link = linkHealthChecker({
     url: servers.health,
-    tls: deps.tls && (tlsOptions(rolesOf("health")) as ClientOptions),
+    tls: identity && (() => tlsOptions(tlsFor("health")) as ClientOptions),
     state,
     log: log.child("checks"),
   });
@@ -313,117 +271,6 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: listeners[0]?.url ?? "", health, reload, leave, left, close, [Symbol.asyncDispose]: close };
-}
-
-/** Tells the catalog that this node lives, and lets other agents see it. */
-async function startLease(
-  config: AgentConfig,
-  {
-    member,
-    catalogUrl,
-    tls,
-    log,
-    onDeregister,
-    onRegained,
-  }: {
-    member: Omit<LeaseFacts, "ProbePort" | "ProbeTLS">;
-    catalogUrl: string;
-    tls: TlsSettings | undefined;
-    log: Logger;
-  } & Pick<LeaseOptions, "onDeregister" | "onRegained">,
-): Promise<AsyncDisposable> {
-  const { advertiseAddr, bindAddr, nodeName, ports } = config;
-  // Where others cannot come to, they must not be sent: they would take this node for dead.
-  const isSeen = tls ? isAnyAddress(bindAddr) || bindAddr === advertiseAddr : isLoopback(advertiseAddr);
-  const listener = isSeen
-    ? await startAliveListener({
-        host: tls ? bindAddr : advertiseAddr,
-        port: Math.max(0, ports.serfLan),
-        identity: tls && { certPem: tls.cert ?? "", keyPem: tls.key ?? "", roots: tls.ca ?? [] },
-        node: nodeName,
-        log: log.child("alive"),
-      })
-    : undefined;
-  const lease = holdLease({
-    url: catalogUrl,
-    tls: tls && (tlsOptions({ ...tls, serverRoles: ["catalog", "server"] }) as ClientOptions),
-    facts: { ...member, ProbePort: listener ? Number(new URL(listener.url).port) : 0, ProbeTLS: tls !== undefined },
-    onDeregister,
-    onRegained,
-    probe: (target) => askAlive(target, tls),
-    log: log.child("lease"),
-  });
-  return {
-    async [Symbol.asyncDispose]() {
-      lease.close();
-      await listener?.close();
-    },
-  };
-}
-
-/** Certificate and key of the HTTPS listener; with `verify_incoming`, only clients of our CA get in. Throws InvalidArgumentError. */
-function httpsOptions({
-  caFile,
-  certFile,
-  keyFile,
-  minVersion,
-  verifyIncoming,
-}: AgentConfig["tls"]["https"]): TlsOptions {
-  const read = (path: string, key: string) => {
-    if (path === "") throw new InvalidArgumentError(`ports.https needs ${key}`);
-    try {
-      return readFileSync(path, "utf8");
-    } catch (cause) {
-      throw new InvalidArgumentError(`cannot read ${path} (${key})`, { cause });
-    }
-  };
-  return {
-    cert: read(certFile, "cert_file"),
-    key: read(keyFile, "key_file"),
-    minVersion,
-    ...(verifyIncoming && { ca: read(caFile, "ca_file"), requestCert: true, rejectUnauthorized: true }),
-  };
-}
-
-function refusePlainTextOffLoopback(url: string): void {
-  const { protocol, hostname } = new URL(url);
-  if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
-  throw new InvalidArgumentError(
-    `refusing to reach the servers in plain text at ${url}: give ca_file, cert_file and key_file (made by 'heddle tls ca create' and 'heddle tls cert create')`,
-  );
-}
-
-function nodeFacts(config: AgentConfig) {
-  const address = config.advertiseAddr;
-  return {
-    ID: config.nodeId,
-    Node: config.nodeName,
-    Address: address,
-    TaggedAddresses: config.taggedAddresses,
-    NodeMeta: { "consul-network-segment": "", ...config.nodeMeta },
-  };
-}
-
-/** What a server says of itself: clients find the servers as the service `consul`. */
-function serverService(config: AgentConfig, version: string): NodeService | undefined {
-  if (!config.server) return undefined;
-  return {
-    ID: "consul",
-    Service: "consul",
-    Tags: [],
-    Address: "",
-    Meta: {
-      raft_version: "3",
-      serf_protocol_current: "2",
-      serf_protocol_max: "5",
-      serf_protocol_min: "1",
-      non_voter: "false",
-      version,
-    },
-    Port: config.ports.server,
-    Weights: { Passing: 1, Warning: 1 },
-    EnableTagOverride: false,
-  };
 }
 
 /** The ports that registered proxies claim. */

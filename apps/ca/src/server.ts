@@ -2,7 +2,7 @@
 import {
   createRegistry,
   guardedTable,
-  loadInternalIdentity,
+  followIdentityFiles,
   type Logger,
   requireTlsOffLoopback,
   type Running,
@@ -16,9 +16,9 @@ import { CA_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CaConfig, { log }: { log: Logger }): Promise<Running> {
-  const identity = loadInternalIdentity(config);
-  requireTlsOffLoopback(config.host, identity);
   await using stack = new AsyncDisposableStack();
+  const identity = stack.use(followIdentityFiles(config, log));
+  requireTlsOffLoopback(config.host, identity);
   const registry = createRegistry("ca");
   const store = stack.use(await openStore({ dataDir: config.dataDir, name: "ca", log }));
   const ca = await createCa({

@@ -1,13 +1,13 @@
 /** Starts the catalog as a daemon of its own: one internal listener with the public rows, the stream and the operator's routes. */
-import { createApiClient, type TlsSettings } from "@heddle/api-client";
+import { createApiClient, internalTls, type TlsSource } from "@heddle/api-client";
 import {
   createRegistry,
+  followIdentityFiles,
   guardedTable,
   guardedUpgrade,
-  type InternalIdentity,
   InvalidArgumentError,
   isLoopback,
-  loadInternalIdentity,
+  type LiveIdentity,
   type Logger,
   requireTlsOffLoopback,
   type Running,
@@ -24,9 +24,9 @@ import { CATALOG_ROLES, LEASE_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
-  const identity = loadInternalIdentity(config);
-  requireTlsOffLoopback(config.host, identity);
   await using stack = new AsyncDisposableStack();
+  const identity = stack.use(followIdentityFiles(config, log));
+  requireTlsOffLoopback(config.host, identity);
   const ca = stack.adopt(createApiClient({ address: config.caUrl, tls: caTls(config.caUrl, identity), log }), (c) =>
     c.close(),
   );
@@ -81,10 +81,9 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
   return { url: server.url, health, close, [Symbol.asyncDispose]: close };
 }
 
-function caTls(caUrl: string, identity: InternalIdentity | undefined): TlsSettings | undefined {
+function caTls(caUrl: string, identity: LiveIdentity | undefined): TlsSource | undefined {
   const { protocol, hostname } = new URL(caUrl);
-  if (protocol === "https:" && identity)
-    return { ca: identity.roots, cert: identity.certPem, key: identity.keyPem, serverRoles: ["ca", "server"] };
+  if (protocol === "https:" && identity) return internalTls(identity, ["ca", "server"]);
   if (protocol !== "https:" && isLoopback(hostname.replace(/^\[|\]$/g, ""))) return undefined;
   throw new InvalidArgumentError(
     `refusing to ask the CA at ${caUrl}: off loopback it needs https, -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')`,

@@ -1,11 +1,17 @@
 /** Starts DNS as a daemon of its own: a stream of the catalog, the listeners, and the operator's routes where asked for. */
-import { createApiClient, createStreamClient, type StreamClient, type TlsSettings } from "@heddle/api-client";
+import {
+  createApiClient,
+  createStreamClient,
+  internalTls,
+  type StreamClient,
+  type TlsSource,
+} from "@heddle/api-client";
 import {
   createRegistry,
-  type InternalIdentity,
+  followIdentityFiles,
   InvalidArgumentError,
   isLoopback,
-  loadInternalIdentity,
+  type LiveIdentity,
   type Logger,
   publicApi,
   type Running,
@@ -30,11 +36,10 @@ export interface RunningDns extends Running {
 /** Resolves when it serves. Throws UnavailableError for a port that is in use, InvalidArgumentError for settings that cannot be. */
 export async function start(config: DnsConfig, deps: StartDeps): Promise<RunningDns> {
   const { log } = deps;
-  const identity = loadInternalIdentity(config);
-  refusePlainTextOffLoopback(config.catalogUrl);
-  const tls = config.catalogUrl.startsWith("https:") ? toTlsSettings(identity) : undefined;
-
   await using stack = new AsyncDisposableStack();
+  const identity = stack.use(followIdentityFiles(config, log));
+  refusePlainTextOffLoopback(config.catalogUrl);
+  const tls = config.catalogUrl.startsWith("https:") ? catalogTls(identity) : undefined;
   const registry = createRegistry("dns");
   const stream = deps.stream ?? stack.adopt(createStreamClient({ url: config.catalogUrl, tls, log }), (s) => s.close());
   const api = stack.adopt(createApiClient({ address: config.catalogUrl, tls, log }), (a) => a.close());
@@ -76,15 +81,10 @@ function refusePlainTextOffLoopback(catalogUrl: string): void {
   );
 }
 
-function toTlsSettings(identity: InternalIdentity | undefined): TlsSettings {
+function catalogTls(identity: LiveIdentity | undefined): TlsSource | undefined {
   if (identity === undefined)
     throw new InvalidArgumentError(
       "an https catalog needs -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')",
     );
-  return {
-    ca: identity.roots,
-    cert: identity.certPem,
-    key: identity.keyPem,
-    serverRoles: ["catalog", "agent", "server"],
-  };
+  return internalTls(identity, ["catalog", "agent", "server"]);
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import {
   createRegistry,
   InvalidArgumentError,
-  loadInternalIdentity,
+  followIdentityFiles,
   type Clock,
   type Logger,
   requireTlsOffLoopback,
@@ -21,9 +21,9 @@ export interface HealthDeps {
 
 /** Resolves when it serves. Throws UnavailableError for a port that it cannot have, InvalidArgumentError for its TLS files. */
 export async function start(config: HealthConfig, { log, clock }: HealthDeps): Promise<Running> {
-  const identity = loadInternalIdentity(config);
-  requireTlsOffLoopback(config.host, identity);
   await using stack = new AsyncDisposableStack();
+  const identity = stack.use(followIdentityFiles(config, log));
+  requireTlsOffLoopback(config.host, identity);
   const registry = createRegistry("health");
   const checker = createHealthChecker({
     log,

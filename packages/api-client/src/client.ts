@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { type Logger, silentLog, UnavailableError } from "@heddle/daemon";
 import { ApiError } from "./errors.ts";
-import { createTransport, type Exchange, readAll, type TlsSettings } from "./transport.ts";
+import { createTransport, type Exchange, readAll, type TlsSource } from "./transport.ts";
 import { watch, type WatchOptions } from "./watch.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000; // an ordinary answer takes milliseconds; blocking ones set their own
@@ -15,7 +15,7 @@ export interface ApiClientOptions {
   address: string;
   /** Sent as X-Consul-Token; a function is asked for each request, so that a token file may change. */
   token?: string | (() => string | undefined) | undefined;
-  tls?: TlsSettings | undefined;
+  tls?: TlsSource | undefined;
   /** "user:password" of CONSUL_HTTP_AUTH. */
   basicAuth?: string | undefined;
   /** Query parameters of every request: dc, stale, ns. */

@@ -4,8 +4,7 @@
  */
 import { backoffMs, describeError, type Logger } from "@heddle/daemon";
 import { type ClientOptions, WebSocket } from "ws";
-import type { TlsSettings } from "./transport.ts";
-import { tlsOptions } from "./transport.ts";
+import { type TlsSource, tlsOptions } from "./transport.ts";
 
 const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 2_000;
@@ -36,7 +35,7 @@ export interface StreamClient {
 export interface StreamClientOptions {
   /** The catalog's or the agent's address: "http://127.0.0.1:8300". */
   url: string;
-  tls?: TlsSettings | undefined;
+  tls?: TlsSource | undefined;
   log: Logger;
 }
 
@@ -49,12 +48,11 @@ interface Subscription {
 export function createStreamClient({ url, tls, log }: StreamClientOptions): StreamClient {
   const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
   // ws passes what it does not know on to tls.connect; its types say otherwise of checkServerIdentity.
-  const secure = url.startsWith("https:") ? (tlsOptions(tls) as ClientOptions) : {};
+  const secure = (): ClientOptions => (url.startsWith("https:") ? (tlsOptions(tls) as ClientOptions) : {});
   const options: ClientOptions = {
     perMessageDeflate: false,
     maxPayload: MAX_ANSWER_BYTES,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-    ...secure,
   };
   const subscriptions = new Map<number, Subscription>();
   const listeners = new Set<(connected: boolean) => void>();
@@ -82,7 +80,7 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
   };
   const connect = () => {
     if (isClosed) return;
-    const current = new WebSocket(target, options);
+    const current = new WebSocket(target, { ...options, ...secure() });
     socket = current;
     current.on("upgrade", ({ headers }) => {
       if (headers["x-heddle-instance"] === instance) return;

@@ -3,10 +3,10 @@
  * short-lived command more than its whole request.) Answers are bounded; a late answer is an error.
  */
 import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
-import { Agent as TlsAgent, request as httpsRequest } from "node:https";
+import { Agent as TlsAgent, type AgentOptions, request as httpsRequest } from "node:https";
 import type { ConnectionOptions } from "node:tls";
 import { Readable } from "node:stream";
-import { InvalidArgumentError, TooLargeError } from "@heddle/daemon";
+import { InvalidArgumentError, type LiveIdentity, TooLargeError } from "@heddle/daemon";
 import { internalClientOptions } from "@heddle/tls";
 import { explainTransportError, requestTimeout } from "./errors.ts";
 
@@ -23,6 +23,9 @@ export interface TlsSettings {
   /** On the internal API: the roles that the server's certificate may hold. */
   serverRoles?: readonly string[];
 }
+
+/** TLS settings, or what says them anew for each connection: certificates change while a client lives. */
+export type TlsSource = TlsSettings | (() => TlsSettings);
 
 export interface Exchange {
   method: string;
@@ -61,16 +64,11 @@ function badAddress(text: string, cause?: unknown): InvalidArgumentError {
   return new InvalidArgumentError(`invalid agent address '${text}': ${want}`, { cause });
 }
 
-export function createTransport(addressText: string, tls?: TlsSettings): Transport {
+export function createTransport(addressText: string, tls?: TlsSource): Transport {
   const { url, socketPath } = parseAddress(addressText);
   const isTls = url.protocol === "https:";
   const keepAlive = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_PROBE_MS, maxFreeSockets: MAX_IDLE_CONNECTIONS };
-  const agent = isTls
-    ? new TlsAgent({
-        ...keepAlive,
-        ...tlsOptions(tls),
-      })
-    : new Agent(keepAlive);
+  const agent = isTls ? createTlsAgent(tls, keepAlive) : new Agent(keepAlive);
   const address = socketPath ? `unix://${socketPath}` : url.origin;
   const prefix = url.pathname.replace(/\/$/, "");
   const target = socketPath
@@ -129,8 +127,8 @@ export function createTransport(addressText: string, tls?: TlsSettings): Transpo
 }
 
 /** Options of `tls.connect` for an agent or, where `serverRoles` are given, for a daemon of the internal API. */
-export function tlsOptions(tls: TlsSettings = {}): ConnectionOptions {
-  const { ca, cert, key, serverName, verify, serverRoles } = tls;
+export function tlsOptions(tls: TlsSource = {}): ConnectionOptions {
+  const { ca, cert, key, serverName, verify, serverRoles } = typeof tls === "function" ? tls() : tls;
   if (serverRoles)
     return {
       ...internalClientOptions({ certPem: cert ?? "", keyPem: key ?? "", roots: ca ?? [], serverRoles }),
@@ -145,6 +143,38 @@ export function tlsOptions(tls: TlsSettings = {}): ConnectionOptions {
     // Said each time: NODE_TLS_REJECT_UNAUTHORIZED must not decide.
     rejectUnauthorized: verify !== false,
   };
+}
+
+/** An agent of node:https whose connections each have the settings of their moment. */
+export function createTlsAgent(tls: TlsSource | undefined, options: AgentOptions = {}): TlsAgent {
+  return new LiveTlsAgent(tls, options);
+}
+
+class LiveTlsAgent extends TlsAgent {
+  readonly #tls: TlsSource | undefined;
+
+  constructor(tls: TlsSource | undefined, options: AgentOptions) {
+    super({ ...options, maxCachedSessions: 0 });
+    this.#tls = tls;
+  }
+
+  override createConnection(...[options, ...rest]: Parameters<TlsAgent["createConnection"]>) {
+    return super.createConnection({ ...options, ...tlsOptions(this.#tls) }, ...rest);
+  }
+}
+
+/** The client's end of the internal API: this daemon's certificate as it is at each connection, for servers of these roles. */
+export function internalTls(
+  identity: LiveIdentity | undefined,
+  serverRoles: readonly string[],
+): (() => TlsSettings) | undefined {
+  return (
+    identity &&
+    (() => {
+      const { certPem, keyPem, roots } = identity.current();
+      return { ca: roots, cert: certPem, key: keyPem, serverRoles };
+    })
+  );
 }
 
 // The agent may close a kept connection in the moment it is used again; a read is simply asked once more.

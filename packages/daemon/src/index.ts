@@ -15,6 +15,7 @@ export {
   UnavailableError,
 } from "./errors.ts";
 export { whenDraining } from "./drain.ts";
+export { createIdentity, followIdentityFiles } from "./identity.ts";
 export { exactNumber, parseToPassOn } from "./exact-numbers.ts";
 export { readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
 export {
@@ -38,6 +39,7 @@ export type { Clock, Timer } from "./clock.ts";
 export type { ConfigSources, Option } from "./config.ts";
 export type { Decoded, Spec } from "./decode.ts";
 export type { ErrorCode } from "./errors.ts";
+export type { FollowedIdentity, LiveIdentity, SettableIdentity } from "./identity.ts";
 export type { HttpServer, HttpServerOptions } from "./http.ts";
 export type { Caller, InternalFiles, InternalIdentity } from "./internal.ts";
 export type { InternalPart, InternalServerOptions, Roles } from "./internal-server.ts";

@@ -4,10 +4,12 @@
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { Server as TlsServer } from "node:https";
 import { type ApiTable, rowMatcher } from "./api.ts";
 import { describeError, HeddleError } from "./errors.ts";
 import { type HttpServer, sendText, startHttpServer } from "./http.ts";
-import { type Caller, type InternalIdentity, requireRole } from "./internal.ts";
+import type { LiveIdentity } from "./identity.ts";
+import { type Caller, requireRole } from "./internal.ts";
 import type { Logger } from "./log.ts";
 import { type OpsDeps, opsRoutes } from "./metrics.ts";
 import { publicApi } from "./public-api.ts";
@@ -64,7 +66,7 @@ export interface InternalServerOptions {
   host: string;
   port: number;
   /** Mutual TLS where it is given; the caller has seen to it that it is, off loopback. */
-  identity: InternalIdentity | undefined;
+  identity: LiveIdentity | undefined;
   /** Tried in order. */
   parts: readonly InternalPart[];
   /** A daemon alone answers /metrics, /healthz and /readyz here too. */
@@ -78,16 +80,25 @@ export async function startInternalServer(options: InternalServerOptions): Promi
   const route: RequestListener = (req, res) => {
     answer(req, res, parts).catch((error: unknown) => refuse(error, req, res, log));
   };
-  return startHttpServer({
+  const tls = identity && (await import("@heddle/tls"));
+  const server = await startHttpServer({
     host: options.host,
     port: options.port,
     handler: ops ? await withOps(ops, route) : route,
     log,
     maxConnectionsPerClient: MAX_CONNECTIONS_PER_CLIENT,
     connectionsLimitName: "fixed, of the internal API",
-    tls: identity && (await import("@heddle/tls")).internalServerOptions(identity),
+    tls: identity && tls?.internalServerOptions(identity.current()),
     upgrade: (req, socket, head) => void takeOver(req, socket, head, parts),
   });
+  const off = identity?.onChange(() => tls?.swapServerIdentity(server.server as TlsServer, identity.current()));
+  return {
+    ...server,
+    close() {
+      off?.();
+      return server.close();
+    },
+  };
 }
 
 async function answer(req: IncomingMessage, res: ServerResponse, parts: readonly InternalPart[]): Promise<void> {

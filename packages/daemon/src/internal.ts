@@ -46,7 +46,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Refuses plain text anywhere but on loopback, saying what to do. */
-export function requireTlsOffLoopback(host: string, identity: InternalIdentity | undefined): void {
+export function requireTlsOffLoopback(host: string, identity: object | undefined): void {
   if (identity !== undefined || isLoopback(host)) return;
   throw new InvalidArgumentError(
     `refusing to serve the internal API in plain text on ${host}: give -ca-file, -cert-file and -key-file (made by 'heddle tls ca create' and 'heddle tls cert create'), or listen on 127.0.0.1`,

@@ -59,6 +59,8 @@ export interface MainOptions {
   log: Logger;
   /** Called on SIGHUP. */
   reload?: () => Promise<void>;
+  /** Called with the signal before what runs is closed, within the same grace. */
+  beforeClose?: (signal: NodeJS.Signals) => Promise<void>;
   /** The longest a drain may take before the process exits anyway. */
   shutdownGraceMs?: number;
 }
@@ -81,9 +83,9 @@ export async function runUntilSignal(starting: Running | Promise<Running>, optio
       );
   };
   process.on("SIGHUP", onHup);
-  const signalled = new Promise<void>((resolve) => {
-    const onSignal = (signal: string) => {
-      log.info("caught signal, draining", { signal });
+  const signalled = new Promise<NodeJS.Signals>((resolve) => {
+    const onSignal = (signal: NodeJS.Signals, name: string) => {
+      log.info("caught signal, draining", { signal: name });
       process.removeAllListeners("SIGTERM").removeAllListeners("SIGINT");
       const force = () => process.exit(1);
       process.once("SIGTERM", force).once("SIGINT", force);
@@ -91,12 +93,14 @@ export async function runUntilSignal(starting: Running | Promise<Running>, optio
         log.warn("drain took too long, exiting", { grace_ms: graceMs });
         process.exit(0);
       }, graceMs).unref();
-      resolve();
+      resolve(signal);
     };
-    process.once("SIGTERM", () => onSignal("terminated")).once("SIGINT", () => onSignal("interrupt"));
+    process.once("SIGTERM", () => onSignal("SIGTERM", "terminated"));
+    process.once("SIGINT", () => onSignal("SIGINT", "interrupt"));
   });
   const running = await starting;
-  await signalled;
+  const signal = await signalled;
+  await options.beforeClose?.(signal);
   await running.close();
   log.info("exit");
   return 0;

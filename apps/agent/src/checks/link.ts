@@ -13,7 +13,8 @@ const OWN_TYPES = new Set(["", "alias", "ttl"]);
 export interface HealthLinkOptions {
   /** The health checker's address: "http://127.0.0.1:8320". */
   url: string;
-  tls?: ClientOptions | undefined;
+  /** Asked for each connection. */
+  tls?: (() => ClientOptions) | undefined;
   state: LocalState;
   log: Logger;
 }
@@ -49,7 +50,7 @@ export function linkHealthChecker({ url, tls, state, log }: HealthLinkOptions): 
       perMessageDeflate: false,
       maxPayload: MAX_MESSAGE_BYTES,
       handshakeTimeout: 5_000,
-      ...tls,
+      ...tls?.(),
     });
     socket = current;
     current.on("open", () => {

@@ -1,15 +1,8 @@
 /** `heddle agent`: reads the configuration, says what it is about to be, runs until a signal. */
 import { createWriteStream, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { type AgentConfig, formatAgentFlags, loadAgentConfig, type RunningAgent } from "@heddle/agent";
-import {
-  createLogHub,
-  describeError,
-  isLoopback,
-  type Logger,
-  type LogHub,
-  writeToStandardOutput,
-} from "@heddle/daemon";
+import { type AgentConfig, formatAgentFlags, leaveOnSignal, loadAgentConfig } from "@heddle/agent";
+import { createLogHub, describeError, isLoopback, type LogHub, writeToStandardOutput } from "@heddle/daemon";
 import { startComposition } from "../compose/agent.ts";
 import { nodeId } from "../compose/node-id.ts";
 import { VERSION } from "../version.ts";
@@ -60,9 +53,9 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
         log.error("reload failed, everything goes on as before", { error: describeError(error) }),
       );
   });
-  const signal = await Promise.race([stopped, running.left.then(() => "leave")]);
-  log.info("Caught signal", { signal });
-  if (isToLeave(config, signal)) await leaveInTime(running, log);
+  const signal = await Promise.race([stopped, running.left.then(() => "leave" as const)]);
+  log.info("Caught signal", { signal: SIGNAL_NAMES[signal] });
+  if (signal !== "leave") await leaveOnSignal(running, { config, signal, log });
   for (const again of ["SIGINT", "SIGTERM"] as const) process.once(again, () => process.exit(1));
   const deadline = setTimeout(() => process.exit(0), SHUTDOWN_GRACE_MS);
   deadline.unref();
@@ -74,25 +67,12 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
 
 const SHUTDOWN_GRACE_MS = 4_500; // below the 5 s after which an orchestrator's SIGKILL is common
 
-const LEAVE_TIMEOUT_MS = 2_000; // without a catalog there is nobody to leave
+// As Consul's log names them.
+const SIGNAL_NAMES = { SIGTERM: "terminated", SIGINT: "interrupt", leave: "leave" } as const;
 
-function isToLeave({ leaveOnTerminate, skipLeaveOnInterrupt }: AgentConfig, signal: string): boolean {
-  return signal === "terminated" ? leaveOnTerminate : signal === "interrupt" && !skipLeaveOnInterrupt;
-}
-
-async function leaveInTime(running: RunningAgent, log: Logger): Promise<void> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no answer in ${LEAVE_TIMEOUT_MS} ms`)), LEAVE_TIMEOUT_MS);
-  await Promise.race([running.leave(), late]).catch((error: unknown) =>
-    log.warn("cannot tell the catalog that this node leaves", { error: describeError(error) }),
-  );
-  clearTimeout(timer);
-}
-
-function signalled(): Promise<string> {
+function signalled(): Promise<"SIGINT" | "SIGTERM"> {
   return new Promise((resolve) => {
-    process.once("SIGTERM", () => resolve("terminated"));
-    process.once("SIGINT", () => resolve("interrupt"));
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve(signal));
   });
 }
 

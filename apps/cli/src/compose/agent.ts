@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
-import { createApiClient, createStreamClient, type TlsSettings } from "@heddle/api-client";
+import { createApiClient, createStreamClient, internalTls } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
 import {
   askTrustDomain,
@@ -20,12 +20,12 @@ import {
   type ApiRequest,
   type ApiTable,
   createRegistry,
+  followIdentityFiles,
   guardedTable,
   guardedUpgrade,
   type Health,
-  type InternalIdentity,
   isLoopback,
-  loadInternalIdentity,
+  type LiveIdentity,
   type Logger,
   type LogHub,
   refusal,
@@ -49,8 +49,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   const { hub, version } = options;
   const log = hub.log.child("agent");
   await using stack = new AsyncDisposableStack();
-  const identity = loadInternalIdentity(config.tls);
-  const tls = identity && toTlsSettings(identity);
+  const identity = stack.use(followIdentityFiles(config.tls, log.child("internal")));
   const registries = {
     catalog: createRegistry("catalog"),
     ca: createRegistry("ca"),
@@ -76,7 +75,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     hub,
     version,
     servers: { catalog: catalogUrl, ca: caUrl, health: config.internal.healthAddr || local },
-    tls,
+    identity,
     ...(servers && {
       mounted: servers.table,
       health: () => ({ ...servers.catalog.health(), ...prefixed("ca", servers.ca.health()) }),
@@ -100,7 +99,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     hub,
     stack,
     catalogUrl,
-    tls,
+    identity,
     registry: registries.dns,
     catalog: catalogUrl === servers?.url ? servers.catalog : undefined,
   });
@@ -146,7 +145,7 @@ async function startServers(
   }: {
     hub: LogHub;
     stack: AsyncDisposableStack;
-    identity: InternalIdentity | undefined;
+    identity: LiveIdentity | undefined;
     checker: Checker;
     registries: { catalog: Registry; ca: Registry };
   },
@@ -228,9 +227,9 @@ async function startServers(
 
 function askElsewhere(
   address: string,
-  { stack, identity, log }: { stack: AsyncDisposableStack; identity: InternalIdentity | undefined; log: Logger },
+  { stack, identity, log }: { stack: AsyncDisposableStack; identity: LiveIdentity | undefined; log: Logger },
 ) {
-  const tls = identity && { ...toTlsSettings(identity), serverRoles: ["ca", "server"] };
+  const tls = internalTls(identity, ["ca", "server"]);
   const client = stack.adopt(createApiClient({ address, tls, log }), (c) => c.close());
   return stack.adopt(askTrustDomain({ ca: client, log }), (t) => t.close());
 }
@@ -262,25 +261,25 @@ async function startDns(
     hub,
     stack,
     catalogUrl,
-    tls,
+    identity,
     catalog,
     registry,
   }: {
     hub: LogHub;
     stack: AsyncDisposableStack;
     catalogUrl: string;
-    tls: TlsSettings | undefined;
+    identity: LiveIdentity | undefined;
     catalog: Catalog | undefined;
     registry: Registry;
   },
 ) {
   if (config.ports.dns < 0) return undefined;
   const log = hub.log.child("agent.dns");
-  const serverTls = tls && { ...tls, serverRoles: ["catalog", "server"] };
+  const tls = internalTls(identity, ["catalog", "server"]);
   // Beside the catalog DNS reads its memory: what was registered a moment ago is in the next answer, as in Consul.
   const stream =
-    catalog?.localStream ?? stack.adopt(createStreamClient({ url: catalogUrl, tls: serverTls, log }), (s) => s.close());
-  const api = createApiClient({ address: catalogUrl, tls: serverTls, log });
+    catalog?.localStream ?? stack.adopt(createStreamClient({ url: catalogUrl, tls, log }), (s) => s.close());
+  const api = createApiClient({ address: catalogUrl, tls, log });
   stack.defer(() => api.close());
   const dns = stack.use(createDns({ config: toDnsConfig(config, catalogUrl), stream, api, registry, log }));
   await dns.listen();
@@ -322,13 +321,7 @@ function toDnsConfig(config: AgentConfig, catalogUrl: string): DnsConfig {
   };
 }
 
-const toTlsSettings = ({ certPem, keyPem, roots }: InternalIdentity): TlsSettings => ({
-  ca: roots,
-  cert: certPem,
-  key: keyPem,
-});
-
-function toServerUrl(joined: string | undefined, config: AgentConfig, identity: InternalIdentity | undefined): string {
+function toServerUrl(joined: string | undefined, config: AgentConfig, identity: LiveIdentity | undefined): string {
   if (joined === undefined) {
     throw new Error(
       "this agent is no server and has none to join: give -retry-join=ADDRESS, or -server (or -dev) to run one here",
