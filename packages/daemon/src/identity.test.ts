@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TLSSocket } from "node:tls";
 import { createInternalCa, createInternalCertificate, internalClientOptions } from "@heddle/tls";
 import { expect, onTestFinished, test } from "vitest";
 import { followIdentityFiles } from "./identity.ts";
@@ -33,7 +34,7 @@ test("certificates that are replaced in their files are used from then on, and b
     new Promise((resolve, reject) => {
       const agent = new Agent({ ...internalClientOptions({ ...client, serverRoles: ["ca"] }), keepAlive: false });
       get({ host: "127.0.0.1", port: server.port, agent }, (res) => {
-        resolve((res.socket as import("node:tls").TLSSocket).getPeerX509Certificate()?.toString() ?? "");
+        resolve((res.socket as TLSSocket).getPeerX509Certificate()?.toString() ?? "");
         res.resume();
       }).on("error", reject);
     });
