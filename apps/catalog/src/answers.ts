@@ -2,8 +2,7 @@
  * Answers to reads: a question names its topics and how it is computed; its answer is kept as bytes until one of the topics
  * is touched. Waiters with the same question share one computation and one buffer (docs/architecture.md, "Everything that waits").
  */
-import { isAscii } from "node:buffer";
-import { HeddleError } from "@heddle/daemon";
+import { HeddleError, type SharedAnswer } from "@heddle/daemon";
 import type { Topics, Waiter } from "./topics.ts";
 
 export interface Question {
@@ -26,20 +25,8 @@ export interface Encoded {
 
 export interface Answer extends Encoded {
   readonly index: number;
-  /** Headers of the common case, once they were made. */
-  head?: string[];
-  /** The body as text where that is cheaper to send: see `sendable`. */
-  text?: string;
-}
-
-// One write instead of two, for a head and a short body that is text: Node joins strings, and sends bytes apart.
-const MAX_TEXT_BYTES = 16 * 1024;
-
-/** The body in the form that is the cheapest to send; text is to be sent as latin1. */
-export function sendable(answer: Answer): Buffer | string {
-  if (answer.text !== undefined) return answer.text;
-  if (answer.body.length > MAX_TEXT_BYTES || !isAscii(answer.body)) return answer.body;
-  return (answer.text = answer.body.toString("latin1"));
+  /** The answer in the common case, with its head, once it was asked for. */
+  shared?: SharedAnswer;
 }
 
 const MAX_KEPT = 2_048;

@@ -8,10 +8,11 @@ import {
   HeddleError,
   readParams,
   refusalHeaders,
+  SharedAnswer,
   whenDraining,
 } from "@heddle/daemon";
 import { loadRegexps, needsRegexps } from "@heddle/filter";
-import { type Answer, type Question, sendable } from "./answers.ts";
+import type { Answer, Question } from "./answers.ts";
 import type { CatalogState } from "./state.ts";
 
 /** How a question is asked of a request; throws to refuse. The same for HTTP and for the stream. */
@@ -34,6 +35,8 @@ const READ_HEAD = [
   "nosniff",
 ];
 
+// Up to a sixteenth longer, as in Consul, in steps: Node keeps a list for each length of time, and waiters share these.
+const JITTER_STEPS = 64;
 const MAX_ASKED = 1_024; // remembered questions with `cached`, a row
 
 /** Turns a question into the handler of a GET row. */
@@ -50,29 +53,30 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     const { res, query } = request;
     const params = readParams(query);
     const question = askOrExplain(ask, request);
+    const headOf = (answer: Answer, length: number): string[] => {
+      const head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(length)];
+      if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
+      if (isJson(answer)) head.push("Content-Type", "application/json");
+      if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
+      for (const name in answer.headers) head.push(name, answer.headers[name] as string);
+      return head;
+    };
     const send = (answer: Answer) => {
-      const isJson = answer.body.length > 0 && answer.status === 200 && !answer.headers;
-      const isPretty = query.has("pretty") && isJson;
-      const body = isPretty ? prettify(answer.body) : sendable(answer);
-      // Thousands of waiters with the same question get the same head: the common one is made once and kept with its answer.
-      const isCommon = !isPretty && !params.cached && params.mode === "leader";
-      let head = isCommon ? answer.head : undefined;
-      if (!head) {
-        head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(body.length)];
-        if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
-        if (isJson) head.push("Content-Type", "application/json");
-        if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
-        for (const name in answer.headers) head.push(name, answer.headers[name] as string);
-        if (isCommon) answer.head = head;
+      const isPretty = query.has("pretty") && isJson(answer);
+      if (isPretty || params.cached || params.mode !== "leader") {
+        const body = isPretty ? prettify(answer.body) : answer.body;
+        res.writeHead(answer.status, headOf(answer, body.length)).end(body);
+        return;
       }
-      res.writeHead(answer.status, head);
-      res.end(body, "latin1");
+      answer.shared ??= new SharedAnswer({ ...answer, head: headOf(answer, answer.body.length) });
+      answer.shared.send(res);
     };
     if (params.index === 0) return send(state.answers.now(question));
-    const waitMs = params.waitMs + (Math.random() * params.waitMs) / 16;
+    const waitMs = Math.ceil(params.waitMs * (1 + Math.round(Math.random() * JITTER_STEPS) / JITTER_STEPS / 16));
     const waiting = state.answers.wait(question, params.index, waitMs, send);
     res.once("close", waiting.cancel);
     whenDraining(res, () => {
+      if (res.headersSent) return; // on its way to a client that reads slowly
       waiting.cancel();
       send(state.answers.now(question));
     });
@@ -82,6 +86,8 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     answerRead(request);
   };
 }
+
+const isJson = ({ body, status, headers }: Answer): boolean => body.length > 0 && status === 200 && !headers;
 
 // A server's refusal says when it was given, as its answers do.
 function askOrExplain(ask: Ask, request: ApiRequest): Question {

@@ -34,6 +34,7 @@ export { createRegistry, opsRoutes } from "./metrics.ts";
 export { opsOptions, startOpsServer } from "./ops-server.ts";
 export { publicApi } from "./public-api.ts";
 export { readParams } from "./read-params.ts";
+export { SharedAnswer } from "./shared-answer.ts";
 export type { ApiHandler, ApiMethod, ApiRequest, ApiTable, ApiTableOptions } from "./api.ts";
 export type { Clock, Timer } from "./clock.ts";
 export type { ConfigSources, Option } from "./config.ts";

@@ -1,0 +1,98 @@
+/**
+ * One answer for many connections: thousands may wait for the same change. Node writes the head of the first, and the others
+ * get head and body as bytes that are ready, in one write past `ServerResponse`, which costs more than the system call. Node
+ * is told that the answer is out once all of them have been written, and goes on with the connection as after any other.
+ */
+import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+
+export interface SharedAnswerParts {
+  readonly status: number;
+  /** Names and values in turn, with Content-Length. */
+  readonly head: readonly string[];
+  readonly body: Buffer;
+}
+
+/** What of Node's response is neither documented nor typed. Node's version is pinned, and a test sees that it is as said. */
+interface Internals {
+  /** The head as text, once it was made; null before. */
+  _header: string | null;
+  _headerSent: boolean;
+  readonly _hasBody: boolean;
+  /** The answer that a socket is for now; others wait behind it. */
+  readonly outputData: readonly unknown[];
+}
+
+const EMPTY = Buffer.alloc(0);
+const MAX_BODY_BYTES = 64 * 1024; // above it the copy of the body costs more than the head
+
+export class SharedAnswer {
+  readonly #parts: SharedAnswerParts;
+  #header = "";
+  #bytes = EMPTY;
+  /** The head has a date, to the second: when it has to be made anew, in ms since 1970. */
+  #staleAt = 0;
+
+  constructor(parts: SharedAnswerParts) {
+    this.#parts = parts;
+  }
+
+  /** Answers a request. The connection may be one on which nothing is written any more. */
+  send(res: ServerResponse): void {
+    const { status, head, body } = this.#parts;
+    const { socket } = res;
+    if (!socket || body.length > MAX_BODY_BYTES || !isPlain(res, socket)) {
+      res.writeHead(status, head as string[]).end(body);
+      return;
+    }
+    const now = Date.now();
+    const internals = res as unknown as Internals;
+    if (now >= this.#staleAt) {
+      res.writeHead(status, head as string[]);
+      this.#header = internals._header as string;
+      this.#bytes = Buffer.concat([Buffer.from(this.#header, "latin1"), body]);
+      this.#staleAt = now - (now % 1_000) + 1_000;
+    } else {
+      res.statusCode = status;
+      internals._header = this.#header;
+    }
+    internals._headerSent = true;
+    socket.write(this.#bytes);
+    // What the kernel did not take is not out, and a connection with an answer under way is not an idle one.
+    if (socket.writableLength > 0) socket.write(EMPTY, () => finish(res));
+    else finishLater(res);
+  }
+}
+
+/** Whether Node would write the same head and body on this connection, now, and keep it open. */
+function isPlain(res: ServerResponse, socket: Socket): boolean {
+  const { _header, _hasBody, outputData } = res as unknown as Internals;
+  return (
+    _header === null &&
+    _hasBody &&
+    outputData.length === 0 &&
+    res.shouldKeepAlive &&
+    res.getHeaderNames().length === 0 &&
+    socket.writable &&
+    res.req.httpVersionMinor === 1 &&
+    res.req.headers.expect === undefined
+  );
+}
+
+let written: ServerResponse[] = [];
+
+// In one go after all that are written to in this turn: the last waiter is not kept from its answer by what is left to do.
+function finishLater(res: ServerResponse): void {
+  if (written.push(res) === 1) process.nextTick(finishWritten);
+}
+
+function finishWritten(): void {
+  const done = written;
+  written = [];
+  for (const res of done) finish(res);
+}
+
+/** Tells Node that the answer is out: with its head said to be sent and no body, `end` writes nothing. */
+function finish(res: ServerResponse): void {
+  if (!res.destroyed) res.end();
+}
