@@ -319,9 +319,11 @@ test("metrics count connections, refusals and bytes, and readiness is told", asy
   expect(text).toContain('heddle_proxy_tunnels_open{direction="inbound",daemon="connect-proxy"} 2');
   expect(text).toContain('heddle_proxy_snapshot_age_seconds{daemon="connect-proxy"} 0');
   expect(text).toContain('heddle_proxy_handshakes_total{direction="inbound",version="TLSv1.3",group=');
-  expect(text).toMatch(/heddle_proxy_leaf_expiry_timestamp_seconds\{daemon="connect-proxy"\} 1\d{9}/);
+  expect(text).toMatch(/heddle_proxy_leaf_expiry_timestamp_seconds\{identity="db",daemon="connect-proxy"\} 1\d{9}/);
   const { text: outbound } = await get("/metrics", web);
-  expect(outbound).toContain('heddle_proxy_instances{destination="db",state="healthy",daemon="connect-proxy"} 1');
+  expect(outbound).toContain(
+    'heddle_proxy_instances{source="web",destination="db",state="healthy",daemon="connect-proxy"} 1',
+  );
   expect(outbound).toContain('version="TLSv1.3",group="X25519MLKEM768",daemon="connect-proxy"} 1');
   expect((await get("/readyz")).status).toBe(200);
   expect((await get("/healthz")).status).toBe(200);

@@ -40,7 +40,6 @@ export interface Connection extends Parties {
 
 export interface ConnectionTable {
   readonly all: ReadonlySet<Connection>;
-  count(direction: Direction): number;
   opened(connection: Connection): void;
   closed(connection: Connection, end: PipeEnd): void;
   refused(parties: Parties, refusal: Refusal): void;
@@ -56,13 +55,11 @@ export interface ConnectionTableDeps {
 
 export function createConnectionTable({ log, metrics, reports }: ConnectionTableDeps): ConnectionTable {
   const all = new Set<Connection>();
-  const counts: Record<Direction, number> = { inbound: 0, outbound: 0 };
   // Thousands of connections come with a handful of certificates: each is kept once.
   const certificates = new Map<string, { certificate: PeerCertificate; users: number }>();
   let onEmpty: (() => void) | undefined;
   return {
     all,
-    count: (direction) => counts[direction],
     opened(connection) {
       const { certificate } = connection;
       const shared = certificates.get(certificate.fingerprint) ?? { certificate, users: 0 };
@@ -70,7 +67,6 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
       certificates.set(certificate.fingerprint, shared);
       connection.certificate = shared.certificate;
       all.add(connection);
-      counts[connection.direction]++;
       metrics.opened(connection);
       reports.allowed(connection);
     },
@@ -78,7 +74,6 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
       all.delete(connection);
       const shared = certificates.get(connection.certificate.fingerprint);
       if (shared && --shared.users === 0) certificates.delete(connection.certificate.fingerprint);
-      counts[connection.direction]--;
       const { pipe, startedAt, cutBy } = connection;
       const durationMs = performance.now() - startedAt;
       metrics.closed(connection, cutBy ? "cut" : end.how, durationMs);

@@ -8,6 +8,7 @@ import type { Decision } from "@heddle/intentions";
 import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
+import { countKey, type Counts } from "./counts.ts";
 import { plainLeg } from "./dial.ts";
 import { type MeshLeg, refusedLeg, type Terminator } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -26,6 +27,9 @@ export interface InboundDeps {
   openService: (caller: Parties) => Promise<PlainSocket>;
   authorize: () => Authorize;
   terminator: () => Terminator;
+  /** Of the proxy, among others that share the counts. */
+  id: string;
+  counts: Counts;
   table: ConnectionTable;
   metrics: ProxyMetrics;
   log: Logger;
@@ -39,30 +43,27 @@ export interface Inbound {
 }
 
 export function createInbound(deps: InboundDeps): Inbound {
-  const { table, metrics, log } = deps;
+  const { table, metrics, log, counts } = deps;
   const tunnels = new Set<Tunnel>();
-  let waiting = 0; // accepted and silent so far
-  let handshakes = 0;
-  const sources = new Map<string, number>(); // of both, by address
+  const keyOf = { inbound: countKey.inbound(deps.id), waiting: countKey.waiting(deps.id) };
 
   async function serve(raw: Socket, parties: Parties): Promise<void> {
     const spec = deps.spec();
 
     // 1. Accept, within limits.
-    checkLimit();
-    if (waiting >= spec.maxConnections || handshakes >= MAX_HANDSHAKES)
+    if (counts.of(keyOf.inbound) >= spec.maxConnections) throw tooMany(spec);
+    const [silent, handshakes] = [counts.of(keyOf.waiting), counts.of(countKey.handshakes)];
+    if (silent >= spec.maxConnections || handshakes >= MAX_HANDSHAKES)
       throw new RefusedError(
         "limit",
-        `${waiting} silent connections and ${handshakes} handshakes are under way already`,
+        `${silent} silent connections and ${handshakes} handshakes are under way already`,
       );
 
     // 2. Mutual TLS. Who closes without a word is a port check, not a caller.
     const leg = await fromSource(raw.remoteAddress ?? "", spec, async () => {
-      waiting++;
-      const hasSpoken = await firstByte(raw, spec.handshakeTimeoutMs).finally(() => waiting--);
+      const hasSpoken = await counted(keyOf.waiting, () => firstByte(raw, spec.handshakeTimeoutMs));
       if (!hasSpoken) return log.debug("closed without a word", { peer: parties.peer });
-      handshakes++;
-      return secure(raw, deps.service().trustDomain).finally(() => handshakes--);
+      return counted(countKey.handshakes, () => secure(raw, deps.service().trustDomain));
     });
     if (!leg) return;
     parties.tls = leg.facts;
@@ -80,29 +81,25 @@ export function createInbound(deps: InboundDeps): Inbound {
     });
   }
 
+  async function counted<T>(key: string, run: () => Promise<T>): Promise<T> {
+    counts.add(key, 1);
+    try {
+      return await run();
+    } finally {
+      counts.add(key, -1);
+    }
+  }
+
   /** Counts what one address has under way, and refuses it more than its share. */
   async function fromSource<T>(address: string, spec: PublicSpec, run: () => Promise<T>): Promise<T> {
-    const before = sources.get(address) ?? 0;
-    const max = spec.maxHandshakesPerSource;
-    if (before >= max)
+    const key = countKey.source(address);
+    const before = counts.of(key);
+    if (before >= spec.maxHandshakesPerSource)
       throw new RefusedError(
         "limit",
         `${address} has ${before} handshakes under way already (max_handshakes_per_source)`,
       );
-    sources.set(address, before + 1);
-    try {
-      return await run();
-    } finally {
-      const left = (sources.get(address) ?? 1) - 1;
-      if (left > 0) sources.set(address, left);
-      else sources.delete(address);
-    }
-  }
-
-  function checkLimit(): void {
-    const { maxConnections } = deps.spec();
-    if (table.count("inbound") < maxConnections) return;
-    throw new RefusedError("limit", `the limit of ${maxConnections} connections is reached (max_inbound_connections)`);
+    return counted(key, run);
   }
 
   async function secure(raw: Socket, trustDomain: string): Promise<MeshLeg> {
@@ -130,7 +127,6 @@ export function createInbound(deps: InboundDeps): Inbound {
 
   async function serveStream(tunnel: Tunnel, id: number, caller: ServiceId, parties: Parties): Promise<void> {
     const { leg } = tunnel;
-    checkLimit();
     // A tunnel may outlive the certificate that it was made with; a new connection may not.
     if (leg.certificate.notAfter <= Date.now())
       throw new RefusedError("identity", `the certificate of '${leg.peer.spiffeId}' has expired`);
@@ -144,9 +140,11 @@ export function createInbound(deps: InboundDeps): Inbound {
     // 4. May it? Decided here, on the rules of this moment.
     authorized(caller, parties);
 
-    // 5. The service itself.
+    // 5. The service itself, within limits.
+    const leave = takePlace();
     const dialledAt = performance.now();
     const local = await deps.openService(parties).catch((error: unknown) => {
+      leave();
       throw new RefusedError("local_service", messageOf(error));
     });
     metrics.connect(parties, performance.now() - dialledAt);
@@ -160,7 +158,10 @@ export function createInbound(deps: InboundDeps): Inbound {
         rule: decision.rule?.text,
         reason: decision.reason,
         certificate: leg.certificate,
-        pipe: way.carry(local, (end) => table.closed(connection, end)),
+        pipe: way.carry(local, (end) => {
+          leave();
+          table.closed(connection, end);
+        }),
         cut(refusal) {
           connection.cutBy ??= refusal;
           connection.pipe.stop(refusal);
@@ -168,9 +169,24 @@ export function createInbound(deps: InboundDeps): Inbound {
       };
       table.opened(connection);
     } catch (error) {
+      leave();
       local.resetAndDestroy();
       throw error;
     }
+  }
+
+  /** One connection more, or a refusal; returns what gives the place back. */
+  function takePlace(): () => void {
+    const spec = deps.spec();
+    const isOver = counts.add(keyOf.inbound, 1) > spec.maxConnections;
+    let isTaken = true;
+    const leave = () => {
+      if (isTaken) counts.add(keyOf.inbound, -1);
+      isTaken = false;
+    };
+    if (!isOver) return leave;
+    leave();
+    throw tooMany(spec);
   }
 
   function authorized(caller: ServiceId, { source, destination }: Parties): Decision {
@@ -202,6 +218,10 @@ export function createInbound(deps: InboundDeps): Inbound {
       });
     },
   };
+}
+
+function tooMany({ maxConnections }: PublicSpec): RefusedError {
+  return new RefusedError("limit", `the limit of ${maxConnections} connections is reached (max_inbound_connections)`);
 }
 
 /** How a caller that may is joined to the service. */

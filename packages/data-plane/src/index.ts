@@ -1,7 +1,13 @@
+export { createAgentLink } from "./agent-link.ts";
+export { createCarrier } from "./carrier.ts";
+export { countKey, createSharedCounts, forgetThread, sharedMemory } from "./counts.ts";
+export { createDecisionReports } from "./decision-reports.ts";
 export { startDataPlane } from "./data-plane.ts";
 export { dialTcp, KEEP_ALIVE_MS, ONE_CHUNK } from "./dial.ts";
+export { followAgent } from "./follow.ts";
 export { RefusedError } from "./refusal.ts";
 export { keepRegistered } from "./registration.ts";
+export { createSnapshotStore } from "./snapshot.ts";
 export { toLeaf, toRoots } from "./sources.ts";
 export {
   DEFAULT_BIND_ADDRESS,
@@ -15,8 +21,12 @@ export {
   parseHostPort,
   upstreamListenerName,
 } from "./spec.ts";
+export type { AgentLink } from "./agent-link.ts";
+export type { Carried, Carrier } from "./carrier.ts";
 export type { Connection, ConnectionTable, Direction, Parties } from "./connections.ts";
+export type { SharedCounts } from "./counts.ts";
 export type { DataPlane, DataPlaneDeps } from "./data-plane.ts";
+export type { DecisionReports } from "./decision-reports.ts";
 export type { Endpoint } from "./endpoints.ts";
 export type { PlainSocket } from "./pipe.ts";
 export type { Proxy, ProxyDeps, StandingListeners, WantedListener } from "./proxy.ts";

@@ -1,6 +1,7 @@
 /** The proxy's metric families. Names of services come from peers, so each label keeps to a bounded set of values. */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Carried } from "./carrier.ts";
 import type { Connection, Direction, Parties } from "./connections.ts";
 import type { TlsFacts } from "./mesh-tls.ts";
 import type { Leaf } from "./snapshot.ts";
@@ -26,17 +27,14 @@ export interface MetricsInput {
   registry: Registry;
   /** Which of the process's threads it is, where there are several. */
   worker?: string;
-  /** Live connections, whose bytes are counted when somebody scrapes. */
-  live: () => Iterable<Connection>;
-  leaf: () => Pick<Leaf, "notBefore" | "notAfter"> | undefined;
+  /** The proxies that this thread carries. */
+  carried: () => Iterable<Carried>;
   /** How long the agent has been away, in milliseconds: the age of what we know. */
   awayMs: () => number;
-  tunnels: () => Record<Direction, number>;
-  instances: () => Iterable<{ destination: string; healthy: number; ejected: number }>;
 }
 
 export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
-  const { registry, live, leaf, worker = "0" } = input;
+  const { registry, carried, worker = "0" } = input;
   const registers = [registry];
   const parties = ["direction", "source", "destination"] as const;
   const total = new Counter({
@@ -63,7 +61,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     labelNames: [...parties, "flow"],
     registers,
     collect: () => {
-      for (const connection of live()) countBytes(connection);
+      for (const { table } of carried()) for (const connection of table.all) countBytes(connection);
     },
   });
   const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS, [
@@ -83,31 +81,46 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
   const connect = histogram("heddle_proxy_connect_seconds", "Time until the next hop was reached.", FAST_SECONDS);
   const duration = histogram("heddle_proxy_connection_duration_seconds", "Life of a connection.", LONG_SECONDS);
 
-  gauge(
+  const leafGauge = (name: string, help: string, of: (leaf: Leaf | undefined) => number) =>
+    gauge(name, help, ["identity"], "max", (set) => {
+      const leaves = new Map<string, number>(); // of two instances of a service: the one that ends first
+      for (const { store } of carried()) {
+        const { leaf, spec = { service: "" } } = store.current;
+        leaves.set(spec.service, Math.min(of(leaf), leaves.get(spec.service) ?? Number.POSITIVE_INFINITY));
+      }
+      for (const [service, ms] of leaves) set({ identity: bounded(service) }, ms / 1000);
+    });
+  leafGauge(
     "heddle_proxy_leaf_expiry_timestamp_seconds",
     "When our certificate expires; 0 while there is none.",
+    (leaf) => leaf?.notAfter ?? 0,
+  );
+  leafGauge("heddle_proxy_leaf_lifetime_seconds", "How long our certificate is valid in all.", (leaf) =>
+    leaf ? leaf.notAfter - leaf.notBefore : 0,
+  );
+  gauge(
+    "heddle_proxy_snapshot_age_seconds",
+    "How long the agent has been away; 0 while it answers.",
     [],
-    (set) => set({}, (leaf()?.notAfter ?? 0) / 1000),
+    "max",
+    (set) => set({}, input.awayMs() / 1000),
   );
-  gauge("heddle_proxy_leaf_lifetime_seconds", "How long our certificate is valid in all.", [], (set) => {
-    const { notBefore = 0, notAfter = 0 } = leaf() ?? {};
-    set({}, (notAfter - notBefore) / 1000);
-  });
-  gauge("heddle_proxy_snapshot_age_seconds", "How long the agent has been away; 0 while it answers.", [], (set) =>
-    set({}, input.awayMs() / 1000),
-  );
-  gauge("heddle_proxy_tunnels_open", "TLS connections that carry streams.", ["direction"], (set) => {
-    for (const [direction, count] of Object.entries(input.tunnels())) set({ direction }, count);
+  gauge("heddle_proxy_tunnels_open", "TLS connections that carry streams.", ["direction"], "sum", (set) => {
+    for (const { proxy } of carried())
+      for (const [direction, count] of Object.entries(proxy.tunnels())) set({ direction }, count);
   });
   gauge(
     "heddle_proxy_instances",
-    "Instances of upstreams, by whether they are used.",
-    ["destination", "state"],
+    "Instances of upstreams, by whether they are used; a mean over the process's threads.",
+    ["source", "destination", "state"],
+    "average",
     (set) => {
-      for (const { destination, healthy, ejected } of input.instances()) {
-        set({ destination: bounded(destination), state: "healthy" }, healthy);
-        set({ destination: bounded(destination), state: "ejected" }, ejected);
-      }
+      for (const { store, proxy } of carried())
+        for (const { destination, healthy, ejected } of proxy.instances()) {
+          const of = { source: bounded(store.current.spec?.service ?? ""), destination: bounded(destination) };
+          set({ ...of, state: "healthy" }, healthy);
+          set({ ...of, state: "ejected" }, ejected);
+        }
     },
   );
 
@@ -117,6 +130,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     "heddle_proxy_event_loop_delay_seconds",
     "How much later than due the event loop's turns came since the last scrape.",
     ["worker", "quantile"],
+    "max",
     (set) => {
       if (!delays) {
         delays = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
@@ -135,16 +149,20 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     name: string,
     help: string,
     labelNames: string[],
-    tell: (set: (labels: Labels, n: number) => void) => void,
+    /** Of the threads' values. */
+    aggregator: "sum" | "max" | "average",
+    /** What is said twice of the same labels is added up. */
+    tell: (add: (labels: Labels, n: number) => void) => void,
   ) {
     const own: Gauge = new Gauge({
       name,
       help,
       labelNames,
+      aggregator,
       registers,
       collect() {
         own.reset();
-        tell((labels, n) => own.set(labels, n));
+        tell((labels, n) => own.inc(labels, n));
       },
     });
   }

@@ -6,6 +6,7 @@ import type { Logger } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import { createBalancer, type Instance } from "./balance.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
+import type { Counts } from "./counts.ts";
 import { dialTcp, plainLeg } from "./dial.ts";
 import { attemptBudgetMs, type Endpoint } from "./endpoints.ts";
 import type { Dialler, MeshLeg } from "./mesh-tls.ts";
@@ -29,6 +30,9 @@ export interface OutboundDeps {
   leaf: () => Leaf;
   endpoints: () => readonly Endpoint[] | undefined;
   dialler: () => Dialler;
+  /** What `limits.max_connections` looks at: connections of this upstream, from their first step to their end. */
+  countAs: string;
+  counts: Counts;
   table: ConnectionTable;
   metrics: ProxyMetrics;
   log: Logger;
@@ -54,17 +58,16 @@ interface Way {
 type Reached = Way & { instance: Instance };
 
 export function createOutbound(deps: OutboundDeps): Outbound {
-  const { table, metrics } = deps;
+  const { table, metrics, counts, countAs } = deps;
   const plainPeers = new Set<string>();
   const tunnels = createTunnelPool({ dial });
   const balancer = createBalancer();
-  let active = 0; // connections of this upstream, from their first step to their end
 
   async function serve(app: PlainSocket, parties: Parties): Promise<Connection> {
     const upstream = deps.upstream();
 
     // 1. Accept, within limits.
-    if (active > upstream.maxConnections)
+    if (counts.of(countAs) > upstream.maxConnections)
       throw new RefusedError(
         "limit",
         `the limit of ${upstream.maxConnections} connections is reached (limits.max_connections)`,
@@ -210,7 +213,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     };
     table.opened(connection);
     void ended.then((end) => {
-      active--;
+      counts.add(countAs, -1);
       instance.active--;
       connection.cutBy ??= stream?.refusal;
       table.closed(connection, end);
@@ -229,11 +232,11 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       startedAt: performance.now(),
     };
     app.on("error", ignore);
-    active++;
+    counts.add(countAs, 1);
     try {
       return await serve(app, parties);
     } catch (cause) {
-      active--;
+      counts.add(countAs, -1);
       const error =
         cause instanceof RefusedError ? cause : new RefusedError("unreachable", messageOf(cause), { cause });
       table.refused(parties, error.refusal ?? refusal(parties, error.code, error.message));

@@ -1,12 +1,13 @@
 /**
- * The proxy as a function of its snapshot: each change of a part decides anew what is watched, which listeners stand, with
- * which identity, and which open connections may stay.
+ * The proxy as a function of its snapshot: each change of a part decides anew which listeners stand, with which identity, and
+ * which open connections may stay.
  */
 import type { Socket } from "node:net";
 import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
 import type { ConnectionTable, Direction, Parties } from "./connections.ts";
+import { countKey, type Counts } from "./counts.ts";
 import { dialTcp } from "./dial.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
 import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
@@ -15,9 +16,7 @@ import { createOutbound, type Outbound } from "./outbound.ts";
 import type { PlainSocket } from "./pipe.ts";
 import { recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
-import type { createSources } from "./sources.ts";
-import { type HostPort, type ProxySpec, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
-import type { WatchLoop, WatchSet } from "./watches.ts";
+import { type HostPort, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
 
 const LAST_WORDS_MS = 300;
 
@@ -36,17 +35,16 @@ export interface StandingListeners {
 }
 
 export interface ProxyDeps {
+  /** Tells its counts from those of other proxies of the process. */
+  id: string;
   store: SnapshotStore;
-  sources: ReturnType<typeof createSources>;
-  watches: WatchSet;
   listeners: StandingListeners;
   table: ConnectionTable;
   metrics: ProxyMetrics;
+  counts: Counts;
   log: Logger;
   /** Reaches the service behind the public listener; by default over TCP, where the spec says. */
   openService?: (spec: PublicSpec, caller: Parties) => Promise<PlainSocket>;
-  /** Where the spec comes from: a registered proxy, or flags. */
-  origin: { proxyId: string } | { spec: ProxySpec };
 }
 
 export interface Proxy {
@@ -68,7 +66,7 @@ export interface Proxy {
 }
 
 export function createProxy(deps: ProxyDeps): Proxy {
-  const { store, sources, watches, listeners, table, metrics, log, origin, openService = dialService } = deps;
+  const { id, store, listeners, table, metrics, counts, log, openService = dialService } = deps;
   let told: { leaf: Leaf; stage: number } | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
@@ -84,7 +82,6 @@ export function createProxy(deps: ProxyDeps): Proxy {
 
   function onChange(part: SnapshotPart): void {
     const { spec, roots, rules } = store.current;
-    if (part === "spec") watchWhatIsWanted();
     if (part === "leaf" || part === "roots") takeIdentity();
     if (spec && (part === "spec" || part === "rules")) {
       authorize = createAuthorizer(spec, rules);
@@ -92,23 +89,6 @@ export function createProxy(deps: ProxyDeps): Proxy {
     }
     if (roots && part === "roots") recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());
     standListeners();
-  }
-
-  function watchWhatIsWanted(): void {
-    const { spec, leaf } = store.current;
-    const loops = new Map<string, WatchLoop>([["roots", sources.roots]]);
-    if ("proxyId" in origin) loops.set("registration", sources.registration(origin.proxyId));
-    if (spec) {
-      if (leaf && leaf.service !== spec.service) {
-        store.set("leaf", undefined);
-        store.set("rules", undefined);
-      }
-      loops.set(`leaf ${spec.service}`, sources.leaf(spec.service));
-      if (spec.public) loops.set(`rules ${spec.service}`, sources.rules(spec.service));
-      for (const upstream of spec.upstreams)
-        loops.set(`endpoints ${upstreamKey(upstream)}`, sources.endpoints(upstream));
-    }
-    watches.want(loops);
   }
 
   function takeIdentity(): void {
@@ -179,6 +159,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
       openService: (caller) => openService(last, caller),
       authorize: () => authorize,
       terminator: () => (tls as NonNullable<typeof tls>).terminator,
+      id,
+      counts,
       table,
       metrics,
       log,
@@ -193,6 +175,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
       leaf: () => store.current.leaf as Leaf,
       endpoints: () => store.current.endpoints.get(upstreamKey(last)),
       dialler: () => (tls as NonNullable<typeof tls>).dialler,
+      countAs: countKey.upstream(id, name),
+      counts,
       table,
       metrics,
       log,
@@ -204,8 +188,6 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const tunnels = () => [...inboundTunnels(), ...outboundTunnels()];
 
   store.onChange(onChange);
-  if ("spec" in origin) store.set("spec", origin.spec);
-  else watchWhatIsWanted();
 
   return {
     missing,
