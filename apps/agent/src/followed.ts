@@ -1,7 +1,8 @@
-/** What the agent follows of the servers, so that its own answers need no other process: roots and intentions. */
+/** What the agent follows of the servers, so that its own answers need no other process: roots, revocations and intentions. */
 import type { ApiClient } from "@heddle/api-client";
 import { describeError, type Logger, parseToPassOn } from "@heddle/daemon";
 import type { Intention } from "@heddle/intentions";
+import { createRevocationList, NO_REVOCATIONS, type RevocationList, type RevocationsAnswer } from "@heddle/tls";
 import type { Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
 
@@ -15,6 +16,7 @@ export interface FollowedOptions {
   ca: ApiClient;
   log: Logger;
   onRoots: (roots: Roots) => void;
+  onRevocations: () => void;
   /** A snapshot was restored: the catalog may no longer hold what this agent has put there. */
   onRestored: () => void;
   /** In a composition: the catalog's memory, which knows of a write as soon as it is acknowledged. */
@@ -31,14 +33,24 @@ export interface LocalStream {
 
 export interface Followed {
   roots: Watched<Roots>;
+  revocations: Watched<RevocationList>;
   rules: Watched<Rules>;
   /** Takes over what was written up to now, where that is known without asking another process. */
   freshen(): void;
   run(signal: AbortSignal): Promise<void>;
 }
 
-export function followServers({ catalog, ca, log, onRoots, onRestored, local }: FollowedOptions): Followed {
+export function followServers({
+  catalog,
+  ca,
+  log,
+  onRoots,
+  onRevocations,
+  onRestored,
+  local,
+}: FollowedOptions): Followed {
   const roots = new Watched<Roots>();
+  const revocations = new Watched<RevocationList>();
   const rules = new Watched<Rules>();
   const onError =
     (what: string) =>
@@ -53,6 +65,13 @@ export function followServers({ catalog, ca, log, onRoots, onRestored, local }: 
       if (!body.Roots?.some((r) => r.Active)) continue; // the CA has not made its root yet
       roots.set(parseToPassOn(raw.toString()) as Roots, index);
       onRoots(body);
+    }
+  };
+  const followRevocations = async (signal: AbortSignal) => {
+    const options = { signal, onError: onError("revocations"), allow: [404] }; // a CA of an older version revokes nothing
+    for await (const { status, body, index } of ca.watch<RevocationsAnswer>("/v1/connect/ca/revocations", options)) {
+      revocations.set(createRevocationList(status === 404 ? NO_REVOCATIONS : body), index);
+      onRevocations();
     }
   };
   const localRules = local?.stream.subscribe("/v1/connect/intentions", {
@@ -83,10 +102,11 @@ export function followServers({ catalog, ca, log, onRoots, onRestored, local }: 
   };
   return {
     roots,
+    revocations,
     rules,
     freshen: () => localRules?.poll(),
     async run(signal) {
-      await Promise.all([followRoots(signal), followRules(signal), followRestores(signal)]);
+      await Promise.all([followRoots, followRevocations, followRules, followRestores].map((follow) => follow(signal)));
     },
   };
 }

@@ -1,5 +1,6 @@
 import { createLogHub, type LogEntry } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
+import { createRevocationList, NO_REVOCATIONS, type RevocationList, type RevocationsAnswer } from "@heddle/tls";
 import { expect, test } from "vitest";
 import { Leaves, type Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
@@ -30,8 +31,13 @@ function setUp() {
   const hub = createLogHub({ write: () => {} });
   const logs: LogEntry[] = [];
   hub.tap("warn", (entry) => logs.push(entry));
-  const leaves = new Leaves({ sign, roots, datacenter: "dc1", clock, log: hub.log });
-  return { clock, roots, leaves, logs, signed: () => signed, setAway: (value: boolean) => (isAway = value) };
+  const revocations = new Watched<RevocationList>();
+  const leaves = new Leaves({ sign, roots, revocations, datacenter: "dc1", clock, log: hub.log });
+  const revoke = (answer: Partial<RevocationsAnswer>) => {
+    revocations.set(createRevocationList({ ...NO_REVOCATIONS, ...answer }), revocations.index + 1);
+    return leaves.revocationsChanged();
+  };
+  return { clock, roots, leaves, revoke, logs, signed: () => signed, setAway: (value: boolean) => (isAway = value) };
 }
 
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -124,4 +130,33 @@ test("where there is no room for another leaf, the one that was asked for the lo
   leaves.close();
   first.set(first.value as never, first.index + 1);
   await waiting;
+});
+
+test("a revoked leaf is given to nobody any more, and who waits gets another", async () => {
+  const { leaves, revoke, signed } = setUp();
+  const leaf = await leaves.get("web");
+  const other = await leaves.get("api");
+  const waiting = leaf.changed(leaf.index, 60_000);
+  const entry = { SerialNumber: "01", Service: "web", Reason: "lost", RevokedAt: "1970-01-01T00:00:00Z" };
+  await revoke({ Serials: [{ ...entry, ExpiresAt: "1970-01-02T00:00:00Z" }] });
+  await waiting;
+  expect(leaf.value?.SerialNumber).toBe("03");
+  expect(other.value?.SerialNumber).toBe("02");
+  expect(signed()).toBe(3);
+});
+
+test("a revoked service gets no leaf, nothing is asked of the CA, and it gets one as soon as it may again", async () => {
+  const { leaves, revoke, signed, clock } = setUp();
+  const leaf = await leaves.get("web");
+  const at = new Date(clock.now() + 1).toISOString();
+  const entry = { Service: "web", Reason: "stolen laptop", RevokedAt: at };
+  const waiting = leaf.changed(leaf.index, 60_000);
+  await revoke({ Services: [{ ...entry, Reinstated: false, ExpiresAt: null }] });
+  expect(leaf.value).toBeUndefined();
+  await expect(leaves.get("web")).rejects.toThrow(/service 'web' was revoked at .*: stolen laptop/);
+  clock.advance(HOUR_MS / 2);
+  expect(signed()).toBe(1);
+  await revoke({ Services: [{ ...entry, Reinstated: true, ExpiresAt: at }] });
+  await waiting;
+  expect(leaf.value?.SerialNumber).toBe("02");
 });

@@ -2,9 +2,27 @@
  * Certificates for this node's services: the agent makes the key, asks the CA to sign, keeps the leaf and renews it at a
  * random point between 60 % and 90 % of its life, or at once when the active root changes.
  */
-import { backoffMs, type Clock, describeError, InvalidArgumentError, type Logger, type Timer } from "@heddle/daemon";
+import {
+  backoffMs,
+  type Clock,
+  describeError,
+  InvalidArgumentError,
+  type Logger,
+  PermissionDeniedError,
+  type Timer,
+  UnavailableError,
+} from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
-import { createCsr, daysLeft, EXPIRED_STAGE, expiryStage, generateKey, keyToPem, URGENT_STAGE } from "@heddle/tls";
+import {
+  createCsr,
+  daysLeft,
+  EXPIRED_STAGE,
+  expiryStage,
+  generateKey,
+  keyToPem,
+  type RevocationList,
+  URGENT_STAGE,
+} from "@heddle/tls";
 import { Watched } from "./watched.ts";
 
 const RENEW_FROM = 0.6;
@@ -57,6 +75,7 @@ export interface LeavesOptions {
   /** Has a request signed by the CA: over HTTP, or in a composition by a call. */
   sign: (csrPem: string) => Promise<SignedLeaf>;
   roots: Watched<Roots>;
+  revocations: Watched<RevocationList>;
   datacenter: string;
   clock: Clock;
   log: Logger;
@@ -84,6 +103,8 @@ export class Leaves {
 
   /** The leaf of a service: signed on first use. Throws what the CA refuses, UnavailableError where it is away. */
   async get(service: string): Promise<Watched<Leaf>> {
+    const blocked = this.#blocked(service);
+    if (blocked !== undefined) throw new PermissionDeniedError(`certificate refused: ${blocked}`);
     let entry = this.#entries.get(service);
     if (entry) {
       this.#entries.delete(service);
@@ -97,7 +118,7 @@ export class Leaves {
       try {
         await this.#sign(service, entry);
       } catch (error) {
-        if (entry.leaf.value === undefined) this.#entries.delete(service);
+        if (entry.leaf.value === undefined && !entry.leaf.isAwaited) this.#entries.delete(service);
         throw error;
       }
     }
@@ -109,6 +130,31 @@ export class Leaves {
     const all = [...this.#entries].toSorted(([, a], [, b]) => Number(b.leaf.isAwaited) - Number(a.leaf.isAwaited));
     for (const [service, entry] of all)
       if (entry.leaf.value && this.#isOfOldRoot(entry)) await this.#renew(service, entry);
+  }
+
+  /** Drops every leaf that was revoked, and has others signed in their place where that is allowed. */
+  async revocationsChanged(): Promise<void> {
+    const { log } = this.#options;
+    const wanting: [string, Entry][] = [];
+    for (const [service, entry] of this.#entries) {
+      const reason = entry.leaf.value && this.#revoked(entry.leaf.value);
+      if (reason !== undefined) {
+        log.warn("a leaf was revoked and is given to nobody any more", { service, reason });
+        entry.leaf.clear();
+        entry.renewal?.cancel();
+      }
+      if (entry.leaf.value === undefined) wanting.push([service, entry]);
+    }
+    for (const [service, entry] of wanting) await this.#renew(service, entry);
+  }
+
+  #blocked(service: string): string | undefined {
+    return this.#options.revocations.value?.blocked(service);
+  }
+
+  #revoked({ SerialNumber, Service, ValidAfter }: Leaf): string | undefined {
+    const certificate = { serial: SerialNumber, service: Service, notBefore: Date.parse(ValidAfter) };
+    return this.#options.revocations.value?.check(certificate);
   }
 
   #isOfOldRoot(entry: Entry): boolean {
@@ -156,23 +202,24 @@ export class Leaves {
     const key = generateKey();
     const uri = serviceSpiffeId({ trustDomain: trusted.TrustDomain, namespace: "default", datacenter, service });
     const signed = await sign(createCsr({ key, spiffeId: uri }));
-    this.#index = Math.max(this.#index + 1, Math.floor(clock.now() / 1000));
+    const index = Math.max(this.#index + 1, Math.floor(clock.now() / 1000));
+    const leaf: Leaf = {
+      SerialNumber: signed.serial,
+      CertPEM: signed.certPem + signed.chainPem.join(""),
+      PrivateKeyPEM: keyToPem(key),
+      Service: service,
+      ServiceURI: uri,
+      ValidAfter: signed.notBefore,
+      ValidBefore: signed.notAfter,
+      CreateIndex: entry.leaf.value?.CreateIndex ?? index,
+      ModifyIndex: index,
+    };
+    const revoked = this.#revoked(leaf);
+    if (revoked !== undefined) throw new UnavailableError(`revoked while it was signed: ${revoked}`);
+    this.#index = index;
     entry.rootId = signed.rootId;
     entry.attempt = 0;
-    entry.leaf.set(
-      {
-        SerialNumber: signed.serial,
-        CertPEM: signed.certPem + signed.chainPem.join(""),
-        PrivateKeyPEM: keyToPem(key),
-        Service: service,
-        ServiceURI: uri,
-        ValidAfter: signed.notBefore,
-        ValidBefore: signed.notAfter,
-        CreateIndex: entry.leaf.value?.CreateIndex ?? this.#index,
-        ModifyIndex: this.#index,
-      },
-      this.#index,
-    );
+    entry.leaf.set(leaf, index);
     log.debug("leaf signed", { service, serial: signed.serial, valid_before: signed.notAfter });
     // The root was replaced while the CA had the request: once more, with the new one.
     if (roots.value !== trusted && this.#isOfOldRoot(entry)) this.#renewIn(0, service, entry);
@@ -197,10 +244,12 @@ export class Leaves {
   async #renew(service: string, entry: Entry): Promise<void> {
     const { clock, log } = this.#options;
     if (this.#entries.get(service) !== entry) return; // it made room for another
-    if (clock.now() - entry.askedAt > IDLE_MS && this.#isExpired(entry.leaf.value as Leaf)) {
+    const { value } = entry.leaf;
+    if (!entry.leaf.isAwaited && clock.now() - entry.askedAt > IDLE_MS && (!value || this.#isExpired(value))) {
       this.#entries.delete(service);
       return;
     }
+    if (this.#blocked(service) !== undefined) return; // until the list changes
     try {
       await this.#sign(service, entry);
     } catch (error) {

@@ -30,6 +30,7 @@ export const AGENT_OPERATIONS: Operations = {
     body: { object: AUTHORIZE_FIELDS },
   },
   "GET /v1/agent/connect/ca/leaf/": { summary: "Certificate and key of a service", isRead: true, argument: "service" },
+  "GET /v1/agent/connect/ca/revocations": { summary: "Certificates and services that are revoked", isRead: true },
   "GET /v1/agent/connect/ca/roots": { summary: "Roots that are trusted", isRead: true },
   "GET /v1/agent/connect/decisions": { summary: "Decisions of this node, as they are made", answer: "text" },
   "POST /v1/agent/connect/decisions": { summary: "Decisions of a proxy, reported", body: { object: REPORT_FIELDS } },

@@ -133,12 +133,14 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     ca,
     log,
     onRoots: () => void leaves?.rootsChanged(),
+    onRevocations: () => void leaves?.revocationsChanged(),
     onRestored: () => sync.resync(),
     local: deps.localStream && { stream: deps.localStream, defaultAllow: config.defaultIntentionPolicy !== "deny" },
   });
   leaves = new Leaves({
     sign: deps.sign ?? (async (csr) => (await ca.post<SignedLeaf>("/internal/v1/ca/sign", { body: { csr } })).body),
     roots: followed.roots,
+    revocations: followed.revocations,
     datacenter: config.datacenter,
     clock,
     log: log.child("connect"),

@@ -30,6 +30,11 @@ export class Watched<T> {
     for (const waiting of this.#waiting) if (this.#index !== waiting.after) waiting.wake();
   }
 
+  /** There is no value any more; who waits goes on waiting for the next. */
+  clear(): void {
+    this.#value = undefined;
+  }
+
   /** Resolves once there is a value whose index differs from `after`, or when `timeoutMs` has passed or `signal` aborts. */
   async changed(after: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     if (this.#value !== undefined && this.#index !== after) return;

@@ -73,6 +73,8 @@ export interface Authority {
   rollBack(): Promise<string>;
   /** Calls back after every commit that changed the roots. */
   onRootsChanged(listener: () => void): () => void;
+  /** When the last leaf has expired that may have been signed until `now`: milliseconds since the epoch. */
+  lastLeafEnds(now: number): number;
   /** Stops following the store. */
   close(): void;
 }
@@ -174,6 +176,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       store.subscribe(({ changes }) => {
         if (changes.some((change) => change.table === ROOTS)) listener();
       }),
+    lastLeafEnds: (now) =>
+      Math.max(
+        now + settings.leafTtlMs,
+        ...store.list<KeyRecord>(KEYS).map(({ value }) => value.leavesUntil ?? 0),
+        ...store.list<RootRecord>(ROOTS).map(({ value }) => value.removeAt ?? 0),
+      ),
     close: stopFollowing,
   };
 }

@@ -6,10 +6,12 @@ import type { Registry } from "prom-client";
 import { openAuthority, type Authority } from "./authority.ts";
 import { createIssuer, type Issuer } from "./issuer.ts";
 import { createLeafLedger } from "./leaf-ledger.ts";
-import { createCaMetrics, registerRootExpiry } from "./metrics.ts";
+import { createCaMetrics, registerRevocations, registerRootExpiry } from "./metrics.ts";
 import type { ProviderConfig } from "./provider-config.ts";
 import { configurationTable } from "./routes/configuration.ts";
+import { openRevocations, type Revocations } from "./revocations.ts";
 import { rfc3339 } from "./rfc3339.ts";
+import { revocationsTable } from "./routes/revocations.ts";
 import { type RootsFollowers, rootsTable } from "./routes/roots.ts";
 import { retireRoots } from "./retirement.ts";
 import { watchRootLife } from "./root-life.ts";
@@ -37,6 +39,7 @@ export interface Ca extends AsyncDisposable {
   readonly internal: (req: IncomingMessage, res: ServerResponse) => boolean;
   readonly authority: Authority;
   readonly issuer: Issuer;
+  readonly revocations: Revocations;
   health(): Record<string, Health>;
   close(): Promise<void>;
 }
@@ -55,7 +58,10 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   });
   const ledger = createLeafLedger();
   const followers: RootsFollowers = new Set();
-  const issuer = createIssuer({ authority, datacenter, metrics: createCaMetrics(registry), ledger, clock, log });
+  const revocations = openRevocations({ store, authority, ledger, clock, log });
+  const metrics = createCaMetrics(registry);
+  const issuer = createIssuer({ authority, datacenter, metrics, ledger, revocations, clock, log });
+  registerRevocations(registry, revocations);
   registerRootExpiry(registry, authority, clock);
   const { id, signer } = authority.activeRoot;
   log.info("CA initialized", {
@@ -67,15 +73,18 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   const stops = [retireRoots({ authority, store, clock, log }), watchRootLife({ authority, clock, log })];
   const close = () => {
     for (const stop of stops) stop();
+    revocations.close();
     authority.close();
     return store.close();
   };
   return {
     authority,
     issuer,
+    revocations,
     table: {
       ...rootsTable(authority, followers),
       ...configurationTable(authority),
+      ...revocationsTable({ authority, revocations, clock }),
       ...statusTable({ authority, ledger, followers, clock }),
     },
     internal: signRoute({ issuer, log }),

@@ -8,13 +8,14 @@ import {
   PermissionDeniedError,
   UnavailableError,
 } from "@heddle/daemon";
-import { DEFAULT_NAMESPACE, IdentityError, type SpiffeId } from "@heddle/spiffe";
+import { DEFAULT_NAMESPACE, IdentityError, type ServiceId, type SpiffeId } from "@heddle/spiffe";
 import { certificatesToDer, issueLeafAsync, parseCsr, readCertificate, type CsrFacts } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 import type { LeafLedger } from "./leaf-ledger.ts";
 import type { CaMetrics } from "./metrics.ts";
 import { createConcurrencyLimit } from "./concurrency-limit.ts";
 import { createRateLimit } from "./rate-limit.ts";
+import type { Revocations } from "./revocations.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 export interface SignedLeaf {
@@ -41,23 +42,40 @@ export interface IssuerOptions {
   datacenter: string;
   metrics: CaMetrics;
   ledger: LeafLedger;
+  revocations: Revocations;
   clock: Clock;
   log: Logger;
 }
 
-export function createIssuer({ authority, datacenter, metrics, ledger, clock, log }: IssuerOptions): Issuer {
+export function createIssuer({
+  authority,
+  datacenter,
+  metrics,
+  ledger,
+  revocations,
+  clock,
+  log,
+}: IssuerOptions): Issuer {
   const rate = createRateLimit(clock);
   const concurrency = createConcurrencyLimit(clock);
   const validNow = createValidity();
+  const refuseRevoked = (service: string) => {
+    const why = revocations.list.blocked(service);
+    if (why !== undefined) throw new PermissionDeniedError(`certificate refused: ${why}`);
+  };
   const sign = async (csr: CsrFacts): Promise<SignedLeaf> => {
-    authorize(csr.id, authority.trustDomain, datacenter);
+    const service = authorize(csr.id, authority.trustDomain, datacenter);
+    refuseRevoked(service);
     const { csrMaxPerSecond, csrMaxConcurrent, leafTtlMs } = authority.settings;
     await rate.take(csrMaxPerSecond);
     // As in Consul, the limit per second takes the other's place.
     return concurrency.run(csrMaxPerSecond > 0 ? 0 : csrMaxConcurrent, async () => {
       const { id: rootId, signer, intermediates } = authority.activeRoot;
       const now = clock.now();
-      const leaf = await issueLeafAsync({ publicKey: csr.spki, spiffeId: csr.spiffeId, signer, ttlMs: leafTtlMs, now });
+      refuseRevoked(service); // it may have waited for its turn
+      const earliest = revocations.list.earliest(service);
+      const { spki: publicKey, spiffeId } = csr;
+      const leaf = await issueLeafAsync({ publicKey, spiffeId, signer, ttlMs: leafTtlMs, now, earliest });
       return {
         certPem: leaf.certPem,
         chainPem: validNow(intermediates, now),
@@ -76,7 +94,9 @@ export function createIssuer({ authority, datacenter, metrics, ledger, clock, lo
         const csr = readRequest(csrPem);
         asked = csr.spiffeId;
         const leaf = await sign(csr);
-        ledger.issued({ caller, spiffeId: asked, rootId: leaf.rootId, notAfter: Date.parse(leaf.notAfter) });
+        const { rootId, serial } = leaf;
+        const { service } = csr.id as ServiceId;
+        ledger.issued({ caller, spiffeId: asked, rootId, service, serial, notAfter: Date.parse(leaf.notAfter) });
         metrics.signed((performance.now() - startedAt) / 1_000);
         log.info("signed a certificate", {
           spiffe_id: asked,
@@ -118,8 +138,8 @@ function readRequest(csrPem: string): CsrFacts {
   }
 }
 
-/** Only services, and only of this trust domain, datacenter and namespace. */
-function authorize(id: SpiffeId, trustDomain: string, datacenter: string): void {
+/** Only services, and only of this trust domain, datacenter and namespace. Returns the service. */
+function authorize(id: SpiffeId, trustDomain: string, datacenter: string): string {
   const refuse = (why: string): never => {
     throw new PermissionDeniedError(`certificate refused: ${why}`);
   };
@@ -128,4 +148,5 @@ function authorize(id: SpiffeId, trustDomain: string, datacenter: string): void 
   if (id.datacenter !== datacenter) refuse(`the datacenter is '${datacenter}', not '${id.datacenter}'`);
   if (id.namespace !== DEFAULT_NAMESPACE || id.partition !== undefined)
     refuse(`services are in namespace '${DEFAULT_NAMESPACE}' and in no partition`);
+  return id.service;
 }

@@ -7,6 +7,9 @@ export interface IssuedTo {
   caller: string;
   spiffeId: string;
   rootId: string;
+  service: string;
+  /** `08:…` */
+  serial: string;
   /** Milliseconds since the epoch. */
   notAfter: number;
 }
@@ -15,15 +18,17 @@ export interface LeafLedger {
   issued(leaf: IssuedTo): void;
   /** How many leaves that have not expired lead to each root. */
   counts(now: number): Map<string, number>;
+  /** What is known of a certificate by its serial. */
+  find(serial: string): Pick<IssuedTo, "notAfter" | "service"> | undefined;
 }
 
 export function createLeafLedger(): LeafLedger {
-  const newest = new Map<string, { rootId: string; notAfter: number }>();
+  const newest = new Map<string, Omit<IssuedTo, "caller" | "spiffeId">>();
   return {
-    issued({ caller, spiffeId, rootId, notAfter }) {
+    issued({ caller, spiffeId, ...leaf }) {
       const key = `${caller}\0${spiffeId}`;
       newest.delete(key); // to the end: the first is the oldest
-      newest.set(key, { rootId, notAfter });
+      newest.set(key, leaf);
       if (newest.size > MAX_LEAVES) newest.delete(newest.keys().next().value as string);
     },
     counts(now) {
@@ -34,5 +39,6 @@ export function createLeafLedger(): LeafLedger {
       }
       return counts;
     },
+    find: (serial) => [...newest.values()].find((leaf) => leaf.serial === serial),
   };
 }

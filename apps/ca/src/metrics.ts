@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Clock } from "@heddle/daemon";
 import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
+import type { Revocations } from "./revocations.ts";
 
 export interface CaMetrics {
   signed(seconds: number): void;
@@ -64,4 +65,18 @@ export function registerRootExpiry(registry: Registry, authority: Authority, clo
     },
   });
   const left = (pem: string) => daysLeft(readCertificate(certificatesToDer(pem)[0] as Buffer), clock.now());
+}
+
+export function registerRevocations(registry: Registry, revocations: Revocations): void {
+  new Gauge({
+    name: "heddle_ca_revocations",
+    help: "Certificates and services that are revoked.",
+    labelNames: ["kind"],
+    registers: [registry],
+    collect() {
+      const { Serials, Services } = revocations.list.answer;
+      this.set({ kind: "serial" }, Serials.length);
+      this.set({ kind: "service" }, Services.filter(({ Reinstated }) => !Reinstated).length);
+    },
+  });
 }

@@ -1,5 +1,6 @@
 /** What the CA's rows mean, for the OpenAPI document. */
 import type { Operations } from "@heddle/daemon";
+import { REINSTATE_FIELDS, REVOKE_FIELDS } from "./routes/revocations.ts";
 
 export const CA_OPERATIONS: Operations = {
   "GET /v1/connect/ca/configuration": { summary: "The certificate authority's configuration" },
@@ -17,6 +18,20 @@ export const CA_OPERATIONS: Operations = {
       },
     },
     answer: "empty",
+  },
+  "GET /v1/connect/ca/crl": {
+    summary: "Revoked certificates as an X.509 revocation list",
+    query: ["pem"],
+    answer: "bytes",
+  },
+  "GET /v1/connect/ca/revocations": { summary: "Certificates and services that are revoked", isRead: true },
+  "PUT /v1/connect/ca/revoke": {
+    summary: "Has a certificate, or every certificate of a service, refused everywhere",
+    body: { object: REVOKE_FIELDS },
+  },
+  "PUT /v1/connect/ca/reinstate": {
+    summary: "Lets a revoked service in again, with new certificates",
+    body: { object: REINSTATE_FIELDS },
   },
   "PUT /v1/connect/ca/rollback": { summary: "Has the root before sign again" },
   "GET /v1/connect/ca/status": { summary: "How far a rotation of the root is" },

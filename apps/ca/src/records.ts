@@ -1,9 +1,14 @@
-/** What the CA keeps: three tables, of which only `ca-keys` is secret. */
+/** What the CA keeps, table by table; only `ca-keys` is secret. */
 import type { ProviderConfig } from "./provider-config.ts";
 
 export const CONFIG = "ca-config";
 export const ROOTS = "ca-roots";
 export const KEYS = "ca-keys";
+/** Keyed by the serial's digits, and by the service's name. */
+export const REVOKED_SERIALS = "ca-revoked-serials";
+export const REVOKED_SERVICES = "ca-revoked-services";
+/** One record, written with each change of the two. */
+export const REVOCATION_HEAD = "ca-revocation-head";
 
 /** The only record of `ca-config`. */
 export const CONFIG_KEY = "config";

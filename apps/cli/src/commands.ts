@@ -80,6 +80,18 @@ export const COMMANDS: Group = {
               "Shows the CA's configuration",
               async () => (await import("./commands/connect-ca.ts")).getConfig,
             ),
+            reinstate: leaf(
+              "Lets a revoked service have certificates again",
+              async () => (await import("./commands/connect-ca-revoke.ts")).reinstate,
+            ),
+            revoke: leaf(
+              "Has a certificate or a service refused everywhere",
+              async () => (await import("./commands/connect-ca-revoke.ts")).revoke,
+            ),
+            revoked: leaf(
+              "Lists what is revoked",
+              async () => (await import("./commands/connect-ca-revoke.ts")).revoked,
+            ),
             rollback: leaf(
               "Goes back to the root before the last rotation",
               async () => (await import("./commands/connect-ca.ts")).rollback,

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, type Logger } from "@heddle/daemon";
+import { NO_REVOCATIONS, type RevocationsAnswer } from "@heddle/tls";
 import {
   type Endpoint,
   type ProxySpec,
@@ -27,6 +28,7 @@ interface Content {
   spec: ProxySpec;
   leaf: { certPem: string; keyPem: string };
   roots: { trustDomain: string; certPems: string[] };
+  revocations?: RevocationsAnswer;
   rules?: Rules;
   endpoints: [string, readonly Endpoint[]][];
 }
@@ -102,7 +104,7 @@ export function createSnapshotFile({ dir, owner, log }: SavedOptions): SnapshotF
   };
 }
 
-function format({ spec, leaf, roots, rules, endpoints }: Snapshot, proxyId: string): string | undefined {
+function format({ spec, leaf, roots, revocations, rules, endpoints }: Snapshot, proxyId: string): string | undefined {
   if (!spec || !leaf || !roots) return undefined;
   const content: Content = {
     version: VERSION,
@@ -111,6 +113,7 @@ function format({ spec, leaf, roots, rules, endpoints }: Snapshot, proxyId: stri
     spec,
     leaf: { certPem: leaf.certPem, keyPem: leaf.keyPem },
     roots: { trustDomain: roots.trustDomain, certPems: roots.certPems },
+    ...(revocations && { revocations }),
     ...(rules && { rules }),
     endpoints: [...endpoints],
   };
@@ -128,7 +131,7 @@ function parse(file: string): Content {
 }
 
 /** A key that does not fit, roots that cannot be read, a certificate that has expired: nothing of it is used. */
-function check({ proxyId, savedAt, spec, leaf, roots, rules, endpoints }: Content): Saved {
+function check({ proxyId, savedAt, spec, leaf, roots, revocations, rules, endpoints }: Content): Saved {
   const usable = toLeaf({ CertPEM: leaf.certPem, PrivateKeyPEM: leaf.keyPem }, spec.service);
   if (usable.notAfter <= Date.now())
     throw new Error(`its certificate expired at ${new Date(usable.notAfter).toISOString()}`);
@@ -142,6 +145,7 @@ function check({ proxyId, savedAt, spec, leaf, roots, rules, endpoints }: Conten
     restore(store) {
       if (!store.current.spec) store.set("spec", spec); // flags count before what was
       if (rules) store.set("rules", rules);
+      store.set("revocations", revocations ?? NO_REVOCATIONS);
       store.set("roots", trusted);
       for (const [key, list] of endpoints) store.setEndpoints(key, list);
       store.set("leaf", usable);

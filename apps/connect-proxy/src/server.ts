@@ -79,12 +79,13 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
 
   const health = (): Record<string, Health> => {
     const missing = proxy.missing();
+    const problem = proxy.identityProblem();
     const closed = listeners.states().filter((s) => !s.address);
     return {
       agent: { started: true, live: true, ready: true, details: link.isUp ? "answers" : "away, last snapshot in use" },
       identity: part(
-        missing.length === 0 && !proxy.isExpiring(),
-        missing.length > 0 ? `waiting for ${missing.join(", ")}` : "our certificate is about to expire",
+        missing.length === 0 && problem === undefined,
+        missing.length > 0 ? `waiting for ${missing.join(", ")}` : (problem ?? ""),
       ),
       listeners: part(
         closed.length === 0 && !isClosing,

@@ -3,6 +3,7 @@
  * a connection, never a byte of what it carried.
  */
 import type { Logger } from "@heddle/daemon";
+import type { Revocable } from "@heddle/tls";
 import type { DecisionReports } from "./decision-reports.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { Pipe, PipeEnd } from "./pipe.ts";
@@ -32,6 +33,8 @@ export interface Connection extends Parties {
   pipe: Pipe;
   /** The peer's, to be checked again when roots change. Shared by all connections of one certificate. */
   certificate: PeerCertificate;
+  /** The certificate that this end has shown. */
+  own: Revocable;
   /** Ends it now, telling the far proxy where it understands. */
   cut: (refusal: Refusal) => void;
   /** Set once it is cut, here or by the far proxy. */
@@ -74,7 +77,8 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
       all.delete(connection);
       const shared = certificates.get(connection.certificate.fingerprint);
       if (shared && --shared.users === 0) certificates.delete(connection.certificate.fingerprint);
-      const { pipe, startedAt, cutBy } = connection;
+      const { pipe, startedAt } = connection;
+      const cutBy = (connection.cutBy ??= pipe.refusal);
       const durationMs = performance.now() - startedAt;
       metrics.closed(connection, cutBy ? "cut" : end.how, durationMs);
       if (cutBy) reports.cut(connection, cutBy);

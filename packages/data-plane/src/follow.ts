@@ -23,7 +23,10 @@ export function followAgent({ client, store, link, log, origin }: FollowDeps): (
 
   const watchWhatIsWanted = () => {
     const { spec, leaf } = store.current;
-    const loops = new Map<string, WatchLoop>([["roots", sources.roots]]);
+    const loops = new Map<string, WatchLoop>([
+      ["roots", sources.roots],
+      ["revocations", sources.revocations],
+    ]);
     if ("proxyId" in origin) loops.set("registration", sources.registration(origin.proxyId));
     if (spec) {
       if (leaf && leaf.service !== spec.service) {

@@ -10,7 +10,7 @@ import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import { countKey, type Counts } from "./counts.ts";
 import { plainLeg } from "./dial.ts";
-import { type MeshLeg, refusedLeg, type Terminator } from "./mesh-tls.ts";
+import { type MeshLeg, refusedLeg, type Revoked, type Terminator } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { type Pipe, pipe, type PipeEnd, type PlainSocket } from "./pipe.ts";
 import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
@@ -27,6 +27,7 @@ export interface InboundDeps {
   openService: (caller: Parties) => Promise<PlainSocket>;
   authorize: () => Authorize;
   terminator: () => Terminator;
+  revoked: Revoked;
   /** Of the proxy, among others that share the counts. */
   id: string;
   counts: Counts;
@@ -149,15 +150,18 @@ export function createInbound(deps: InboundDeps): Inbound {
     });
     metrics.connect(parties, performance.now() - dialledAt);
 
-    // 6. Bytes, if the caller still waits, and the rules that may have changed meanwhile still allow it.
+    // 6. Bytes, if the caller still waits, and what may have changed meanwhile still allows it.
     try {
       if (!way.isWaiting()) throw new RefusedError("closing", "the caller went away");
+      const revoked = deps.revoked(leg);
+      if (revoked !== undefined) throw new RefusedError("identity", revoked);
       const decision = authorized(caller, parties);
       const connection: Connection = {
         ...parties,
         rule: decision.rule?.text,
         reason: decision.reason,
         certificate: leg.certificate,
+        own: leg.own,
         pipe: way.carry(local, (end) => {
           leave();
           table.closed(connection, end);

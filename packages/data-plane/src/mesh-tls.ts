@@ -9,6 +9,8 @@ import {
   meshServerOptions,
   type Peer,
   type PeerExpectation,
+  type Revocable,
+  serialKey,
   swapServerIdentity,
   type TlsIdentity,
 } from "@heddle/tls";
@@ -28,7 +30,7 @@ export interface TlsFacts {
   group: string;
 }
 
-export interface PeerCertificate {
+export interface PeerCertificate extends Revocable {
   fingerprint: string;
   raw: Buffer;
   intermediates: Buffer[];
@@ -41,6 +43,8 @@ export interface MeshLeg extends Leg {
   stream: TLSSocket;
   peer: Peer;
   certificate: PeerCertificate;
+  /** The certificate that this end has shown. */
+  own: Revocable;
   /** True where the far end is a Heddle proxy, and this connection carries a tunnel. */
   isTunnel: boolean;
   facts: TlsFacts;
@@ -48,15 +52,26 @@ export interface MeshLeg extends Leg {
 
 export type RefusedLeg = Pick<MeshLeg, "stream" | "reset" | "isTunnel">;
 
-export function toTlsIdentity(leaf: Leaf, roots: Roots): TlsIdentity {
-  return { certPem: leaf.certPem, keyPem: leaf.keyPem, roots: roots.certPems };
+export interface MeshIdentity extends TlsIdentity {
+  own: Revocable;
 }
+
+export function toTlsIdentity(leaf: Leaf, roots: Roots): MeshIdentity {
+  const { certPem, keyPem, serial, service, notBefore } = leaf;
+  return { certPem, keyPem, roots: roots.certPems, own: { serial, service, notBefore } };
+}
+
+/** The certificates of both ends of a connection. */
+export type BothEnds = Pick<MeshLeg, "certificate" | "own">;
+
+/** Why a connection may not be, for one of its certificates was revoked; undefined where none was. */
+export type Revoked = (ends: BothEnds) => string | undefined;
 
 /** The server's end. Knows no listener: accepted sockets are handed to it. */
 export interface Terminator {
   /** Rejects with RefusedError; the socket is then of no more use. */
   handshake(raw: Socket, trustDomain: string): Promise<MeshLeg>;
-  swap(identity: TlsIdentity): void;
+  swap(identity: MeshIdentity): void;
 }
 
 interface Waiting {
@@ -64,7 +79,8 @@ interface Waiting {
   reject: (error: RefusedError) => void;
 }
 
-export function createTerminator(identity: TlsIdentity, handshakeTimeoutMs: number): Terminator {
+export function createTerminator(identity: MeshIdentity, handshakeTimeoutMs: number, revoked: Revoked): Terminator {
+  let { own } = identity;
   const waiting = new WeakMap<Socket, Waiting>();
   const server: Server = createServer(meshServerOptions(identity, { handshakeTimeoutMs, alpn: ALPN }));
   server.on("secureConnection", (stream) => {
@@ -90,9 +106,12 @@ export function createTerminator(identity: TlsIdentity, handshakeTimeoutMs: numb
       // A documented way into a TLS server for sockets that were accepted elsewhere.
       server.emit("connection", raw);
       const stream = await done;
-      return toLeg(raw, stream, { kind: "caller", trustDomain });
+      return toLeg(raw, stream, { kind: "caller", trustDomain }, { own, revoked });
     },
-    swap: (next) => swapServerIdentity(server, next),
+    swap(next) {
+      swapServerIdentity(server, next);
+      ({ own } = next);
+    },
   };
 }
 
@@ -110,10 +129,11 @@ function rawSocketOf(stream: TLSSocket): Socket | undefined {
 export interface Dialler {
   /** TLS over an open TCP connection, to exactly `spiffeId`. Rejects with RefusedError and destroys the socket. */
   handshake(raw: Socket, spiffeId: string, options: { timeoutMs: number; offerTunnel: boolean }): Promise<MeshLeg>;
-  swap(identity: TlsIdentity): void;
+  swap(identity: MeshIdentity): void;
 }
 
-export function createDialler(identity: TlsIdentity): Dialler {
+export function createDialler(identity: MeshIdentity, revoked: Revoked): Dialler {
+  let { own } = identity;
   const client: MeshClient = createMeshClient(identity);
   return {
     async handshake(raw, spiffeId, { timeoutMs, offerTunnel }) {
@@ -136,17 +156,25 @@ export function createDialler(identity: TlsIdentity): Dialler {
         stream.once("close", () => fail(new RefusedError("handshake", "closed during the TLS handshake")));
       });
       try {
-        return toLeg(raw, stream, { kind: "server", spiffeId });
+        return toLeg(raw, stream, { kind: "server", spiffeId }, { own, revoked });
       } catch (error) {
         raw.destroy();
         throw error;
       }
     },
-    swap: (next) => client.swap(next),
+    swap(next) {
+      client.swap(next);
+      ({ own } = next);
+    },
   };
 }
 
-function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): MeshLeg {
+function toLeg(
+  raw: Socket,
+  stream: TLSSocket,
+  expectation: PeerExpectation,
+  { own, revoked }: { own: Revocable; revoked: Revoked },
+): MeshLeg {
   const check = checkPeer(stream, expectation);
   const isTunnel = stream.alpnProtocol === ALPN;
   const reset = () => void (raw.destroyed || raw.resetAndDestroy());
@@ -155,16 +183,26 @@ function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): Me
   if (!check.ok) throw refuse(check.reason);
   const certificate = stream.getPeerX509Certificate();
   if (!certificate) throw refuse("the peer is gone");
-  return {
-    stream,
-    reset,
-    peer: check,
+  const { serial, notBefore, notAfter, id } = check;
+  const ends: BothEnds = {
     certificate: {
       fingerprint: certificate.fingerprint256,
       raw: certificate.raw,
       intermediates: presented(certificate),
-      notAfter: check.notAfter,
+      serial,
+      service: id.kind === "service" ? id.service : "",
+      notBefore,
+      notAfter,
     },
+    own: shown(stream, own),
+  };
+  const why = revoked(ends);
+  if (why !== undefined) throw refuse(why);
+  return {
+    stream,
+    reset,
+    peer: check,
+    ...ends,
     isTunnel,
     facts: describeTls(stream),
   };
@@ -173,6 +211,13 @@ function toLeg(raw: Socket, stream: TLSSocket, expectation: PeerExpectation): Me
 /** The leg of a peer that finished its handshake and is not who it should be: it can still be told so. */
 export function refusedLeg(error: unknown): RefusedLeg | undefined {
   return (error as { leg?: RefusedLeg }).leg;
+}
+
+/** What this end has shown: another than the present one where a handshake began before a swap. */
+function shown(stream: TLSSocket, present: Revocable): Revocable {
+  const certificate = stream.getX509Certificate();
+  if (!certificate || serialKey(certificate.serialNumber) === serialKey(present.serial)) return present;
+  return { ...present, serial: certificate.serialNumber, notBefore: certificate.validFromDate.getTime() };
 }
 
 function presented(leaf: X509Certificate): Buffer[] {

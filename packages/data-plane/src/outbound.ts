@@ -205,6 +205,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     const connection: Connection = {
       ...parties,
       certificate: leg.certificate,
+      own: leg.own,
       pipe: stream ?? pipe(plainLeg(app), leg, { onEnd }),
       cut(refusal) {
         connection.cutBy ??= refusal;
@@ -215,7 +216,6 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     void ended.then((end) => {
       counts.add(countAs, -1);
       instance.active--;
-      connection.cutBy ??= stream?.refusal;
       table.closed(connection, end);
     });
     return connection;

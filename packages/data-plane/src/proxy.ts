@@ -4,17 +4,32 @@
  */
 import type { Socket } from "node:net";
 import { describeError, type Logger, sleep } from "@heddle/daemon";
-import { daysLeft, EXPIRED_STAGE, expiryStage, URGENT_STAGE } from "@heddle/tls";
+import {
+  createRevocationList,
+  daysLeft,
+  EXPIRED_STAGE,
+  expiryStage,
+  NO_REVOCATIONS,
+  type RevocationList,
+  URGENT_STAGE,
+} from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
 import type { ConnectionTable, Direction, Parties } from "./connections.ts";
 import { countKey, type Counts } from "./counts.ts";
 import { dialTcp } from "./dial.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
-import { createDialler, createTerminator, type Dialler, type Terminator, toTlsIdentity } from "./mesh-tls.ts";
+import {
+  createDialler,
+  createTerminator,
+  type Dialler,
+  type Revoked,
+  type Terminator,
+  toTlsIdentity,
+} from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createOutbound, type Outbound } from "./outbound.ts";
 import type { PlainSocket } from "./pipe.ts";
-import { recheckRoots, recheckRules } from "./recheck.ts";
+import { recheckRevocations, recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import { type HostPort, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
 
@@ -52,8 +67,8 @@ export interface Proxy {
   outbound(listener: string): Outbound | undefined;
   /** What is missing before the listeners can open; empty when they are. */
   missing(): string[];
-  /** True when our certificate has no more than its last hours, so that who asks for readiness can act before it ends. */
-  isExpiring(): boolean;
+  /** What is wrong with our certificate: revoked, or in its last hours, so that who asks for readiness can act before it ends. */
+  identityProblem(): string | undefined;
   /** Looks again at what time alone changes: roots and a leaf that expire. */
   recheck(): void;
   /** What metrics show of it. */
@@ -71,17 +86,30 @@ export function createProxy(deps: ProxyDeps): Proxy {
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
   let ours: Inbound | undefined;
+  let revocations: RevocationList = createRevocationList(NO_REVOCATIONS);
+  const revoked: Revoked = ({ certificate, own }) => {
+    const theirs = revocations.check(certificate);
+    if (theirs !== undefined) return `the peer's certificate is revoked: ${theirs}`;
+    const ours = revocations.check(own);
+    return ours === undefined ? undefined : `our certificate is revoked: ${ours}`;
+  };
   const outbounds = new Map<string, Outbound>(); // by listener, so that a changed spec does not lose counts
 
   const missing = (): string[] => {
     const { spec, leaf, roots, rules } = store.current;
-    const parts = { configuration: spec, leaf: leaf?.service === spec?.service ? leaf : undefined, roots };
+    const parts = {
+      configuration: spec,
+      leaf: leaf?.service === spec?.service ? leaf : undefined,
+      roots,
+      revocations: store.current.revocations,
+    };
     const names = Object.entries(parts).flatMap(([name, part]) => (part ? [] : [name]));
     return spec?.public && !rules ? [...names, "intentions"] : names;
   };
 
   function onChange(part: SnapshotPart): void {
     const { spec, roots, rules } = store.current;
+    if (part === "revocations") takeRevocations();
     if (part === "leaf" || part === "roots") takeIdentity();
     if (spec && (part === "spec" || part === "rules")) {
       authorize = createAuthorizer(spec, rules);
@@ -89,6 +117,14 @@ export function createProxy(deps: ProxyDeps): Proxy {
     }
     if (roots && part === "roots") recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());
     standListeners();
+  }
+
+  function takeRevocations(): void {
+    revocations = createRevocationList(store.current.revocations ?? NO_REVOCATIONS);
+    recheckRevocations(table, tunnels(), revoked);
+    const { leaf } = store.current;
+    const why = leaf && revocations.check(leaf);
+    if (why !== undefined) log.error("our certificate is revoked: every connection is refused", { reason: why });
   }
 
   function takeIdentity(): void {
@@ -103,9 +139,9 @@ export function createProxy(deps: ProxyDeps): Proxy {
       } else {
         const handshakeTimeoutMs = spec?.public?.handshakeTimeoutMs ?? 0;
         tls = {
-          terminator: createTerminator(identity, handshakeTimeoutMs),
+          terminator: createTerminator(identity, handshakeTimeoutMs, revoked),
           handshakeTimeoutMs,
-          dialler: createDialler(identity),
+          dialler: createDialler(identity, revoked),
         };
         log.info("Proxy loaded config and ready to serve");
       }
@@ -124,7 +160,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       tls = {
         ...tls,
         handshakeTimeoutMs,
-        terminator: createTerminator(toTlsIdentity(leaf, roots), handshakeTimeoutMs),
+        terminator: createTerminator(toTlsIdentity(leaf, roots), handshakeTimeoutMs, revoked),
       };
     }
     const wanted: WantedListener[] = [];
@@ -158,6 +194,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       spec: () => (last = store.current.spec?.public ?? last),
       openService: (caller) => openService(last, caller),
       authorize: () => authorize,
+      revoked,
       terminator: () => (tls as NonNullable<typeof tls>).terminator,
       id,
       counts,
@@ -192,7 +229,13 @@ export function createProxy(deps: ProxyDeps): Proxy {
   return {
     missing,
     outbound: (listener) => outbounds.get(listener),
-    isExpiring: () => store.current.leaf !== undefined && expiryStage(store.current.leaf, Date.now()) >= URGENT_STAGE,
+    identityProblem() {
+      const { leaf } = store.current;
+      if (!leaf) return undefined;
+      const why = revocations.check(leaf);
+      if (why !== undefined) return `our certificate is revoked: ${why}`;
+      return expiryStage(leaf, Date.now()) >= URGENT_STAGE ? "our certificate is about to expire" : undefined;
+    },
     recheck() {
       const { roots, leaf } = store.current;
       if (roots) recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());

@@ -7,7 +7,7 @@ import { createTrustBundle, type TrustBundle, verifyChain } from "@heddle/tls";
 import { parseSpiffeId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { ConnectionTable } from "./connections.ts";
-import type { PeerCertificate } from "./mesh-tls.ts";
+import type { PeerCertificate, Revoked } from "./mesh-tls.ts";
 import type { Roots } from "./snapshot.ts";
 import type { Tunnel } from "./tunnel/tunnel.ts";
 
@@ -42,6 +42,20 @@ export function recheckRoots(table: ConnectionTable, tunnels: Iterable<Tunnel>, 
   }
   for (const tunnel of tunnels) {
     const reason = verdict(tunnel.leg.certificate);
+    if (reason !== undefined) tunnel.leave({ code: "identity", source: "", destination: "", reason });
+  }
+}
+
+/** Cuts connections, and ends tunnels, of which one end's certificate was revoked. */
+export function recheckRevocations(table: ConnectionTable, tunnels: Iterable<Tunnel>, revoked: Revoked): void {
+  for (const connection of table.all) {
+    const reason = connection.cutBy ? undefined : revoked(connection);
+    if (reason === undefined) continue;
+    const { source, destination } = connection;
+    connection.cut({ code: "identity", source, destination, reason });
+  }
+  for (const tunnel of tunnels) {
+    const reason = revoked(tunnel.leg);
     if (reason !== undefined) tunnel.leave({ code: "identity", source: "", destination: "", reason });
   }
 }

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Intention } from "@heddle/intentions";
+import type { RevocationsAnswer } from "@heddle/tls";
 import type { Endpoint } from "./endpoints.ts";
 import type { ProxySpec, UpstreamSpec } from "./spec.ts";
 
@@ -16,6 +17,8 @@ export interface Leaf {
   namespace: string;
   datacenter: string;
   trustDomain: string;
+  /** `08:…` */
+  serial: string;
   /** Milliseconds since the epoch. */
   notBefore: number;
   notAfter: number;
@@ -39,6 +42,8 @@ export interface Snapshot {
   readonly spec?: ProxySpec | undefined;
   readonly leaf?: Leaf | undefined;
   readonly roots?: Roots | undefined;
+  /** Absent until first known; empty where the agent knows of none. */
+  readonly revocations?: RevocationsAnswer | undefined;
   readonly rules?: Rules | undefined;
   /** By `upstreamKey`; absent until first known. */
   readonly endpoints: ReadonlyMap<string, readonly Endpoint[]>;

@@ -4,7 +4,7 @@ import type { ApiClient, ApiResponse, WatchOptions } from "@heddle/api-client";
 import { backoffMs, describeError, type Logger, sleep } from "@heddle/daemon";
 import type { Intention } from "@heddle/intentions";
 import { parseSpiffeId } from "@heddle/spiffe";
-import { readCertificate } from "@heddle/tls";
+import { colonHex, NO_REVOCATIONS, readCertificate, type RevocationsAnswer } from "@heddle/tls";
 import type { AgentLink } from "./agent-link.ts";
 import { type HealthEntry, type QueryAnswer, toEndpoints, toQueryEndpoints } from "./endpoints.ts";
 import { type Leaf, type Roots, type Rules, type SnapshotStore, upstreamKey } from "./snapshot.ts";
@@ -74,6 +74,16 @@ export function createSources({ client, store, link, log }: SourceDeps) {
 
   const roots: WatchLoop = (signal) =>
     follow<RootsAnswer>("roots", "/v1/agent/connect/ca/roots", signal, ({ body }) => store.set("roots", toRoots(body)));
+
+  const revocations: WatchLoop = (signal) =>
+    follow<RevocationsAnswer>(
+      "revocations",
+      "/v1/agent/connect/ca/revocations",
+      signal,
+      // Consul's agents have no such path: nothing is revoked there.
+      ({ status, body }) => store.set("revocations", status === 404 ? NO_REVOCATIONS : body),
+      { allow: [404] },
+    );
 
   const leaf =
     (service: string): WatchLoop =>
@@ -164,7 +174,7 @@ export function createSources({ client, store, link, log }: SourceDeps) {
     return { intentions, defaultAllow: false, defaultReason: "the default policy is not known" };
   };
 
-  return { registration, roots, leaf, rules, endpoints };
+  return { registration, roots, revocations, leaf, rules, endpoints };
 }
 
 type MatchAnswer = Record<string, Intention[] | null>;
@@ -194,7 +204,8 @@ export function toRoots({ TrustDomain, Roots }: RootsAnswer): Roots {
 /** Throws where certificate, key and service do not fit. */
 export function toLeaf({ CertPEM, PrivateKeyPEM }: LeafAnswer, service: string): Leaf {
   const certificate = new X509Certificate(CertPEM);
-  const uri = readCertificate(certificate.raw).altNames.uris[0] ?? "";
+  const { altNames, serial } = readCertificate(certificate.raw);
+  const uri = altNames.uris[0] ?? "";
   const id = parseSpiffeId(uri);
   if (id.kind !== "service") throw new Error(`the leaf is for '${uri}', which is no service`);
   if (id.service !== service) throw new Error(`the leaf is for '${uri}', wanted one for service '${service}'`);
@@ -209,6 +220,7 @@ export function toLeaf({ CertPEM, PrivateKeyPEM }: LeafAnswer, service: string):
     namespace,
     datacenter,
     trustDomain,
+    serial: colonHex(serial),
     notBefore: certificate.validFromDate.getTime(),
     notAfter: certificate.validToDate.getTime(),
   };

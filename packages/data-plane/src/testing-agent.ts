@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Intention } from "@heddle/intentions";
+import { NO_REVOCATIONS, type RevocationsAnswer } from "@heddle/tls";
 import { createTestMesh, type TestMesh } from "@heddle/tls/testing";
 
 export interface FakeAgent extends AsyncDisposable {
@@ -25,6 +26,8 @@ export interface AgentState {
   intentions: Intention[];
   defaultPolicy: "allow" | "deny";
   roots: string[];
+  /** Undefined: an agent that knows of no such path, as Consul's. */
+  revocations: RevocationsAnswer | undefined;
   /** Signs new leaves; each change of it is a renewal. */
   signing: TestMesh;
 }
@@ -37,6 +40,7 @@ export async function startFakeAgent(mesh?: TestMesh): Promise<FakeAgent> {
     intentions: [],
     defaultPolicy: "allow",
     roots: [own.root.certPem],
+    revocations: NO_REVOCATIONS,
     signing: own,
   };
   let index = 10;
@@ -53,6 +57,7 @@ export async function startFakeAgent(mesh?: TestMesh): Promise<FakeAgent> {
     if (path.startsWith("/v1/agent/service/")) return state.services[last];
     if (path === "/v1/agent/connect/ca/roots")
       return { TrustDomain: own.trustDomain, Roots: state.roots.map((RootCert) => ({ RootCert })) };
+    if (path === "/v1/agent/connect/ca/revocations") return state.revocations;
     if (path.startsWith("/v1/agent/connect/ca/leaf/")) {
       const known = leaves.get(last);
       if (known?.of === state.signing) return known.body;

@@ -9,6 +9,7 @@ export {
   meshServerOptions,
   swapServerIdentity,
 } from "./context.ts";
+export { buildCrl, crlToPem } from "./crl.ts";
 export { crossSign } from "./cross-sign.ts";
 export { createCsr, MAX_CSR_BYTES, parseCsr } from "./csr.ts";
 export { createInternalCa, createInternalCertificate, INTERNAL_ROLES } from "./internal.ts";
@@ -25,6 +26,7 @@ export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.t
 export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { rehearseRotation } from "./rehearsal.ts";
+export { createRevocationList, NO_REVOCATIONS, serialKey } from "./revocation.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
 export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, URGENT_STAGE } from "./expiry.ts";
 export {
@@ -44,5 +46,7 @@ export type { Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
 export type { KeyAndCertificate, RootOptions } from "./root.ts";
 export type { CrossSignOptions } from "./cross-sign.ts";
 export type { Validity } from "./expiry.ts";
+export type { CrlOptions } from "./crl.ts";
+export type { Revocable, RevocationList, RevocationsAnswer, RevokedSerial, RevokedService } from "./revocation.ts";
 export type { Rehearsal } from "./rehearsal.ts";
 export type { SigningKeyType } from "./signing-key.ts";

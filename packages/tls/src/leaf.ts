@@ -71,6 +71,8 @@ export interface LeafOptions {
   ttlMs: number;
   /** Milliseconds since the epoch. */
   now: number;
+  /** NotBefore is no earlier than this. */
+  earliest?: number | undefined;
 }
 
 export interface IssuedLeaf {
@@ -111,7 +113,7 @@ export function signLeaf(options: SignLeafOptions): IssuedLeaf {
   return toIssued(buildCertificate(template, signer.key), template);
 }
 
-function leafTemplate({ publicKey, names, commonName, signer, ttlMs, now }: SignLeafOptions): {
+function leafTemplate({ publicKey, names, commonName, signer, ttlMs, now, earliest = 0 }: SignLeafOptions): {
   template: CertificateTemplate;
   signer: Signer;
 } {
@@ -130,7 +132,7 @@ function leafTemplate({ publicKey, names, commonName, signer, ttlMs, now }: Sign
     serial: leafSerial(),
     issuer: signer.subject,
     subject: nameFor(commonName),
-    notBefore: Math.floor(Math.max(from, signer.notBefore) / 1000) * 1000,
+    notBefore: Math.floor(Math.max(from, signer.notBefore, earliest) / 1000) * 1000,
     notAfter: Math.floor(Math.min(from + ttlMs, signer.notAfter) / 1000) * 1000,
     spki,
     extensions: leafExtensions(names, keyId(spki), signer.keyId),

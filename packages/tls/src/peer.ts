@@ -32,6 +32,8 @@ export interface Peer {
   spiffeId: string;
   /** `08:…`, as on the API. */
   serial: string;
+  /** Milliseconds since the epoch. */
+  notBefore: number;
   notAfter: number;
 }
 
@@ -42,6 +44,7 @@ export function checkPeerCertificate(certificate: Buffer, expectation: PeerExpec
   const refuse = (why: string): PeerCheck => ({ ok: false, reason: `${expected(expectation)}, but ${why}` });
   try {
     const facts = readCertificate(certificate);
+    const { notBefore, notAfter } = facts;
     const spiffeId = checkLeaf(facts, expectation.kind);
     const id = checkIdentity(spiffeId, expectation);
     if (expectation.roots) {
@@ -49,7 +52,7 @@ export function checkPeerCertificate(certificate: Buffer, expectation: PeerExpec
       const chain = verifyChain(certificate, intermediates, roots, at);
       if (!chain.ok) return refuse(`the certificate of '${spiffeId}' is not valid: ${chain.reason}`);
     }
-    return { ok: true, id, spiffeId, serial: colonHex(facts.serial), notAfter: facts.notAfter };
+    return { ok: true, id, spiffeId, serial: colonHex(facts.serial), notBefore, notAfter };
   } catch (error) {
     if (error instanceof IdentityError) return refuse(error.message);
     return refuse(`the peer's certificate cannot be read: ${String(error)}`);

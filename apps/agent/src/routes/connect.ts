@@ -39,6 +39,12 @@ export function connectTable(deps: AgentDeps): ApiTable {
         await answerWatched(request, followed.roots, "the CA has not answered yet: no roots are known");
       },
     },
+    "/v1/agent/connect/ca/revocations": {
+      GET: async (request) => {
+        const missing = "the CA has not answered yet: it is not known what was revoked";
+        await answerWatched(request, followed.revocations, missing, ({ answer }) => answer);
+      },
+    },
     "/v1/agent/connect/ca/leaf/": {
       GET: async (request) => {
         const service = request.rest;
@@ -56,12 +62,17 @@ const uriOf = ({ followed, config }: AgentDeps, service: string): string =>
   `spiffe://${followed.roots.value?.TrustDomain ?? ""}/ns/default/dc/${config.datacenter}/svc/${service}`;
 
 /** Answers the value as it stands, or once its index is no longer the caller's. */
-async function answerWatched<T>(request: ApiRequest, watched: Watched<T>, missing: string): Promise<void> {
+async function answerWatched<T>(
+  request: ApiRequest,
+  watched: Watched<T>,
+  missing: string,
+  show: (value: T) => unknown = (value) => value,
+): Promise<void> {
   const { index, waitMs } = readParams(request.query);
   if (watched.value === undefined) await watched.changed(0, FIRST_ANSWER_MS, closed(request.res));
   if (index > 0) await watched.changed(index, waitMs + (Math.random() * waitMs) / 16, closed(request.res));
   if (watched.value === undefined) throw new UnavailableError(missing);
-  reply(request, watched.value, {
+  reply(request, show(watched.value), {
     "X-Consul-Index": watched.index,
     "X-Consul-KnownLeader": "true",
     "X-Consul-LastContact": 0,
@@ -92,14 +103,20 @@ async function authorize({ followed, decisions }: AgentDeps, request: ApiRequest
   followed.freshen();
   if (followed.rules.value === undefined) await followed.rules.changed(0, FIRST_ANSWER_MS, closed(request.res));
   if (followed.roots.value === undefined) await followed.roots.changed(0, FIRST_ANSWER_MS, closed(request.res));
+  if (followed.revocations.value === undefined)
+    await followed.revocations.changed(0, FIRST_ANSWER_MS, closed(request.res));
   const rules = followed.rules.value;
   const roots = followed.roots.value;
-  if (rules === undefined || roots === undefined)
-    throw new UnavailableError("the intentions or the roots are not known yet");
+  const revocations = followed.revocations.value;
+  if (rules === undefined || roots === undefined || revocations === undefined)
+    throw new UnavailableError("the intentions, the roots or what was revoked are not known yet");
   const known = verdicts(rules);
   const key = `${target}\0${uri}\0${roots.TrustDomain}`;
   let verdict = known.get(key);
-  if (!verdict) {
+  const serial = (body["ClientCertSerial"] as string | undefined) ?? "";
+  const revoked = revocations.check({ serial, service: parseCaller(uri).service });
+  if (revoked !== undefined) verdict = { Authorized: false, Reason: `Revoked: ${revoked}` };
+  else if (!verdict) {
     verdict = judge(rules, roots, parseCaller(uri), target);
     if (known.size >= MAX_VERDICTS) known.clear();
     known.set(key, verdict);

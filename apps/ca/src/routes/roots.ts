@@ -1,9 +1,10 @@
 /** GET /v1/connect/ca/roots: who is to be trusted; blocking, and as PEM. */
 import type { ServerResponse } from "node:http";
-import { type ApiRequest, type ApiTable, exactNumber, readParams, refusal, reply, whenDraining } from "@heddle/daemon";
+import { type ApiTable, exactNumber, readParams, refusal } from "@heddle/daemon";
 import type { StoredRecord } from "@heddle/store";
 import { certificateKeyType, certificatesToDer, colonHex, keyId, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
+import { answerBlocking } from "../blocking.ts";
 import type { RootRecord } from "../records.ts";
 import { rfc3339 } from "../rfc3339.ts";
 
@@ -14,16 +15,14 @@ export function rootsTable(authority: Authority, followers: RootsFollowers): Api
   return {
     "/v1/connect/ca/roots": {
       GET(request) {
-        const params = readParams(request.query);
+        readParams(request.query); // refuses what no read takes
         if (wantsPem(request.query)) return sendPem(request.res, authority);
-        const send = () =>
-          reply(request, showRoots(authority), {
-            "X-Consul-Index": rootsIndex(authority),
-            "X-Consul-KnownLeader": "true",
-            "X-Consul-LastContact": 0,
-          });
-        if (rootsIndex(authority) > params.index || params.index === 0) return send();
-        waitForChange(request, authority, { after: params.index, waitMs: params.waitMs, followers, send });
+        answerBlocking(request, {
+          index: () => rootsIndex(authority),
+          onChanged: (listener) => authority.onRootsChanged(listener),
+          answer: () => showRoots(authority),
+          followers,
+        });
       },
     },
   };
@@ -32,33 +31,6 @@ export function rootsTable(authority: Authority, followers: RootsFollowers): Api
 /** The highest index of any root: at least 1, and never back. */
 export function rootsIndex(authority: Authority): number {
   return Math.max(1, ...authority.roots().map((root) => root.modifyIndex));
-}
-
-interface Waiting {
-  after: number;
-  waitMs: number;
-  followers: RootsFollowers;
-  send: () => void;
-}
-
-function waitForChange({ res }: ApiRequest, authority: Authority, { after, waitMs, followers, send }: Waiting): void {
-  const finish = () => {
-    stop();
-    send();
-  };
-  const off = authority.onRootsChanged(() => {
-    if (rootsIndex(authority) > after) finish();
-  });
-  const timer = setTimeout(finish, waitMs + (Math.random() * waitMs) / 16);
-  const stop = () => {
-    clearTimeout(timer);
-    off();
-    followers.delete(stop);
-    res.off("close", stop);
-  };
-  followers.add(stop);
-  res.once("close", stop);
-  whenDraining(res, finish);
 }
 
 function showRoots(authority: Authority) {
@@ -114,7 +86,8 @@ function readFacts(certPem: string) {
   };
 }
 
-function wantsPem(query: URLSearchParams): boolean {
+/** `?pem`, with or without a truth value. Throws Consul's 400. */
+export function wantsPem(query: URLSearchParams): boolean {
   const value = query.get("pem");
   if (value === null || value === "") return false;
   if (/^(?:1|t|T|true|TRUE|True)$/.test(value)) return true;
