@@ -5,10 +5,9 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { describeError, explainListenError, type Logger } from "@heddle/daemon";
 import {
+  ACCEPT_OPTIONS,
   formatHostPort,
   type HostPort,
-  KEEP_ALIVE_MS,
-  ONE_CHUNK,
   type StandingListeners,
   type WantedListener,
 } from "@heddle/data-plane";
@@ -45,14 +44,7 @@ export function createListeners(log: Logger): Listeners {
 
   const open = (entry: Entry) => {
     const { bind, name } = entry.spec;
-    const server = createServer({
-      allowHalfOpen: true,
-      highWaterMark: ONE_CHUNK,
-      pauseOnConnect: true, // nothing is read before the far side is ready for it
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_MS,
-    });
+    const server = createServer(ACCEPT_OPTIONS);
     server.on("connection", (socket) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));

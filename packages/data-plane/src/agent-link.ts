@@ -10,6 +10,8 @@ export interface AgentLink {
   /** Forgets a watch that was stopped. */
   forget(watch: string): void;
   readonly isUp: boolean;
+  /** What is wrong with it, in its words or the system's. */
+  readonly problem: string | undefined;
   /** 0 while it answers. */
   readonly awayMs: number;
   /** Called when an agent that was away answers again. */
@@ -19,6 +21,7 @@ export interface AgentLink {
 export function createAgentLink(log: Logger): AgentLink {
   const away = new Set<string>();
   let awaySince = 0;
+  let awayBecause = "";
   const refusals = new Map<string, string>(); // by watch: what the agent said no to
   const listeners: (() => void)[] = [];
   const back = (watch: string) => {
@@ -45,6 +48,7 @@ export function createAgentLink(log: Logger): AgentLink {
       }
       if (away.size === 0) {
         awaySince = performance.now();
+        awayBecause = text;
         log.warn("the agent is away, going on with what is known", { error: text });
       }
       away.add(watch);
@@ -55,6 +59,9 @@ export function createAgentLink(log: Logger): AgentLink {
     },
     get isUp() {
       return away.size === 0;
+    },
+    get problem() {
+      return away.size > 0 ? awayBecause : refusals.values().next().value;
     },
     get awayMs() {
       return away.size === 0 ? 0 : performance.now() - awaySince;

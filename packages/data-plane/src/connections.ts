@@ -46,8 +46,8 @@ export interface ConnectionTable {
   opened(connection: Connection): void;
   closed(connection: Connection, end: PipeEnd): void;
   refused(parties: Parties, refusal: Refusal): void;
-  /** Resolves when no connection is left, or after `ms`. */
-  drained(ms: number): Promise<void>;
+  /** Resolves when no connection is left, of one direction or at all, or after `ms`. */
+  drained(ms: number, direction?: Direction): Promise<void>;
 }
 
 export interface ConnectionTableDeps {
@@ -60,7 +60,7 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
   const all = new Set<Connection>();
   // Thousands of connections come with a handful of certificates: each is kept once.
   const certificates = new Map<string, { certificate: PeerCertificate; users: number }>();
-  let onEmpty: (() => void) | undefined;
+  const draining = new Set<() => void>();
   return {
     all,
     opened(connection) {
@@ -92,7 +92,7 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
         duration_ms: round(durationMs),
         tls: connection.tls?.text,
       });
-      if (all.size === 0) onEmpty?.();
+      for (const check of draining) check();
     },
     refused(parties, refusal) {
       metrics.refused(parties, refusal);
@@ -108,14 +108,20 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
         tls: parties.tls?.text,
       });
     },
-    drained: (ms) =>
+    drained: (ms, direction) =>
       new Promise((resolve) => {
-        if (all.size === 0) return resolve();
-        const timer = setTimeout(resolve, ms);
-        onEmpty = () => {
+        const check = () => {
+          for (const connection of all) if (direction === undefined || connection.direction === direction) return;
           clearTimeout(timer);
+          draining.delete(check);
           resolve();
         };
+        const timer = setTimeout(() => {
+          draining.delete(check);
+          resolve();
+        }, ms);
+        draining.add(check);
+        check();
       }),
   };
 }

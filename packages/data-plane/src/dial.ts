@@ -8,6 +8,16 @@ export const KEEP_ALIVE_MS = 30_000; // a machine that vanished is noticed withi
 /** Sockets stop reading as soon as one chunk (at most 64 KiB) waits: `pipe` never reads ahead of the slower side. */
 export const ONE_CHUNK = 1;
 
+/** How a listener of the data plane takes connections: for `net.createServer`. */
+export const ACCEPT_OPTIONS = {
+  allowHalfOpen: true,
+  highWaterMark: ONE_CHUNK,
+  pauseOnConnect: true, // nothing is read before the far side is ready for it
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: KEEP_ALIVE_MS,
+} as const;
+
 const WHY: Record<string, string> = {
   ECONNREFUSED: "connection refused",
   ECONNRESET: "connection reset",

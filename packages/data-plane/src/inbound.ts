@@ -172,6 +172,7 @@ export function createInbound(deps: InboundDeps): Inbound {
         },
       };
       table.opened(connection);
+      local.attach?.(connection);
     } catch (error) {
       leave();
       local.resetAndDestroy();

@@ -213,6 +213,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       },
     };
     table.opened(connection);
+    app.attach?.(connection);
     void ended.then((end) => {
       counts.add(countAs, -1);
       instance.active--;

@@ -3,6 +3,7 @@
  * two chunks (128 KiB) are held per direction, and nothing is copied.
  */
 import type { Duplex } from "node:stream";
+import type { Connection } from "./connections.ts";
 import type { Refusal } from "./refusal.ts";
 
 /** With one direction closed and nothing moving in the other, a connection is reset after this long. */
@@ -14,6 +15,8 @@ const LINGER_MS = 5_000; // one side is closed, and this long nothing could be w
 export interface PlainSocket extends Duplex {
   /** Ends it now, so that the other side sees a reset. */
   resetAndDestroy(): unknown;
+  /** Where it wants to know: what connection it has become a part of. */
+  attach?(connection: Connection): void;
 }
 
 /** One side of a proxied connection. */

@@ -75,7 +75,7 @@ export interface Proxy {
   tunnels(): Record<Direction, number>;
   instances(): { destination: string; healthy: number; ejected: number }[];
   /** Tells the far proxies to open no new streams; what is open goes on. */
-  leave(): void;
+  leave(direction?: Direction): void;
   /** Ends the tunnels, giving what was last said a moment to go out. */
   close(): Promise<void>;
 }
@@ -249,8 +249,9 @@ export function createProxy(deps: ProxyDeps): Proxy {
     },
     tunnels: () => ({ inbound: inboundTunnels().length, outbound: outboundTunnels().length }),
     instances: () => [...outbounds.values()].map(({ counts }) => counts()),
-    leave() {
-      for (const tunnel of tunnels()) tunnel.leave();
+    leave(direction) {
+      if (direction !== "outbound") for (const tunnel of inboundTunnels()) tunnel.leave();
+      if (direction !== "inbound") for (const tunnel of outboundTunnels()) tunnel.leave();
     },
     async close() {
       const deadline = performance.now() + LAST_WORDS_MS;
