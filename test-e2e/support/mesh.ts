@@ -1,4 +1,5 @@
 /** The article's mesh on free ports: socat, the agent with its configuration directory, and its proxies. */
+import { randomBytes, randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -90,7 +91,8 @@ export async function startAgent(
   flags: string[] = ["-dev", "-enable-script-checks"],
   ready = "Synced check: check=service:socat-sidecar-proxy:1",
 ): Promise<Agent> {
-  const agent = start(HEDDLE, ["agent", ...flags, "-config-dir=."], { cwd: place.configDir });
+  const { args, env } = storeFlags();
+  const agent = start(HEDDLE, ["agent", ...flags, ...args, "-config-dir=."], { cwd: place.configDir, env });
   await agent.printed(ready);
   const api = async <T>(path: string): Promise<T> => {
     const { status, out, err } = await run("curl", [
@@ -102,6 +104,16 @@ export async function startAgent(
     return JSON.parse(out) as T;
   };
   return { ...place, agent, api };
+}
+
+/** HEDDLE_TEST_ETCD ("127.0.0.1:2379") has every mesh of these tests keep its records there, each in a place of its own. */
+function storeFlags(): { args: string[]; env: Record<string, string> } {
+  const { HEDDLE_TEST_ETCD: etcd } = process.env;
+  if (!etcd) return { args: [], env: {} };
+  return {
+    args: [`-store=etcd://${etcd}/test/${randomUUID()}`, "-ca-encryption-key=env:TEST_CA_KEY"],
+    env: { TEST_CA_KEY: randomBytes(32).toString("base64") },
+  };
 }
 
 export interface Mesh extends Agent {

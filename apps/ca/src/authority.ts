@@ -97,6 +97,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   // The first listener: whoever hears of new roots after it finds that they sign already.
   const stopFollowing = store.subscribe(({ changes }) => {
     if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, vault, activeRoot);
+    // Another CA on the same store may have changed it.
+    if (changes.some(({ table }) => table === CONFIG)) settings = readSettings(config().value.config ?? {});
   });
 
   const change = async (
@@ -109,6 +111,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const isForced = given?.forceWithoutCrossSigning ?? false;
     const root = wanted && (await prepareRoot({ wanted, settings: next, trustDomain, old, isForced, now, log }));
     await store.run((view) => {
+      const active = view.list<RootRecord>(ROOTS).find((r) => r.value.isActive);
+      if (active?.key !== from)
+        throw new HeddleError("conflict", `the root was rotated by another CA meanwhile: it is ${active?.key} now`);
       const value = { ...view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value, ...given };
       const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
       const roots = root ? switchRoots(view, root, times, vault) : shortenLeaves(view, times);
@@ -212,15 +217,19 @@ async function found(
     config: withoutPrivateKey(config),
     forceWithoutCrossSigning: false,
   };
-  await store.run(() => ({
-    writes: [
-      { table: CONFIG, key: CONFIG_KEY, value },
-      { table: ROOTS, key: id, value: root },
-      { table: KEYS, key: id, value: vault.toRecord(id, keyPem) satisfies KeyRecord },
-    ],
-    result: undefined,
-  }));
-  log.info("made a new root certificate", { root: id, trust_domain: trustDomain });
+  const { result: isOurs } = await store.run((view) => {
+    // Another CA that starts on the same store may have been faster.
+    if (view.get(CONFIG, CONFIG_KEY)) return { writes: [], result: false };
+    return {
+      writes: [
+        { table: CONFIG, key: CONFIG_KEY, value },
+        { table: ROOTS, key: id, value: root },
+        { table: KEYS, key: id, value: vault.toRecord(id, keyPem) satisfies KeyRecord },
+      ],
+      result: true,
+    };
+  });
+  if (isOurs) log.info("made a new root certificate", { root: id, trust_domain: trustDomain });
 }
 
 function loadActiveRoot(store: Store, vault: KeyVault, known?: ActiveRoot): ActiveRoot {

@@ -1,5 +1,6 @@
 /** The CA's configuration: flags, `HEDDLE_CA_…` variables, a JSON file. */
 import { type ConfigSources, loadOptions, opsOptions, option } from "@heddle/daemon";
+import { readStoreOptions, STORE_OPTIONS } from "@heddle/store";
 import { readEncryptionKeys } from "./encryption-key.ts";
 
 export const DEFAULT_CA_PORT = 8310;
@@ -8,6 +9,7 @@ export const CA_OPTIONS = {
   host: option.string("Address to listen on; anything but loopback needs the TLS files.", "127.0.0.1"),
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CA_PORT),
   dataDir: option.string("Directory of the roots and their keys; empty keeps everything in memory."),
+  ...STORE_OPTIONS,
   datacenter: option.string("Name of the datacenter; certificates are signed for this one only.", "dc1"),
   clusterId: option.string("UUID of a new cluster; a random one by default. Read at the first start only."),
   leafCertTtl: option.string("Life of leaf certificates, 1h to 8760h. Read at the first start only.", "72h"),
@@ -28,5 +30,6 @@ export type CaConfig = ReturnType<typeof loadConfig>;
 /** Throws ConfigError listing every problem. */
 export function loadConfig(sources: ConfigSources) {
   const options = loadOptions("ca", CA_OPTIONS, sources);
-  return { ...options, encryptionKeys: readEncryptionKeys(options.encryptionKey, sources) };
+  const encryptionKeys = readEncryptionKeys(options.encryptionKey, sources);
+  return { ...options, encryptionKeys, etcd: readStoreOptions(options) };
 }

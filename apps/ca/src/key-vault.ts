@@ -1,6 +1,6 @@
 /** The roots' private keys as they lie on disk: sealed with AES-256-GCM where the operator has given a key, in plain where not. */
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import { type Logger, UnavailableError } from "@heddle/daemon";
+import { InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
 import type { Store } from "@heddle/store";
 import { KEYS, type KeyRecord } from "./records.ts";
 
@@ -14,6 +14,14 @@ export interface KeyVault {
   read(id: string, record: KeyRecord): string;
   /** What is stored of a root's private key. */
   toRecord(id: string, keyPem: string): Pick<KeyRecord, "keyPem" | "sealed">;
+}
+
+/** Throws InvalidArgumentError where the keys would lie in plain with somebody else: a store on etcd needs a key to seal them. */
+export function requireSealing(etcd: unknown, keys: readonly Buffer[]): void {
+  if (etcd !== undefined && keys.length === 0)
+    throw new InvalidArgumentError(
+      "refusing to keep the CA's keys in etcd in plain: give a key that etcd never sees (heddle.ca_encryption_key of an agent, -encryption-key of a CA alone), the same to every server",
+    );
 }
 
 /** The first of `keys` seals, all of them open; without any, keys are kept in plain. */

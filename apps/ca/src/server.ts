@@ -12,6 +12,7 @@ import {
 import { openStore } from "@heddle/store";
 import { createCa } from "./ca.ts";
 import type { CaConfig } from "./config.ts";
+import { requireSealing } from "./key-vault.ts";
 import { CA_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
@@ -19,8 +20,9 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
   await using stack = new AsyncDisposableStack();
   const identity = stack.use(followIdentityFiles(config, log));
   requireTlsOffLoopback(config.host, identity);
+  requireSealing(config.etcd, config.encryptionKeys);
   const registry = createRegistry("ca");
-  const store = stack.use(await openStore({ dataDir: config.dataDir, name: "ca", log }));
+  const store = stack.use(await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "ca", log }));
   const ca = await createCa({
     store,
     datacenter: config.datacenter,
@@ -42,7 +44,7 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
   stack.defer(() => server.close());
   const { metricsHost, metricsPort } = config;
   stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health, log }));
-  log.info("CA is serving", { address: server.url, data_dir: config.dataDir || "(memory)" });
+  log.info("CA is serving", { address: server.url, store: config.store || config.dataDir || "(memory)" });
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: server.url, health, close, [Symbol.asyncDispose]: close };

@@ -1,5 +1,6 @@
 /** The catalog's configuration: flags, `HEDDLE_CATALOG_…` variables, a JSON file. */
 import { type ConfigSources, loadOptions, opsOptions, option, parseDuration } from "@heddle/daemon";
+import { readStoreOptions, STORE_OPTIONS } from "@heddle/store";
 import { DEFAULT_RECONNECT_TIMEOUT_MS, MIN_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
 
 export const DEFAULT_CATALOG_PORT = 8300; // where Consul's servers talk to each other
@@ -10,6 +11,7 @@ export const CATALOG_OPTIONS = {
   host: option.string("Address to listen on; anything but loopback needs the TLS files.", "127.0.0.1"),
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CATALOG_PORT),
   dataDir: option.string("Directory of the record store; empty keeps everything in memory."),
+  ...STORE_OPTIONS,
   datacenter: option.string("Name of the datacenter.", "dc1"),
   dnsDomain: option.string("Zone that DNS answers.", "consul"),
   caUrl: option.url("The CA: discovery chains name its trust domain.", "http://127.0.0.1:8310"),
@@ -50,4 +52,7 @@ export const CATALOG_OPTIONS = {
 export type CatalogConfig = ReturnType<typeof loadConfig>;
 
 /** Throws ConfigError listing every problem. */
-export const loadConfig = (sources: ConfigSources) => loadOptions("catalog", CATALOG_OPTIONS, sources);
+export function loadConfig(sources: ConfigSources) {
+  const options = loadOptions("catalog", CATALOG_OPTIONS, sources);
+  return { ...options, etcd: readStoreOptions(options) };
+}

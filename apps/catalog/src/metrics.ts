@@ -18,6 +18,18 @@ export function registerCatalogMetrics(registry: Registry, catalog: Catalog): vo
   gauge("heddle_catalog_waiters", "Blocking queries and subscriptions that wait.", () => state.topics.waiting);
   gauge("heddle_catalog_streams", "Open change streams.", () => stream.connections);
   gauge("heddle_catalog_leases", "Agents that are heard of.", () => catalog.members.held);
+  gauge("heddle_catalog_last_contact_seconds", "Since memory was known to hold every commit.", () => {
+    return state.store.contact().lastContactMs / 1_000;
+  });
+  const events = new Gauge({
+    name: "heddle_catalog_store_events",
+    help: "Of a store on etcd: writes run again after another server's, reads of everything, calls tried again.",
+    labelNames: ["event"],
+    registers: [registry],
+    collect() {
+      for (const [event, count] of state.store.events) events.set({ event }, count);
+    },
+  });
   const records = new Gauge({
     name: "heddle_catalog_records",
     help: "Records of each table.",

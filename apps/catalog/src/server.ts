@@ -31,7 +31,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     c.close(),
   );
   const trustDomain = stack.adopt(askTrustDomain({ ca, log }), (t) => t.close());
-  const store = await openStore({ dataDir: config.dataDir, name: "catalog", log });
+  const store = await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "catalog", log });
   const catalog = stack.use(
     createCatalog({
       store,
@@ -73,7 +73,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
   stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health, log }));
   log.info("catalog is serving", {
     address: server.url,
-    data_dir: config.dataDir || "(memory)",
+    store: config.store || config.dataDir || "(memory)",
     index: store.revision,
   });
   const owned = stack.move();

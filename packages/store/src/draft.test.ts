@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { Draft, memoryBackend, Store, type Write } from "./index.ts";
+import { Draft, LocalStore, memoryBackend, type Store, type Write } from "./index.ts";
 
 const step = fc.array(
   fc.record({
@@ -17,8 +17,8 @@ const content = (store: { list: Store["list"] }) =>
 test("a draft shows what committing its steps one after the other would leave, and its writes leave the same", async () => {
   await fc.assert(
     fc.asyncProperty(step, fc.array(step, { maxLength: 4 }), async (first, steps) => {
-      await using stepwise = await Store.open(memoryBackend());
-      await using atOnce = await Store.open(memoryBackend());
+      await using stepwise = await LocalStore.open(memoryBackend());
+      await using atOnce = await LocalStore.open(memoryBackend());
       const run = (store: Store, writes: Write[]) => store.run(() => ({ writes, result: undefined }));
       await run(stepwise, first);
       await run(atOnce, first);
@@ -37,7 +37,7 @@ test("a draft shows what committing its steps one after the other would leave, a
 });
 
 test("what a command makes and takes away again is not there", async () => {
-  await using store = await Store.open(memoryBackend());
+  await using store = await LocalStore.open(memoryBackend());
   const writes = [
     { table: "a", key: "k", value: 1 },
     { table: "a", key: "k" },
@@ -47,7 +47,7 @@ test("what a command makes and takes away again is not there", async () => {
 });
 
 test("a record that is deleted and made again in one step is a new one", async () => {
-  await using store = await Store.open(memoryBackend());
+  await using store = await LocalStore.open(memoryBackend());
   await store.run(() => ({ writes: [{ table: "a", key: "k", value: 1 }], result: undefined }));
   const { revision } = await store.run((view) => {
     const draft = new Draft(view);

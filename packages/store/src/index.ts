@@ -1,8 +1,21 @@
+export { parseStoreAddress, readStoreOptions } from "./address.ts";
 export { Draft } from "./draft.ts";
+export { LocalStore } from "./local-store.ts";
 export { memoryBackend } from "./memory.ts";
 export { openStore } from "./open.ts";
+export { STORE_OPTIONS } from "./options.ts";
 export { sqliteBackend } from "./sqlite.ts";
-export { Store } from "./store.ts";
+export type { EtcdSettings, StoreAddress, StoreOptions } from "./address.ts";
 export type { OpenStoreOptions } from "./open.ts";
-export type { Backend, Change, Command, Commit, StoredRecord, View, Write } from "./record.ts";
-export type { CommandResult } from "./store.ts";
+export type {
+  Backend,
+  Change,
+  Command,
+  CommandResult,
+  Commit,
+  Contact,
+  Store,
+  StoredRecord,
+  View,
+  Write,
+} from "./record.ts";

@@ -1,8 +1,10 @@
-/** Opens a daemon's store: in memory, or on a SQLite file in its data directory. */
+/** Opens a daemon's store: in memory, on a SQLite file in its data directory, or on etcd. */
 import { join } from "node:path";
 import { describeError, type Logger } from "@heddle/daemon";
 import { memoryBackend } from "./memory.ts";
-import { Store } from "./store.ts";
+import type { EtcdSettings } from "./address.ts";
+import { LocalStore } from "./local-store.ts";
+import type { Store } from "./record.ts";
 
 // No record may have an index that clients make up for "surely old" (1, 2, 3): an empty Consul is further on when it serves.
 const EMPTY_REVISION = 16;
@@ -12,6 +14,8 @@ export interface OpenStoreOptions {
   dataDir: string;
   /** The daemon's file inside it: "catalog" is `catalog.db`. */
   name: string;
+  /** Where etcd is; undefined keeps the records in the data directory. */
+  etcd?: EtcdSettings | undefined;
   log: Logger;
   /** Where the counting of revisions starts. */
   emptyRevision?: number;
@@ -19,20 +23,28 @@ export interface OpenStoreOptions {
   onFatal?: (error: Error) => void;
 }
 
-/** Throws UnavailableError where the directory is in use, not writable, full or of a newer version. */
+/**
+ * Throws UnavailableError where the directory is in use, not writable, full or of a newer version, and where no etcd
+ * answers.
+ */
 export async function openStore({
   dataDir,
   name,
+  etcd,
   log,
   onFatal,
   emptyRevision = EMPTY_REVISION,
 }: OpenStoreOptions): Promise<Store> {
-  if (dataDir === "") return Store.open(memoryBackend(), emptyRevision);
+  if (etcd) {
+    const { openEtcdStore } = await import("./etcd/index.ts");
+    return openEtcdStore({ ...etcd, name, emptyRevision, log });
+  }
+  if (dataDir === "") return LocalStore.open(memoryBackend(), emptyRevision);
   const { sqliteBackend } = await import("./sqlite.ts");
   const fatal = (error: Error) => {
     log.error("the disk failed, ending: what it holds of the last write is unknown", { error: describeError(error) });
     process.exit(1);
   };
   const path = join(dataDir, `${name}.db`);
-  return Store.open(await sqliteBackend({ path, log, onFatal: onFatal ?? fatal }), emptyRevision);
+  return LocalStore.open(await sqliteBackend({ path, log, onFatal: onFatal ?? fatal }), emptyRevision);
 }

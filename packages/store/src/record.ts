@@ -47,7 +47,47 @@ export interface View {
  */
 export type Command<R> = (view: View) => { writes: Write[]; result: R };
 
-/** Where commits become durable. SQLite and memory differ in one file each. */
+export interface CommandResult<R> {
+  result: R;
+  /** The revision of the command's commit, or the current one where it wrote nothing. */
+  revision: number;
+}
+
+/** How fresh a store's memory is. */
+export interface Contact {
+  /** Since memory was known to hold every commit there was; 0 where nobody else commits. */
+  lastContactMs: number;
+  /** False where no commit can be made just now. */
+  knowsLeader: boolean;
+}
+
+/** Every record in memory, changed only by applying durable commits in revision order; the caller closes it. */
+export interface Store extends View, AsyncDisposable {
+  /** True where nothing had ever been written when the store was opened. */
+  readonly wasEmpty: boolean;
+  /** The revision of the last commit that is in memory. */
+  readonly revision: number;
+  count(table: string): number;
+  /** Called with each commit once it is durable and in memory. */
+  subscribe(listener: (commit: Commit) => void): () => void;
+  /** Runs a command; resolves when its commit is durable and in memory. Rejects with the command's own refusal. */
+  run<R>(command: Command<R>): Promise<CommandResult<R>>;
+  /** Every durable record as of now: commits that follow leave the list as it is. */
+  snapshot(): { revision: number; records: StoredRecord[] };
+  /**
+   * Makes the records all there are, in one commit; they keep their indexes, and what is the same already is not touched.
+   * The revision never falls: it goes past `index`, the one that they are of. The writes of `also` are part of the commit.
+   */
+  restore(records: readonly StoredRecord[], index: number, also?: readonly Write[]): Promise<CommandResult<void>>;
+  /** Resolves when memory holds every commit, anybody's, that was durable when this was called. */
+  catchUp(): Promise<void>;
+  contact(): Contact;
+  /** How often it happened that…, by a name for metrics: "conflict", "retry". */
+  readonly events: ReadonlyMap<string, number>;
+  close(): Promise<void>;
+}
+
+/** Where a local store's commits become durable. SQLite and memory differ in one file each. */
 export interface Backend {
   /** Calls `each` for every record and resolves to the last revision. */
   load(each: (record: StoredRecord) => void): Promise<number>;

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import { CONFIG_KINDS, type ConfigEntry, decodeConfigEntry, normaliseConfigEntry } from "@heddle/config-entries";
 import { describeError, formatDuration, HeddleError, LOG_LEVELS, parseLogLevel } from "@heddle/daemon";
 import { isAnyAddress, validateMeta } from "@heddle/service-definition";
+import { parseStoreAddress } from "@heddle/store";
 import { expandTemplate, hostAddress, type Network, parseAddresses } from "./addresses.ts";
 import {
   buildAcl,
@@ -107,12 +108,25 @@ export function buildConfig(
     internal: buildInternal(raw.heddle, fail),
     flapDamping: raw.heddle?.flap_damping ?? true,
     caEncryptionKey: raw.heddle?.ca_encryption_key ?? "",
+    store: {
+      store: raw.heddle?.store ?? "",
+      storeCaFile: raw.heddle?.store_ca_file ?? "",
+      storeCertFile: raw.heddle?.store_cert_file ?? "",
+      storeKeyFile: raw.heddle?.store_key_file ?? "",
+      storeUser: raw.heddle?.store_user ?? "",
+      storePasswordFile: raw.heddle?.store_password_file ?? "",
+    },
     metrics: { host: raw.heddle?.metrics_host || "127.0.0.1", port: raw.heddle?.metrics_port ?? -1 },
   };
   for (const key of ["datacenter", "primary_datacenter"] as const) {
     const given = raw[key];
     if (given !== undefined && !/^[a-zA-Z0-9_-]{1,64}$/.test(given))
       fail(key, `invalid value '${given}': want letters, digits, '-' and '_'`);
+  }
+  try {
+    if (config.store.store !== "") parseStoreAddress(config.store.store);
+  } catch (error) {
+    fail("heddle.store", describeError(error));
   }
   if (config.dataDir === "" && !isDev)
     fail("data_dir", "not given: want the directory in which the agent keeps its state (or -dev)");

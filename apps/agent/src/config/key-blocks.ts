@@ -115,6 +115,12 @@ export const heddle = () => ({
   dns_addr: f.string(),
   metrics_host: f.string(),
   metrics_port: port(),
+  store: f.string(),
+  store_ca_file: f.string(),
+  store_cert_file: f.string(),
+  store_key_file: f.string(),
+  store_user: f.string(),
+  store_password_file: f.string(),
 });
 
 export const httpConfig = () => ({

@@ -30,6 +30,7 @@ const NAMES: Record<string, string> = {
   internal: "heddle",
   leaveDrainTimeMs: "performance.leave_drain_time",
   "log.file": "log_file",
+  store: "heddle.store",
   "metrics.host": "heddle.metrics_host",
   "metrics.port": "heddle.metrics_port",
   "log.json": "log_json",

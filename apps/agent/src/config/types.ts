@@ -2,6 +2,7 @@
 import type { ConfigEntry } from "@heddle/config-entries";
 import type { LogLevel } from "@heddle/daemon";
 import type { CheckDefinition, ServiceDefinition } from "@heddle/service-definition";
+import type { StoreOptions } from "@heddle/store";
 
 export type Policy = "allow" | "deny";
 
@@ -84,6 +85,8 @@ export interface AgentConfig {
   internal: { catalogAddr: string; caAddr: string; healthAddr: string; dnsAddr: string };
   /** Where the key is that encrypts the roots' keys on disk; empty for none. */
   caEncryptionKey: string;
+  /** Where a server keeps the catalog and the CA, if not in its data directory. */
+  store: StoreOptions;
   /** A listener for scrapers alone, who then need no way to the API. A port below zero: none. */
   metrics: { host: string; port: number };
   /** One line for each key that is accepted but does nothing here, or that may not mean what its writer thinks. */

@@ -33,7 +33,7 @@ import {
 } from "@heddle/daemon";
 import { createDns, type Dns, DNS_EXPLAIN, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
 import { createHealthChecker } from "@heddle/health";
-import { openStore } from "@heddle/store";
+import { openStore, readStoreOptions } from "@heddle/store";
 import type { Registry } from "prom-client";
 
 export interface ComposeOptions {
@@ -152,10 +152,16 @@ async function startServers(
 ): Promise<Servers> {
   const log = hub.log.child("agent.server");
   const dataDir = config.devMode ? "" : config.dataDir;
-  const { CA_ROLES, createCa, readEncryptionKeys } = await import("@heddle/ca");
+  const etcd = readStoreOptions(config.store);
+  const { CA_ROLES, createCa, readEncryptionKeys, requireSealing } = await import("@heddle/ca");
+  const encryptionKeys = readEncryptionKeys(config.caEncryptionKey, {
+    env: process.env,
+    readFile: (path) => readFileSync(path, "utf8"),
+  });
+  requireSealing(etcd, encryptionKeys);
   const [catalogStore, caStore] = await Promise.all([
-    openStore({ dataDir, name: "catalog", log }),
-    openStore({ dataDir, name: "ca", log }),
+    openStore({ dataDir, etcd, name: "catalog", log }),
+    openStore({ dataDir, etcd, name: "ca", log }),
   ]);
   // The CA that counts may be another one than that of this process, which is made below.
   const elsewhere = config.internal.caAddr && askElsewhere(config.internal.caAddr, { stack, identity, log });
@@ -185,10 +191,7 @@ async function startServers(
       datacenter: config.datacenter,
       clusterId: (config.connect.caConfig["ClusterID"] as string | undefined) || undefined,
       initialConfig: config.connect.caConfig,
-      encryptionKeys: readEncryptionKeys(config.caEncryptionKey, {
-        env: process.env,
-        readFile: (path) => readFileSync(path, "utf8"),
-      }),
+      encryptionKeys,
       registry: registries.ca,
       log: hub.log.child("agent.connect.ca"),
     }),

@@ -4,19 +4,11 @@ import { join } from "node:path";
 import { silentLog } from "@heddle/daemon";
 import { afterEach, describe, expect, it } from "vitest";
 import { openStore } from "./open.ts";
-import type { Command } from "./record.ts";
-import type { Store } from "./store.ts";
+import type { Command, Store } from "./record.ts";
 
 const put =
   (key: string, value: unknown): Command<number> =>
   (view) => ({ writes: [{ table: "kv", key, value }], result: view.list("kv").length });
-
-const compareAndSet =
-  (key: string, index: number, value: unknown): Command<boolean> =>
-  (view) =>
-    (view.get("kv", key)?.modifyIndex ?? 0) === index
-      ? { writes: [{ table: "kv", key, value }], result: true }
-      : { writes: [], result: false };
 
 const dirs: string[] = [];
 afterEach(() => {
@@ -29,66 +21,6 @@ function dataDir(): string {
 }
 const open = (dir: string): Promise<Store> =>
   openStore({ dataDir: dir, name: "test", log: silentLog, emptyRevision: 1, onFatal: () => {} });
-
-describe.each([
-  ["memory", () => ""],
-  ["sqlite", dataDir],
-])("a store on %s", (_name, dir) => {
-  it("gives each commit the next revision and keeps the create index", async () => {
-    await using store = await open(dir());
-    expect((await store.run(put("a", 1))).revision).toBe(2);
-    expect((await store.run(put("a", 2))).revision).toBe(3);
-    expect(store.get("kv", "a")).toMatchObject({ value: 2, createIndex: 2, modifyIndex: 3 });
-  });
-
-  it("runs a command against the commits still under way", async () => {
-    await using store = await open(dir());
-    const results = await Promise.all(
-      [compareAndSet("k", 0, "first"), compareAndSet("k", 0, "second"), compareAndSet("k", 2, "third")].map((c) =>
-        store.run(c),
-      ),
-    );
-    expect(results.map((r) => r.result)).toEqual([true, false, true]);
-    expect(store.get("kv", "k")?.value).toBe("third");
-  });
-
-  it("lists by prefix in key order, with what is under way", async () => {
-    await using store = await open(dir());
-    const counts = await Promise.all(["b/2", "a", "b/1", "c"].map((key) => store.run(put(key, key))));
-    expect(counts.map((c) => c.result)).toEqual([0, 1, 2, 3]);
-    expect(store.list("kv", "b/").map((r) => r.key)).toEqual(["b/1", "b/2"]);
-    await store.run(() => ({ writes: [{ table: "kv", key: "b/1" }], result: undefined }));
-    expect(store.list("kv").map((r) => r.key)).toEqual(["a", "b/2", "c"]);
-  });
-
-  it("tells its listeners what each commit changed, in order", async () => {
-    await using store = await open(dir());
-    const seen: string[] = [];
-    store.subscribe((c) =>
-      seen.push(
-        `${c.revision}:${c.changes.map((x) => `${x.key}=${String(x.before?.value)}>${String(x.after?.value)}`).join()}`,
-      ),
-    );
-    await Promise.all([store.run(put("a", 1)), store.run(put("a", 2))]);
-    await store.run(() => ({
-      writes: [
-        { table: "kv", key: "a" },
-        { table: "kv", key: "none" },
-      ],
-      result: 0,
-    }));
-    expect(seen).toEqual(["2:a=undefined>1", "3:a=1>2", "4:a=2>undefined"]);
-  });
-
-  it("passes a refusal on and writes nothing", async () => {
-    await using store = await open(dir());
-    const refused = store.run(() => {
-      throw new Error("no such node");
-    });
-    await expect(refused).rejects.toThrow("no such node");
-    expect(store.revision).toBe(1);
-  });
-});
 
 describe("the SQLite backend", () => {
   it("replays everything after a restart and goes on counting", async () => {

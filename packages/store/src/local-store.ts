@@ -1,15 +1,13 @@
 /**
- * The record store: every record in memory, changed only by applying durable commits in revision order. Commands run
- * against memory plus the commits still under way, so a compare-and-set is exact while the disk is awaited once for many.
+ * The store of one process: it alone commits. Commands run against memory plus the commits still under way, so a
+ * compare-and-set is exact while the disk is awaited once for many.
  */
-import { Table } from "./table.ts";
-import type { Backend, Change, Command, Commit, StoredRecord, View, Write } from "./record.ts";
+import { isSame, Records } from "./records.ts";
+import type { Backend, Change, Command, CommandResult, Commit, Contact } from "./record.ts";
+import type { Store, StoredRecord, View, Write } from "./record.ts";
 
-export interface CommandResult<R> {
-  result: R;
-  /** The revision of the command's commit, or the current one where it wrote nothing. */
-  revision: number;
-}
+const ALWAYS_FRESH: Contact = { lastContactMs: 0, knowsLeader: true };
+const NO_EVENTS: ReadonlyMap<string, number> = new Map();
 
 interface Pending {
   commit: Commit;
@@ -17,10 +15,10 @@ interface Pending {
   reject: (error: unknown) => void;
 }
 
-export class Store implements View, AsyncDisposable {
+export class LocalStore implements Store {
   readonly #backend: Backend;
-  readonly #tables = new Map<string, Table>();
-  readonly #listeners = new Set<(commit: Commit) => void>();
+  readonly events = NO_EVENTS;
+  readonly #records = new Records();
   /** What the commits under way will leave: the newest record, or undefined where they delete it. */
   readonly #overlay = new Map<string, Map<string, { revision: number; record: StoredRecord | undefined }>>();
   readonly #queue: Pending[] = [];
@@ -39,21 +37,19 @@ export class Store implements View, AsyncDisposable {
    * Reads everything from `backend` into memory. The caller closes the store, which closes the backend. An empty store is at
    * `emptyRevision`, at least 1: answers from before the first commit must differ from those after.
    */
-  static async open(backend: Backend, emptyRevision = 1): Promise<Store> {
-    const store = new Store(backend);
-    const revision = await backend.load((record) => store.#table(record.table).load(record));
+  static async open(backend: Backend, emptyRevision = 1): Promise<LocalStore> {
+    const store = new LocalStore(backend);
+    const revision = await backend.load((record) => store.#records.load(record));
     store.#wasEmpty = revision === 0;
     store.#revision = Math.max(emptyRevision, revision);
     store.#next = store.#revision + 1;
     return store;
   }
 
-  /** True where nothing had ever been written when the store was opened. */
   get wasEmpty(): boolean {
     return this.#wasEmpty;
   }
 
-  /** The revision of the last durable commit. */
   get revision(): number {
     return this.#revision;
   }
@@ -63,24 +59,21 @@ export class Store implements View, AsyncDisposable {
   }
 
   get<V = unknown>(table: string, key: string): StoredRecord<V> | undefined {
-    return this.#tables.get(table)?.get(key) as StoredRecord<V> | undefined;
+    return this.#records.get<V>(table, key);
   }
 
   list<V = unknown>(table: string, prefix = ""): StoredRecord<V>[] {
-    return (this.#tables.get(table)?.list(prefix) ?? []) as StoredRecord<V>[];
+    return this.#records.list<V>(table, prefix);
   }
 
   count(table: string): number {
-    return this.#tables.get(table)?.size ?? 0;
+    return this.#records.count(table);
   }
 
-  /** Called with each commit once it is durable and in memory. */
   subscribe(listener: (commit: Commit) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#records.subscribe(listener);
   }
 
-  /** Runs a command; resolves when its commit is durable and in memory. Rejects with the command's own refusal. */
   async run<R>(command: Command<R>): Promise<CommandResult<R>> {
     if (this.#closed) throw new Error("the store is closed");
     const { writes, result } = command(this.#flushing ? this.#pendingView : this);
@@ -95,15 +88,10 @@ export class Store implements View, AsyncDisposable {
     return { result, revision: commit.revision };
   }
 
-  /** Every durable record as of now: commits that follow leave the list as it is. */
   snapshot(): { revision: number; records: StoredRecord[] } {
-    return { revision: this.#revision, records: [...this.#tables.values()].flatMap((table) => table.list("")) };
+    return { revision: this.#revision, records: this.#records.all() };
   }
 
-  /**
-   * Makes the records all there are, in one commit; they keep their indexes, and what is the same already is not touched.
-   * The revision never falls: it goes past `index`, the one that they are of. The writes of `also` are part of the commit.
-   */
   async restore(
     records: readonly StoredRecord[],
     index: number,
@@ -112,12 +100,20 @@ export class Store implements View, AsyncDisposable {
     this.#next = Math.max(this.#next, index + 1);
     return this.run((view) => {
       const kept = new Set(records.map(({ table, key }) => `${table}\0${key}`));
-      const tables = new Set([...this.#tables.keys(), ...this.#overlay.keys()]);
+      const tables = new Set([...this.#records.tables(), ...this.#overlay.keys()]);
       const gone = [...tables].flatMap((table) => view.list(table).filter((r) => !kept.has(`${table}\0${r.key}`)));
       const writes = records.filter((record) => !isSame(view.get(record.table, record.key), record));
       const removals = gone.map(({ table, key }): Write => ({ table, key }));
       return { writes: [...removals, ...writes, ...also], result: undefined };
     });
+  }
+
+  catchUp(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  contact(): Contact {
+    return ALWAYS_FRESH;
   }
 
   async close(): Promise<void> {
@@ -197,18 +193,8 @@ export class Store implements View, AsyncDisposable {
   }
 
   #apply(commit: Commit): void {
-    for (const { table, key, after } of commit.changes) {
-      if (after) this.#table(table).set(after);
-      else this.#table(table).delete(key);
-    }
     this.#revision = commit.revision;
-    for (const listener of this.#listeners) listener(commit);
-  }
-
-  #table(name: string): Table {
-    let table = this.#tables.get(name);
-    if (!table) this.#tables.set(name, (table = new Table()));
-    return table;
+    this.#records.apply(commit);
   }
 
   #overlayOf(table: string) {
@@ -218,15 +204,10 @@ export class Store implements View, AsyncDisposable {
   }
 }
 
-function isSame(before: StoredRecord | undefined, record: StoredRecord): boolean {
-  if (before?.modifyIndex !== record.modifyIndex || before.createIndex !== record.createIndex) return false;
-  return JSON.stringify(before.value) === JSON.stringify(record.value);
-}
-
 type Overlay = ReadonlyMap<string, { record: StoredRecord | undefined }>;
 
 /** The records as the commits under way will leave them. */
-function createPendingView(store: Store, overlayOf: (table: string) => Overlay | undefined): View {
+function createPendingView(store: View, overlayOf: (table: string) => Overlay | undefined): View {
   return {
     get next() {
       return store.next;

@@ -1,0 +1,223 @@
+/**
+ * gRPC to one server over node:http2 (grpc.io, PROTOCOL-HTTP2): calls with one answer, and calls that go on in both ways.
+ * Why not a package: docs/decisions/0014-etcd.md.
+ */
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
+import type { SecureContextOptions } from "node:tls";
+
+/** gRPC's status codes, as far as they are told apart here. */
+export const GRPC = { ok: 0, unknown: 2, deadlineExceeded: 4, resourceExhausted: 8, unavailable: 14 } as const;
+
+const FRAME_HEAD_BYTES = 5;
+const MAX_MESSAGE_BYTES = 512 * 1024 * 1024; // a page of records, or one revision's events
+const WINDOW_BYTES = 8 * 1024 * 1024; // HTTP/2's own 64 KiB would make each page of a load a round trip
+const CONNECT_TIMEOUT_MS = 1_000;
+
+/** A call that failed: etcd's words, or why it did not come to them. */
+export class GrpcError extends Error {
+  readonly grpcCode: number;
+  /** False where the call certainly did nothing: it was never sent. */
+  readonly wasSent: boolean;
+  constructor(grpcCode: number, message: string, { wasSent = true } = {}) {
+    super(message);
+    this.name = "GrpcError";
+    this.grpcCode = grpcCode;
+    this.wasSent = wasSent;
+  }
+}
+
+export interface CallOptions {
+  timeoutMs: number;
+  metadata?: Record<string, string>;
+}
+
+export interface GrpcStream {
+  send(message: Buffer): void;
+  /** Ends the call; no handler is called after. */
+  cancel(): void;
+}
+
+export interface StreamHandlers {
+  onMessage: (message: Buffer) => void;
+  /** Called once, when the server ended the call or the connection broke. */
+  onEnd: (error: GrpcError) => void;
+}
+
+export interface Channel {
+  /** "http://host:port" or "https://…". */
+  readonly url: string;
+  call(path: string, message: Buffer, options: CallOptions): Promise<Buffer>;
+  stream(path: string, metadata: Record<string, string>, handlers: StreamHandlers): GrpcStream;
+  /** Gives the connection up, so that the next call makes a new one: for one that no longer answers. */
+  reset(): void;
+  close(): void;
+}
+
+export interface ChannelOptions {
+  tls?: SecureContextOptions | undefined;
+}
+
+/** Connects with the first call, and again after the connection ended. */
+export function createChannel(url: string, { tls }: ChannelOptions = {}): Channel {
+  let session: ClientHttp2Session | undefined;
+  let isClosed = false;
+
+  const open = (): ClientHttp2Session => {
+    if (isClosed) throw new GrpcError(GRPC.unavailable, `the connection to ${url} is closed`, { wasSent: false });
+    if (session && !session.destroyed && !session.closed) return session;
+    const next = connect(url, { ...tls, settings: { initialWindowSize: WINDOW_BYTES, enablePush: false } });
+    session = next;
+    const timer = setTimeout(() => next.destroy(new Error("the connection timed out")), CONNECT_TIMEOUT_MS);
+    next.once("connect", () => {
+      clearTimeout(timer);
+      next.setLocalWindowSize(WINDOW_BYTES);
+    });
+    next.on("error", () => {}); // the streams are told
+    next.once("close", () => {
+      clearTimeout(timer);
+      if (session === next) session = undefined;
+    });
+    next.on("goaway", () => {
+      if (session === next) session = undefined;
+      next.close();
+    });
+    return next;
+  };
+
+  const request = (path: string, metadata: Record<string, string>) => {
+    const used = open();
+    const stream = used.request(
+      {
+        ":method": "POST",
+        ":path": path,
+        "content-type": "application/grpc",
+        te: "trailers",
+        "user-agent": "heddle",
+        ...metadata,
+      },
+      { endStream: false },
+    );
+    return { stream, wasConnected: () => !used.connecting };
+  };
+
+  return {
+    url,
+    call(path, message, { timeoutMs, metadata = {} }) {
+      return new Promise((resolve, reject) => {
+        const { stream, wasConnected } = request(path, { ...metadata, "grpc-timeout": `${Math.ceil(timeoutMs)}m` });
+        const messages: Buffer[] = [];
+        const timer = setTimeout(() => {
+          end(new GrpcError(GRPC.deadlineExceeded, `no answer from ${url} within ${timeoutMs} ms`));
+          stream.close();
+        }, timeoutMs);
+        const end = (error: GrpcError | undefined) => {
+          clearTimeout(timer);
+          const [first] = messages;
+          if (error) reject(error);
+          else if (first) resolve(first);
+          else reject(new GrpcError(GRPC.unknown, `${url} answered nothing to ${path}`));
+        };
+        receive(stream, { url, wasConnected, onMessage: (bytes) => messages.push(bytes), onEnd: end });
+        stream.end(toFrame(message));
+      });
+    },
+    stream(path, metadata, { onMessage, onEnd }) {
+      const { stream, wasConnected } = request(path, metadata);
+      let isOver = false;
+      receive(stream, {
+        ...{ url, wasConnected },
+        onMessage: (bytes) => {
+          if (!isOver) onMessage(bytes);
+        },
+        onEnd: (error) => {
+          if (isOver) return;
+          isOver = true;
+          onEnd(error ?? new GrpcError(GRPC.unavailable, `${url} ended ${path}`));
+        },
+      });
+      return {
+        send: (message) => void (stream.writable && stream.write(toFrame(message))),
+        cancel: () => {
+          isOver = true;
+          stream.close();
+        },
+      };
+    },
+    reset() {
+      session?.destroy();
+      session = undefined;
+    },
+    close() {
+      isClosed = true;
+      session?.destroy();
+    },
+  };
+}
+
+interface Receiver {
+  url: string;
+  wasConnected: () => boolean;
+  onMessage: (message: Buffer) => void;
+  /** With undefined where the call ended well. */
+  onEnd: (error: GrpcError | undefined) => void;
+}
+
+function receive(stream: ClientHttp2Stream, { url, wasConnected, onMessage, onEnd }: Receiver): void {
+  let head: IncomingHttpHeaders = {};
+  let trailers: IncomingHttpHeaders | undefined;
+  let why = "the connection was closed";
+  const frames = frameReader(onMessage, () => {
+    why = `a message is longer than ${MAX_MESSAGE_BYTES} bytes`;
+    stream.close();
+  });
+  stream.on("response", (headers) => (head = headers));
+  stream.on("trailers", (headers: IncomingHttpHeaders) => (trailers = headers));
+  stream.on("data", frames);
+  stream.on("error", (error: NodeJS.ErrnoException) => (why = error.message));
+  stream.once("close", () => {
+    const ended = trailers ?? head; // an answer of headers alone carries its status there
+    const status = ended["grpc-status"];
+    if (status === "0") return onEnd(undefined);
+    if (status === undefined)
+      return onEnd(new GrpcError(GRPC.unavailable, `cannot ask ${url}: ${why}`, { wasSent: wasConnected() }));
+    onEnd(new GrpcError(Number(status), decodeMessage(String(ended["grpc-message"] ?? ""))));
+  });
+}
+
+/** A frame is one byte of flags, four of length, and the message. */
+function toFrame(message: Buffer): Buffer {
+  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + message.length);
+  frame[0] = 0;
+  frame.writeUInt32BE(message.length, 1);
+  message.copy(frame, FRAME_HEAD_BYTES);
+  return frame;
+}
+
+function frameReader(onMessage: (message: Buffer) => void, onTooLong: () => void): (chunk: Buffer) => void {
+  let parts: Buffer[] = [];
+  let length = 0;
+  return (chunk) => {
+    parts.push(chunk);
+    length += chunk.length;
+    while (length >= FRAME_HEAD_BYTES) {
+      if ((parts[0] as Buffer).length < FRAME_HEAD_BYTES) parts = [Buffer.concat(parts)];
+      const size = (parts[0] as Buffer).readUInt32BE(1);
+      if (size > MAX_MESSAGE_BYTES) return onTooLong();
+      if (length < FRAME_HEAD_BYTES + size) return;
+      const all = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+      onMessage(all.subarray(FRAME_HEAD_BYTES, FRAME_HEAD_BYTES + size));
+      const rest = all.subarray(FRAME_HEAD_BYTES + size);
+      parts = rest.length > 0 ? [rest] : [];
+      length = rest.length;
+    }
+  };
+}
+
+// grpc-message is percent-encoded; what does not decode is shown as it came.
+function decodeMessage(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

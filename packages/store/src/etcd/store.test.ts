@@ -1,0 +1,232 @@
+/** What a store on etcd promises beside the contract: other servers, lost watches and answers, members that die. */
+import { execFileSync } from "node:child_process";
+import { connect, createServer, type Socket } from "node:net";
+import { once } from "node:events";
+import { silentLog } from "@heddle/daemon";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Command, Store } from "../record.ts";
+import { type EtcdCluster, hasEtcd, startEtcd } from "../testing.ts";
+import { createEtcdClient } from "./client.ts";
+import { EtcdStore } from "./store.ts";
+
+const increment: Command<number> = (view) => {
+  const value = (view.get<number>("kv", "counter")?.value ?? 0) + 1;
+  return { writes: [{ table: "kv", key: "counter", value }], result: value };
+};
+const put =
+  (key: string, value: unknown): Command<undefined> =>
+  () => ({ writes: [{ table: "kv", key, value }], result: undefined });
+
+let meshes = 0;
+const nextRoot = () => `mesh${++meshes}`;
+
+describe.runIf(hasEtcd)("stores on one etcd", () => {
+  let etcd: EtcdCluster;
+  beforeAll(async () => void (etcd = await startEtcd()), 30_000);
+  afterAll(() => etcd[Symbol.asyncDispose]());
+  const open = (root: string, endpoints = etcd.endpoints) =>
+    EtcdStore.open({ client: createEtcdClient({ endpoints }), root, name: "test", log: silentLog });
+
+  it("run each command as if it were alone, whoever runs it", async () => {
+    const root = nextRoot();
+    await using a = await open(root);
+    await using b = await open(root);
+    const results = await Promise.all(Array.from({ length: 100 }, (_, i) => (i % 2 ? a : b).run(increment)));
+    expect(results.map((r) => r.result).toSorted((x, y) => x - y)).toEqual(
+      Array.from({ length: 100 }, (_, i) => i + 1),
+    );
+    expect(new Set(results.map((r) => r.revision)).size).toBe(100);
+    await Promise.all([a.catchUp(), b.catchUp()]);
+    expect(a.snapshot()).toEqual(b.snapshot());
+  });
+
+  it("see what a prefix gained and lost since they read it", async () => {
+    const root = nextRoot();
+    await using a = await open(root);
+    await using b = await open(root);
+    // As many as there may be, one a name: who reads the list at the same time as somebody else must not pass him.
+    const claim =
+      (name: string): Command<boolean> =>
+      (view) =>
+        view.list("seats", "row/").length < 10
+          ? { writes: [{ table: "seats", key: `row/${name}`, value: 1 }], result: true }
+          : { writes: [], result: false };
+    const free: Command<number> = (view) => {
+      const taken = view.list("seats", "row/");
+      return { writes: taken.slice(0, 1).map(({ table, key }) => ({ table, key })), result: taken.length };
+    };
+    const claims = await Promise.all(Array.from({ length: 40 }, (_, i) => (i % 2 ? a : b).run(claim(`n${i}`))));
+    expect(claims.filter((c) => c.result)).toHaveLength(10);
+    const counts = await Promise.all(Array.from({ length: 10 }, (_, i) => (i % 2 ? a : b).run(free)));
+    expect(counts.map((c) => c.result).toSorted((x, y) => x - y)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  });
+
+  it("never refuse for what they have not heard of yet", async () => {
+    const root = nextRoot();
+    await using a = await open(root);
+    await using b = await open(root);
+    for (let i = 0; i < 50; i++) {
+      await a.run(put(`session${i}`, 1));
+      const use: Command<true> = (view) => {
+        if (!view.get("kv", `session${i}`)) throw new Error("invalid session");
+        return { writes: [], result: true };
+      };
+      expect((await b.run(use)).result).toBe(true);
+      expect(b.get("kv", `session${i}`)).toBeDefined();
+    }
+  });
+
+  it("hold everything that was committed before once they have caught up", async () => {
+    const root = nextRoot();
+    await using a = await open(root);
+    await using b = await open(root);
+    for (let i = 0; i < 50; i++) {
+      const { revision } = await a.run(put("k", i));
+      await b.catchUp();
+      expect(b.get("kv", "k")).toMatchObject({ value: i, modifyIndex: revision });
+    }
+    expect(b.contact()).toMatchObject({ knowsLeader: true });
+  });
+
+  it("follow each other's restores, and a write under way waits for it", async () => {
+    const root = nextRoot();
+    await using a = await open(root);
+    await using b = await open(root);
+    await b.run(put("gone", 1));
+    const before = b.revision;
+    const seen: number[] = [];
+    b.subscribe((commit) => seen.push(commit.revision));
+    const restored = a.restore([{ table: "kv", key: "old", value: 1, createIndex: 3, modifyIndex: 900_000 }], 900_000);
+    const [, written] = await Promise.all([restored, restored.then(() => b.run(put("new", 1)))]);
+    expect(written.revision).toBeGreaterThan(900_000);
+    await a.catchUp();
+    expect(a.list("kv").map((r) => r.key)).toEqual(["new", "old"]);
+    expect(b.snapshot()).toEqual(a.snapshot());
+    expect(seen.every((revision) => revision > before)).toBe(true);
+    await using fresh = await open(root);
+    expect(fresh.snapshot()).toEqual(a.snapshot());
+  });
+
+  it("tell the difference where etcd has forgotten what they missed", async () => {
+    const root = nextRoot();
+    await using link = await breakableLink(etcd.endpoints[0] as string);
+    await using a = await open(root);
+    await using b = await open(root, [link.url]);
+    await a.run(put("kept", 1));
+    await a.run(put("changed", 1));
+    await a.run(put("gone", 1));
+    await b.catchUp();
+    const changes: string[] = [];
+    b.subscribe((commit) => changes.push(...commit.changes.map((c) => `${c.key}=${String(c.after?.value)}`)));
+    link.cut();
+    await a.run(put("changed", 2));
+    await a.run(() => ({ writes: [{ table: "kv", key: "gone" }], result: undefined }));
+    await a.run(put("made", 1));
+    compactNow(etcd.endpoints[0] as string);
+    link.mend();
+    await b.catchUp();
+    expect(changes.toSorted()).toEqual(["changed=2", "gone=undefined", "made=1"]);
+    expect(b.events.get("reload")).toBe(1);
+    expect(b.snapshot()).toEqual(a.snapshot());
+  });
+
+  it("commit once, however often the answer is lost", async () => {
+    const root = nextRoot();
+    await using link = await breakableLink(etcd.endpoints[0] as string);
+    await using store = await open(root, [link.url]);
+    for (let i = 1; i <= 30; i++) {
+      const done = store.run(increment);
+      // At another moment each time: before the request has gone, while it is on its way, after the answer.
+      setTimeout(() => link.reset(), i % 6);
+      expect((await done).result).toBe(i);
+    }
+    expect(store.events.get("retry")).toBeGreaterThan(0);
+  });
+
+  it("refuse what does not fit into one transaction, and say so", async () => {
+    await using store = await open(nextRoot());
+    const writes = Array.from({ length: 4 }, (_, i) => ({ table: "kv", key: `k${i}`, value: "x".repeat(512 * 1024) }));
+    await expect(store.run(() => ({ writes, result: 0 }))).rejects.toThrow(/the write is of 4 records and \d+ bytes/);
+    expect(store.count("kv")).toBe(0);
+  });
+
+  it("refuse data of a newer version, naming both", async () => {
+    const root = nextRoot();
+    const client = createEtcdClient({ endpoints: etcd.endpoints });
+    const value = JSON.stringify({ version: 99, generation: "0", base: 1 });
+    await client.txn({ compares: [], success: [{ type: "put", key: `${root}/test/format`, value }] });
+    client.close();
+    await expect(open(root)).rejects.toThrow(/newer version \(format 99, this heddle knows 1\)/);
+  });
+});
+
+describe.runIf(hasEtcd)("a store on three members", () => {
+  it("goes on when any of them dies, and says when none is left to commit", async () => {
+    await using etcd = await startEtcd({ members: 3 });
+    await using store: Store = await EtcdStore.open({ client: etcd.client(), root: "m", name: "test", log: silentLog });
+    let expected = 0;
+    for (const member of [0, 1, 2]) {
+      await etcd.signal(member, "SIGKILL");
+      for (let i = 0; i < 5; i++) expect((await store.run(increment)).result).toBe(++expected);
+      await etcd.restart(member);
+    }
+    await Promise.all([etcd.signal(0, "SIGSTOP"), etcd.signal(1, "SIGSTOP")]);
+    await expect(store.run(increment)).rejects.toThrow(/No cluster leader/);
+    expect(store.get("kv", "counter")?.value).toBe(expected);
+    expect(store.contact().knowsLeader).toBe(false);
+    await Promise.all([etcd.signal(0, "SIGCONT"), etcd.signal(1, "SIGCONT")]);
+    // The write that was given up may have taken place when the others came back; nothing else may.
+    const { result } = await store.run(increment);
+    expect([expected + 1, expected + 2]).toContain(result);
+    await expect.poll(() => store.contact().knowsLeader).toBe(true);
+  }, 60_000);
+});
+
+/** A relay of TCP that can be cut for a while, or have its connections reset. */
+async function breakableLink(target: string) {
+  const { port } = new URL(target);
+  const open = new Set<Socket>();
+  let isCut = false;
+  const server = createServer((client) => {
+    if (isCut) return void client.resetAndDestroy();
+    const etcd = connect(Number(port), "127.0.0.1");
+    for (const socket of [client, etcd]) {
+      open.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => {
+        open.delete(socket);
+        client.destroy();
+        etcd.destroy();
+      });
+    }
+    client.pipe(etcd).pipe(client);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const reset = () => {
+    for (const socket of open) socket.resetAndDestroy();
+  };
+  return {
+    url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
+    reset,
+    cut: () => {
+      isCut = true;
+      reset();
+    },
+    mend: () => void (isCut = false),
+    async [Symbol.asyncDispose]() {
+      reset();
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
+
+/** Has etcd forget everything before its current revision, as its own compaction does from time to time. */
+function compactNow(endpoint: string): void {
+  const status = execFileSync("etcdctl", ["--endpoints", endpoint, "endpoint", "status", "-w", "json"], {
+    env: { PATH: process.env.PATH, ETCDCTL_API: "3" },
+  });
+  const [{ Status }] = JSON.parse(status.toString()) as [{ Status: { header: { revision: number } } }];
+  execFileSync("etcdctl", ["--endpoints", endpoint, "compact", String(Status.header.revision)], {
+    env: { PATH: process.env.PATH, ETCDCTL_API: "3" },
+  });
+}
