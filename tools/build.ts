@@ -34,7 +34,11 @@ const lazyBuiltins: Plugin = {
 
 await build({
   absWorkingDir: root,
-  entryPoints: { heddle: "apps/cli/src/main.ts", "sqlite-worker": "packages/store/src/sqlite-worker.ts" },
+  entryPoints: {
+    heddle: "apps/cli/src/main.ts",
+    "proxy-thread": "apps/connect-proxy/src/threads/thread.ts",
+    "sqlite-worker": "packages/store/src/sqlite-worker.ts",
+  },
   outdir,
   outExtension: { ".js": ".mjs" },
   bundle: true,

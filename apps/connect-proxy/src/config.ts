@@ -1,4 +1,5 @@
 /** Flags, environment and file of `heddle connect proxy`: Consul's names, with HEDDLE_… variables ahead of CONSUL_…. */
+import { availableParallelism } from "node:os";
 import { type ApiClientOptions, apiOptions, toApiClientOptions } from "@heddle/api-client";
 import { ConfigError, type ConfigSources, formatOptions, loadOptions, type LogLevel, option } from "@heddle/daemon";
 import {
@@ -16,6 +17,8 @@ import {
 } from "@heddle/data-plane";
 
 const DEFAULT_DRAIN_MS = 4_000; // below the 5 s after which an orchestrator's SIGKILL is common
+
+const MAX_THREADS = 64;
 
 const variables = (name: string) => ({ env: [`HEDDLE_${name}`, name] });
 
@@ -41,6 +44,12 @@ export const proxyOptions = {
     ...option.string("Folder for what the proxy knows, its key among it, to start from while no agent answers."),
     env: ["HEDDLE_STATE_DIR", "STATE_DIRECTORY"],
   },
+  workers: option.integer(
+    "Threads that carry connections: that many, or 0 for more as load asks for them, up to one for each processor.",
+    0,
+    MAX_THREADS,
+    0,
+  ),
   drainTime: option.durationMs("How long open connections may go on after SIGTERM.", DEFAULT_DRAIN_MS),
   ...apiOptions,
 };
@@ -58,6 +67,8 @@ export interface Config {
   logJson: boolean;
   metrics?: HostPort | undefined;
   drainMs: number;
+  /** How many threads carry connections at most, and whether they do from the start. */
+  threads: { max: number; isFixed: boolean };
   /** Where snapshots are saved; nowhere by default, for they hold a key. */
   stateDir?: string | undefined;
 }
@@ -128,6 +139,7 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
     logJson: values.logJson,
     metrics: metrics && { host: metrics.host || DEFAULT_BIND_ADDRESS, port: metrics.port },
     drainMs: values.drainTime,
+    threads: { max: values.workers || Math.min(MAX_THREADS, availableParallelism()), isFixed: values.workers > 0 },
     // systemd gives several folders as one list.
     stateDir: values.stateDir.split(":")[0] || undefined,
   });

@@ -1,7 +1,11 @@
 /**
  * The TCP listeners that the snapshot asks for: opened, moved and closed one by one, without a word to the others. A port
  * that is taken is an error in the log, tried again until it is free.
+ *
+ * They are shared by port (SO_REUSEPORT): the kernel deals connections out to the process's threads, and to the process that
+ * takes over from this one. A port that somebody else has is still found out, by asking for it without sharing first.
  */
+import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { describeError, explainListenError, type Logger } from "@heddle/daemon";
 import {
@@ -13,6 +17,7 @@ import {
 } from "@heddle/data-plane";
 
 const RETRY_MS = 1_000;
+const GIVE_UP_MS = 250; // another thread of ours gives a port up that moves from one listener to another
 const BACKLOG = 4_096;
 
 export interface ListenerState {
@@ -30,6 +35,13 @@ export interface Listeners extends StandingListeners {
   reset(): void;
 }
 
+export interface ListenersOptions {
+  /** A port may be shared with whoever has it: another thread of this process, which has made sure, or our predecessor. */
+  mayShare?: (bind: HostPort) => boolean;
+  /** Called when a listener opens, closes or cannot. */
+  onChange?: () => void;
+}
+
 interface Entry {
   spec: WantedListener;
   server: Server | undefined;
@@ -38,11 +50,20 @@ interface Entry {
   isClosed: boolean;
 }
 
-export function createListeners(log: Logger): Listeners {
+export function createListeners(log: Logger, options: ListenersOptions = {}): Listeners {
+  const { mayShare = () => false, onChange = () => {} } = options;
   const entries = new Map<string, Entry>();
   const sockets = new Set<Socket>();
 
   const open = (entry: Entry) => {
+    const { bind } = entry.spec;
+    if (bind.port === 0 || mayShare(bind)) return listen(entry);
+    checkFree(bind)
+      .then(() => entry.isClosed || listen(entry))
+      .catch((error: unknown) => fail(entry, error as Error));
+  };
+
+  const listen = (entry: Entry) => {
     const { bind, name } = entry.spec;
     const server = createServer(ACCEPT_OPTIONS);
     server.on("connection", (socket) => {
@@ -50,26 +71,34 @@ export function createListeners(log: Logger): Listeners {
       socket.once("close", () => sockets.delete(socket));
       entry.spec.accept(socket);
     });
-    server.on("error", (error) => void fail(entry, server, error));
-    server.listen({ host: bind.host, port: bind.port, backlog: BACKLOG }, () => {
+    server.on("error", (error) => {
+      // After it listens: an accept that failed (no descriptors left); it goes on accepting.
+      if (server.listening) log.error("cannot accept for now", { listener: name, error: describeError(error) });
+      else void fail(entry, error);
+    });
+    server.listen({ host: bind.host, port: bind.port, backlog: BACKLOG, reusePort: true }, () => {
       const { address, port } = server.address() as AddressInfo;
       if (entry.isClosed) return void server.close();
       entry.server = server;
       entry.state = { name, address: { host: address, port } };
+      onChange();
       log.info("Starting listener", { listener: name, bind_addr: formatHostPort({ host: address, port }) });
     });
   };
 
-  // Before it listens: a bind that failed. After: an accept that failed (no descriptors left); it goes on accepting.
-  const fail = async (entry: Entry, server: Server, error: Error) => {
+  const fail = async (entry: Entry, error: Error) => {
     const { bind, name } = entry.spec;
-    if (server.listening) return log.error("cannot accept for now", { listener: name, error: describeError(error) });
+    if (entry.retry === undefined) {
+      entry.retry = setTimeout(() => open(entry), GIVE_UP_MS);
+      return;
+    }
     const message = (await explainListenError(error, bind.host, bind.port)).message;
     if (entry.isClosed) return;
     if (entry.state.error !== message)
       log.error("cannot open a listener, trying again", { listener: name, error: message });
     entry.state = { name, address: undefined, error: message };
     entry.retry = setTimeout(() => open(entry), RETRY_MS);
+    onChange();
   };
 
   const close = (key: string, entry: Entry): void => {
@@ -81,6 +110,7 @@ export function createListeners(log: Logger): Listeners {
     log.info("Stopping listener", { listener: entry.spec.name, bind_addr: formatHostPort(entry.spec.bind) });
     // Its callback comes when the last connection has ended; the port is free at once.
     server.close();
+    onChange();
   };
 
   return {
@@ -110,4 +140,13 @@ export function createListeners(log: Logger): Listeners {
       for (const socket of sockets) socket.resetAndDestroy();
     },
   };
+}
+
+/** Throws where somebody has the port, also somebody who would share it. */
+async function checkFree({ host, port }: HostPort): Promise<void> {
+  const probe = createServer();
+  probe.listen({ host, port, backlog: 1 });
+  await once(probe, "listening");
+  probe.close();
+  await once(probe, "close");
 }

@@ -1,20 +1,34 @@
 /** `start`: finds out which proxy this is, and sets the parts of the data plane going. */
 import { type ApiClient, createApiClient } from "@heddle/api-client";
 import {
-  createRegistry,
   type Health,
   type Logger,
   type Running,
   startOpsServer,
   TaskGroup,
   UnavailableError,
+  writeToStandardOutput,
 } from "@heddle/daemon";
-import { DEFAULT_BIND_ADDRESS, type HostPort, keepRegistered, type Proxy, startDataPlane } from "@heddle/data-plane";
-import type { Registry } from "prom-client";
+import {
+  createAgentLink,
+  createCarrier,
+  createDecisionReports,
+  createSharedCounts,
+  createSnapshotStore,
+  DEFAULT_BIND_ADDRESS,
+  followAgent,
+  type HostPort,
+  keepRegistered,
+  type Proxy,
+  sharedMemory,
+} from "@heddle/data-plane";
 import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
 import type { Config } from "./config.ts";
-import { createListeners, type ListenerState } from "./listeners.ts";
+import type { ListenerState } from "./listeners.ts";
 import { findSidecar } from "./resolve.ts";
+import { createCrew } from "./threads/crew.ts";
+import { ThreadedRegistry } from "./threads/registry.ts";
+import { createUnit } from "./unit.ts";
 
 const SAY_WAIT_EVERY_MS = 15_000;
 const ASK_MS = 2_000; // an agent that is there answers sooner
@@ -22,9 +36,10 @@ const ASK_MS = 2_000; // an agent that is there answers sooner
 export interface Deps {
   /** Named "proxy" by its caller. */
   log: Logger;
+  /** Where other threads' log lines go; standard output by default. */
+  writeLog?: (text: string) => void;
   /** Lines of the banner; none by default. */
   print?: (line: string) => void;
-  registry?: Registry;
   /** Ends a start that is still looking for its sidecar. */
   signal?: AbortSignal;
 }
@@ -36,7 +51,7 @@ export interface RunningProxy extends Running {
 
 /** Resolves once the proxy knows what it is and works at the rest: `health()` says what is still missing. */
 export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
-  const { log, print = () => {}, registry = createRegistry("connect-proxy") } = deps;
+  const { log, print = () => {}, writeLog = writeToStandardOutput } = deps;
   const { source } = config;
   await using stack = new AsyncDisposableStack();
   print(STARTING);
@@ -56,10 +71,29 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   for (const line of configurationLines(source, proxyId)) print(line);
   print(LOG_FOLLOWS);
 
+  // What carries, on this thread and others, and what they count together.
+  const link = createAgentLink(log);
+  const reports = createDecisionReports(client);
+  stack.defer(() => reports.close());
+  const { max, isFixed } = config.threads;
+  const memory = sharedMemory(max);
+  const counts = createSharedCounts(memory, 0);
+  const registry = new ThreadedRegistry();
+  const carrier = createCarrier({ registry, log, reports, counts, awayMs: () => link.awayMs });
+  stack.defer(() => carrier.close());
+  const { logLevel, logJson } = config;
+  const crew = createCrew({ max, isFixed, memory, counts, client, log, writeLog, logLevel, logJson });
+  stack.defer(() => crew.close());
+  registry.others = () => crew.ask("metrics");
+
   // What it does: watches fill the snapshot, the snapshot opens listeners.
-  const listeners = createListeners(log);
+  const store = createSnapshotStore();
+  const unit = createUnit({ id: proxyId, store, carrier, log, onChange: () => crew.stand(unit) });
+  const { listeners, carried } = unit;
+  const { proxy } = carried;
+  crew.add(unit);
   const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
-  const { store, link, table, proxy } = stack.use(startDataPlane({ client, registry, log, listeners, origin }));
+  stack.defer(followAgent({ client, store, link, log, origin }));
   if (saved && !(await answers(client))) {
     log.warn("no agent answers: serving what was saved", { saved_at: saved.savedAt });
     saved.restore(store);
@@ -106,11 +140,7 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
     isClosing = true;
     // Others must stop choosing us before we stop answering.
     await tasks.close();
-    listeners.stopAccepting();
-    proxy.leave();
-    await table.drained(config.drainMs);
-    listeners.reset();
-    await proxy.close();
+    await crew.end(unit, config.drainMs);
     await owned.disposeAsync();
     print(SHUTDOWN);
   };

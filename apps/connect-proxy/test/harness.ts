@@ -46,6 +46,8 @@ export const echo = (socket: Socket): void => void socket.pipe(socket);
 export interface TestProxy {
   running: RunningProxy;
   entries: LogEntry[];
+  /** What threads beside the first logged. */
+  threadLines: string[];
   /** Waits for a log entry with this sentence and these fields, and returns its fields. */
   logged(sentence: string, fields?: Record<string, unknown>): Promise<Record<string, unknown>>;
   count(sentence: string): number;
@@ -57,17 +59,22 @@ export async function startProxy(
 ): Promise<TestProxy> {
   const hub = createLogHub({ write: () => {} });
   const entries: LogEntry[] = [];
+  const threadLines: string[] = [];
   hub.tap("debug", (entry) => entries.push(entry));
   const config = loadConfig({
     argv: [...(options.agent ? [`-http-addr=${options.agent}`] : []), "-drain-time=200ms", ...argv],
     env: options.env ?? {},
     readFile: () => "",
   });
-  const running = await start(config, { log: hub.log.child("proxy") });
+  const running = await start(config, {
+    log: hub.log.child("proxy"),
+    writeLog: (text) => threadLines.push(...text.split("\n")),
+  });
   onTestFinished(() => running.close());
   return {
     running,
     entries,
+    threadLines,
     async logged(sentence, fields = {}) {
       const find = () => entries.find((e) => e.sentence === sentence && matches(e.fields, fields));
       await expect

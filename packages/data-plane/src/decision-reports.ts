@@ -2,7 +2,7 @@
  * Tells the agent what this proxy decides on its callers, in small batches, so that who follows the node's decisions sees them. An agent
  * that has no such path (Consul's) is told nothing. No connection waits for it.
  */
-import { type ApiClient, ApiError } from "@heddle/api-client";
+import { ApiError } from "@heddle/api-client";
 import type { Connection, Parties } from "./connections.ts";
 import type { Refusal } from "./refusal.ts";
 
@@ -21,6 +21,12 @@ interface Reported {
   Reason: string;
 }
 
+/** An agent's client, or who passes it on to one. */
+export interface ReportsTo {
+  /** Rejects with ApiError where the agent answered that it cannot. */
+  post(path: string, options: { body: unknown; signal: AbortSignal }): Promise<unknown>;
+}
+
 export interface DecisionReports {
   allowed(connection: Connection): void;
   cut(connection: Connection, refusal: Refusal): void;
@@ -28,7 +34,7 @@ export interface DecisionReports {
   close(): void;
 }
 
-export function createDecisionReports(client: Pick<ApiClient, "post">): DecisionReports {
+export function createDecisionReports(client: ReportsTo): DecisionReports {
   let waiting: Reported[] = [];
   let missed = 0;
   let timer: NodeJS.Timeout | undefined;

@@ -1,0 +1,12 @@
+/** The keys by which a proxy's limits count, for a column of their own in what threads share. */
+import { countKey, type SnapshotStore, upstreamListenerName } from "@heddle/data-plane";
+
+export function limitKeys({ id, store }: { id: string; store: SnapshotStore }): string[] {
+  const upstreams = store.current.spec?.upstreams ?? [];
+  return [
+    countKey.handshakes,
+    countKey.waiting(id),
+    countKey.inbound(id),
+    ...upstreams.map((upstream) => countKey.upstream(id, upstreamListenerName(upstream))),
+  ];
+}

@@ -1,0 +1,38 @@
+/** What the main thread of a proxy and those that carry with it tell each other. */
+import type { HostPort, Snapshot, SnapshotPart } from "@heddle/data-plane";
+import type { LogLevel } from "@heddle/daemon";
+
+/** What a thread is started with. */
+export interface ThreadData {
+  /** From 1: the main thread is 0. */
+  thread: number;
+  /** Of `createSharedCounts`. */
+  memory: SharedArrayBuffer;
+  logLevel: LogLevel;
+  logJson: boolean;
+}
+
+export type ToThread =
+  /** Keys of limits and their columns, before what counts by them. */
+  | { type: "names"; columns: [string, number][] }
+  | { type: "unit"; unit: string }
+  /** A part of a unit's snapshot has changed. */
+  | { type: "part"; unit: string; part: SnapshotPart; value: Snapshot[SnapshotPart] }
+  /** Where the unit's listeners stand in the main thread, by name: here they stand there, too. */
+  | { type: "standing"; unit: string; at: [string, HostPort][] }
+  /** Answered once the unit has ended, with nothing. */
+  | { type: "end"; id: number; unit: string; drainMs: number }
+  /** Tells callers to make new tunnels, so that further threads get some. */
+  | { type: "spread" }
+  | { type: "ask"; id: number; question: Question }
+  | { type: "posted"; id: number; status?: number };
+
+export type FromThread =
+  | { type: "ready" }
+  | { type: "answer"; id: number; value: unknown }
+  /** Lines for standard output. */
+  | { type: "log"; text: string }
+  /** What the agent is to be told. */
+  | { type: "post"; id: number; path: string; body: unknown };
+
+export type Question = "metrics";
