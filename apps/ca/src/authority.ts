@@ -2,11 +2,19 @@
  * The authority: a cluster's trust domain, its roots and their keys, as the store holds them. The first start writes all of
  * it in one commit, so that a crash leaves either a whole authority or none, and there is always exactly one active root.
  */
-import { randomUUID } from "node:crypto";
+import { type KeyObject, randomUUID } from "node:crypto";
 import { type Clock, HeddleError, InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
 import { clusterTrustDomain } from "@heddle/spiffe";
 import type { Store, StoredRecord } from "@heddle/store";
-import { createSigner, parseSigningKey, type Signer, signingKeyType } from "@heddle/tls";
+import {
+  certificateKeyType,
+  createSignerCsr,
+  generateSigningKey,
+  keyToPem,
+  parseSigningKey,
+  signingKeyType,
+} from "@heddle/tls";
+import { type ActiveRoot, idOf, loadActiveRoot } from "./active-root.ts";
 import { createKeyVault, type KeyVault, sealStored } from "./key-vault.ts";
 import {
   canonicalKeys,
@@ -21,15 +29,15 @@ import {
   CONFIG,
   CONFIG_KEY,
   KEYS,
+  REQUEST_KEY,
   ROOTS,
   type ConfigRecord,
   type KeyRecord,
-  type RootOrigin,
   type RootRecord,
 } from "./records.ts";
-import { prepareRoot } from "./rotation.ts";
-import { shortenLeaves, switchRoots } from "./switch-roots.ts";
-import { wantedRoot, type WantedRoot } from "./wanted-root.ts";
+import { prepareRoot, prepareSigner } from "./rotation.ts";
+import { rootWrites, shortenLeaves, switchRoots, switchSigner } from "./switch-roots.ts";
+import { type Wanted, type WantedRoot, wantedOf } from "./wanted-root.ts";
 
 export interface AuthorityOptions {
   store: Store;
@@ -41,15 +49,6 @@ export interface AuthorityOptions {
   encryptionKeys?: readonly Buffer[] | undefined;
   clock: Clock;
   log: Logger;
-}
-
-/** What signs now. */
-export interface ActiveRoot {
-  id: string;
-  signer: Signer;
-  /** Certificates that lead from it to older roots, as PEM; leaves are sent with them. */
-  intermediates: readonly string[];
-  origin: RootOrigin;
 }
 
 export interface Authority {
@@ -66,6 +65,10 @@ export interface Authority {
   configure(config: ProviderConfig | null, forceWithoutCrossSigning: boolean): Promise<void>;
   /** Replaces the active root by another of its type of key, or of its offered key. Throws where that cannot be. */
   renewRoot(): Promise<void>;
+  /** Has the root sign another intermediate in the place of the one that signs. Throws where the root's key is elsewhere. */
+  renewIntermediate(): Promise<void>;
+  /** A request for an intermediate, as PEM; its key waits here for the certificate. A new one takes the place of the one before. */
+  requestIntermediate(): Promise<string>;
   /**
    * Has the root that was replaced last sign again, with the configuration of its time; resolves with its id. Throws where no
    * old root is left, and where proxies could not follow.
@@ -103,13 +106,17 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   const change = async (
     next: CaSettings,
-    wanted: WantedRoot | undefined,
+    wanted: Wanted,
     given?: Pick<ConfigRecord, "config" | "forceWithoutCrossSigning">,
   ): Promise<void> => {
     const now = clock.now();
-    const { id: from, signer: old } = activeRoot;
-    const isForced = given?.forceWithoutCrossSigning ?? false;
-    const root = wanted && (await prepareRoot({ wanted, settings: next, trustDomain, old, isForced, now, log }));
+    const { id: from } = activeRoot;
+    const options = { settings: next, trustDomain, isForced: given?.forceWithoutCrossSigning ?? false, now, log };
+    const root = wanted && "root" in wanted ? await prepareRoot(wanted.root, activeRoot, options) : undefined;
+    const signer =
+      wanted && "signer" in wanted
+        ? { intermediate: await prepareSigner(wanted.signer, activeRoot, options) }
+        : undefined;
     await store.run((view) => {
       const active = view.list<RootRecord>(ROOTS).find((r) => r.value.isActive);
       if (active?.key !== from)
@@ -117,12 +124,17 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       const value = { ...view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value, ...given };
       const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
       const roots = root ? switchRoots(view, root, times, vault) : shortenLeaves(view, times);
+      if (signer) roots.push(...switchSigner(view, signer.intermediate, vault));
+      if (settings.intermediateCert !== next.intermediateCert)
+        roots.push({ table: KEYS, key: REQUEST_KEY, value: undefined });
       return { writes: [...(given ? [{ table: CONFIG, key: CONFIG_KEY, value }] : []), ...roots], result: undefined };
     });
     settings = next;
     if (given)
       log.info("CA configuration changed", { leaf_ttl_ms: next.leafTtlMs, csr_max_per_second: next.csrMaxPerSecond });
-    if (root) log.info("CA root rotated", { from, to: root.id, cross_signed: root.crossPem !== undefined });
+    if (root) log.info("CA root rotated", { from, to: root.id, cross_signed: root.isCrossSigned });
+    if (signer)
+      log.info("another certificate signs for the CA's root", { root: from, id: signer.intermediate?.id ?? from });
   };
 
   const configure: Authority["configure"] = async (given, forceWithoutCrossSigning) => {
@@ -130,15 +142,38 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const unknown = unknownKeys(given ?? {});
     if (unknown.length > 0)
       log.warn("the CA configuration has keys that mean nothing here", { keys: unknown.join(", ") });
-    const { id, signer } = activeRoot;
-    const present = { id, key: signer.key, keyType: signingKeyType(signer.key), asked: settings.keyType };
+    const { id, certPem, rootSigner, intermediateId } = activeRoot;
+    const wanted = wantedOf(next, {
+      id,
+      intermediateId,
+      key: rootSigner?.key,
+      keyType: certificateKeyType(certPem),
+      asked: settings.keyType,
+      askedIntermediate: settings.intermediateSigns,
+      requestKey,
+    });
     const config = given && withoutPrivateKey(given);
-    await change(next, wantedRoot(next, present), { config, forceWithoutCrossSigning });
+    await change(next, wanted, { config, forceWithoutCrossSigning });
+  };
+
+  const requestKey = () => {
+    const record = store.get<KeyRecord>(KEYS, REQUEST_KEY);
+    return record && parseSigningKey(vault.read(REQUEST_KEY, record.value));
+  };
+
+  const requestIntermediate = async (): Promise<string> => {
+    const key = await generateSigningKey(settings.keyType);
+    const value = vault.toRecord(REQUEST_KEY, keyToPem(key)) satisfies KeyRecord;
+    await store.run(() => ({ writes: [{ table: KEYS, key: REQUEST_KEY, value }], result: undefined }));
+    log.info("made a key and a request for an intermediate certificate");
+    return createSignerCsr({ key, trustDomain });
   };
 
   const renewRoot: Authority["renewRoot"] = async () => {
-    const { key } = activeRoot.signer;
-    await change(settings, activeRoot.origin === "key" ? { key } : { type: signingKeyType(key) });
+    const { rootSigner, origin } = activeRoot;
+    if (!rootSigner) throw new HeddleError("conflict", "the root's key is elsewhere: its operator replaces it");
+    const { key } = rootSigner;
+    await change(settings, { root: origin === "key" ? { key } : { type: signingKeyType(key) } });
   };
 
   const rollBack = async (): Promise<string> => {
@@ -146,13 +181,16 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       .list<RootRecord>(ROOTS)
       .filter(({ value }) => !value.isActive)
       .toSorted((a, b) => (b.value.rotatedOutAt ?? 0) - (a.value.rotatedOutAt ?? 0));
-    const stored = newest && store.get<KeyRecord>(KEYS, newest.key);
-    if (!newest || !stored)
+    if (!newest)
       throw new HeddleError("conflict", "there is no root to go back to: the active one is the only one in the list");
-    const { certPem, origin = "made", config = null } = newest.value;
-    const key = parseSigningKey(vault.read(newest.key, stored.value));
-    const given = { config, forceWithoutCrossSigning: false };
-    await change(readSettings(config ?? {}), { key, certPem, origin }, given);
+    const { certPem, intermediatePem, origin = "made", config = null } = newest.value;
+    const keyOf = (id: string): KeyObject =>
+      parseSigningKey(vault.read(id, store.get<KeyRecord>(KEYS, id)?.value ?? {}));
+    const root: WantedRoot =
+      origin === "offline" && intermediatePem !== undefined
+        ? { certPem, intermediatePem, intermediateKey: keyOf(idOf(intermediatePem)) }
+        : { key: keyOf(newest.key), certPem, origin };
+    await change(readSettings(config ?? {}), { root }, { config, forceWithoutCrossSigning: false });
     return newest.key;
   };
 
@@ -176,6 +214,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     config,
     configure: (given, force) => inTurn(() => configure(given, force)),
     renewRoot: () => inTurn(renewRoot),
+    renewIntermediate: () => inTurn(() => change(settings, { signer: { isIntermediate: true } })),
+    requestIntermediate: () => inTurn(requestIntermediate),
     rollBack: () => inTurn(rollBack),
     onRootsChanged: (listener) =>
       store.subscribe(({ changes }) => {
@@ -200,17 +240,8 @@ async function found(
   const config = { ...DEFAULT_PROVIDER_CONFIG, ...canonicalKeys(initialConfig) };
   const settings = readSettings(config);
   const trustDomain = clusterTrustDomain(clusterId);
-  const wanted = wantedRoot(settings) as WantedRoot;
-  const now = clock.now();
-  const { id, certPem, keyPem, origin } = await prepareRoot({
-    wanted,
-    settings,
-    trustDomain,
-    isForced: false,
-    now,
-    log,
-  });
-  const root: RootRecord = { certPem, intermediates: [], isActive: true, origin };
+  const { root: wanted } = wantedOf(settings) as { root: WantedRoot };
+  const root = await prepareRoot(wanted, undefined, { settings, trustDomain, isForced: false, now: clock.now(), log });
   const value: ConfigRecord = {
     clusterId: clusterId.toLowerCase(),
     provider: "consul",
@@ -220,31 +251,7 @@ async function found(
   const { result: isOurs } = await store.run((view) => {
     // Another CA that starts on the same store may have been faster.
     if (view.get(CONFIG, CONFIG_KEY)) return { writes: [], result: false };
-    return {
-      writes: [
-        { table: CONFIG, key: CONFIG_KEY, value },
-        { table: ROOTS, key: id, value: root },
-        { table: KEYS, key: id, value: vault.toRecord(id, keyPem) satisfies KeyRecord },
-      ],
-      result: true,
-    };
+    return { writes: [{ table: CONFIG, key: CONFIG_KEY, value }, ...rootWrites(root, vault)], result: true };
   });
-  if (isOurs) log.info("made a new root certificate", { root: id, trust_domain: trustDomain });
-}
-
-function loadActiveRoot(store: Store, vault: KeyVault, known?: ActiveRoot): ActiveRoot {
-  const active = store.list<RootRecord>(ROOTS).filter((record) => record.value.isActive);
-  const [root] = active;
-  if (!root || active.length !== 1)
-    throw new UnavailableError(`the CA's store holds ${active.length} active roots instead of one`);
-  if (root.key === known?.id && root.value.intermediates.join("") === known.intermediates.join("")) return known;
-  const key = store.get<KeyRecord>(KEYS, root.key);
-  if (!key) throw new UnavailableError(`the CA's store holds no key for its active root ${root.key}`);
-  const keyPem = vault.read(root.key, key.value);
-  try {
-    const { certPem, intermediates, origin = "made" } = root.value;
-    return { id: root.key, signer: createSigner({ certPem, keyPem }), intermediates, origin };
-  } catch (cause) {
-    throw new HeddleError("unavailable", `the CA's active root ${root.key} cannot sign`, { cause });
-  }
+  if (isOurs) log.info("made a new root certificate", { root: root.id, trust_domain: trustDomain });
 }

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type ApiTable, type Clock, formatDuration, type Health, type Logger, systemClock } from "@heddle/daemon";
 import type { Store } from "@heddle/store";
+import type { Validity } from "@heddle/tls";
 import type { Registry } from "prom-client";
 import { openAuthority, type Authority } from "./authority.ts";
 import { createIssuer, type Issuer } from "./issuer.ts";
@@ -63,12 +64,12 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   const issuer = createIssuer({ authority, datacenter, metrics, ledger, revocations, clock, log });
   registerRevocations(registry, revocations);
   registerRootExpiry(registry, authority, clock);
-  const { id, signer } = authority.activeRoot;
+  const { id, validity } = authority.activeRoot;
   log.info("CA initialized", {
     provider: "consul",
     root: id,
     trust_domain: authority.trustDomain,
-    not_after: rfc3339(signer.notAfter),
+    not_after: rfc3339(validity.notAfter),
   });
   const stops = [retireRoots({ authority, store, clock, log }), watchRootLife({ authority, clock, log })];
   const close = () => {
@@ -94,10 +95,13 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   };
 }
 
-function rootHealth({ activeRoot: { id, signer } }: Authority, now: number): Health {
-  const isValid = now >= signer.notBefore && now < signer.notAfter;
-  const left = isValid
-    ? `expires in ${formatDuration(Math.floor((signer.notAfter - now) / 3_600_000) * 3_600_000)}`
-    : "is not valid now";
-  return { started: true, live: true, ready: isValid, details: `root ${id} ${left}` };
+function rootHealth({ activeRoot: { id, validity, intermediateId, signer } }: Authority, now: number): Health {
+  const told = (what: string, { notBefore, notAfter }: Validity) =>
+    now >= notBefore && now < notAfter
+      ? `${what} expires in ${formatDuration(Math.floor((notAfter - now) / 3_600_000) * 3_600_000)}`
+      : `${what} is not valid now`;
+  const details = [told(`root ${id}`, validity)];
+  if (intermediateId !== undefined) details.push(told(`intermediate ${intermediateId}`, signer));
+  const isValid = [validity, signer].every(({ notBefore, notAfter }) => now >= notBefore && now < notAfter);
+  return { started: true, live: true, ready: isValid, details: details.join(", ") };
 }

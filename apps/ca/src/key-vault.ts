@@ -2,7 +2,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
 import type { Store } from "@heddle/store";
-import { KEYS, type KeyRecord } from "./records.ts";
+import { hasKey, KEYS, type KeyRecord } from "./records.ts";
 
 const CIPHER = "aes-256-gcm";
 const NONCE_BYTES = 12;
@@ -51,7 +51,8 @@ export function createKeyVault(keys: readonly Buffer[]): KeyVault {
 export async function sealStored(store: Store, keys: readonly Buffer[], log: Logger): Promise<void> {
   const [current] = keys;
   const vault = createKeyVault(keys);
-  const opened = store.list<KeyRecord>(KEYS).map(({ key, value }) => ({ key, value, keyPem: vault.read(key, value) }));
+  const records = store.list<KeyRecord>(KEYS).filter(({ value }) => hasKey(value));
+  const opened = records.map(({ key, value }) => ({ key, value, keyPem: vault.read(key, value) }));
   if (!current) return;
   const stale = opened.filter(
     ({ key, value }) => value.sealed === undefined || unseal(current, key, value.sealed) === undefined,

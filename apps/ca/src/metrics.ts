@@ -47,7 +47,7 @@ export function registerRootExpiry(registry: Registry, authority: Authority, clo
     help: "Unix time at which the active root expires.",
     registers: [registry],
     collect() {
-      this.set(authority.activeRoot.signer.notAfter / 1_000);
+      this.set(authority.activeRoot.validity.notAfter / 1_000);
     },
   });
   new Gauge({

@@ -19,6 +19,7 @@ export const CA_OPERATIONS: Operations = {
     },
     answer: "empty",
   },
+  "PUT /v1/connect/ca/csr": { summary: "A request for an intermediate certificate, whose key waits here" },
   "GET /v1/connect/ca/crl": {
     summary: "Revoked certificates as an X.509 revocation list",
     query: ["pem"],

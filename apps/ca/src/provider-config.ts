@@ -16,12 +16,20 @@ export interface CaSettings {
   csrMaxConcurrent: number;
   /** Of a root that is made here. */
   rootTtlMs: number;
+  /** Of an intermediate that is made here. */
+  intermediateTtlMs: number;
+  /** An intermediate is replaced after this, and at two thirds of its life where that is sooner; 0 leaves it at that. */
+  rotationPeriodMs: number;
+  /** The root signs one intermediate now and then, and that signs leaves. */
+  intermediateSigns: boolean;
   keyType: SigningKeyType;
   /** False where the type of key is the default for want of another. */
   hasKeyType: boolean;
   /** PEM of an offered root and its key; empty where the CA makes its own. */
   privateKey: string;
   rootCert: string;
+  /** PEM of an intermediate of an offered root; the private key is then its. */
+  intermediateCert: string;
 }
 
 export const DEFAULT_PROVIDER_CONFIG: ProviderConfig = {
@@ -43,7 +51,9 @@ const KNOWN = [
   "ClusterID",
   "CSRMaxConcurrent",
   "CSRMaxPerSecond",
+  "IntermediateCert",
   "IntermediateCertTTL",
+  "IntermediateSigns",
   "LeafCertTTL",
   "PrivateKey",
   "PrivateKeyBits",
@@ -82,7 +92,7 @@ export function readSettings(given: ProviderConfig): CaSettings {
   };
   const leafTtlMs = read("LeafCertTTL", DEFAULT_LEAF_TTL_MS, duration);
   const intermediateTtlMs = read("IntermediateCertTTL", DEFAULT_INTERMEDIATE_TTL_MS, duration);
-  read("RotationPeriod", 0, duration);
+  const rotationPeriodMs = read("RotationPeriod", 0, duration);
   const rootTtlMs = read("RootCertTTL", DEFAULT_ROOT_VALIDITY_MS, duration);
   const csrMaxPerSecond = read("CSRMaxPerSecond", DEFAULT_CSR_MAX_PER_SECOND, float);
   const csrMaxConcurrent = read("CSRMaxConcurrent", 0, integer);
@@ -90,6 +100,8 @@ export function readSettings(given: ProviderConfig): CaSettings {
   const bits = read("PrivateKeyBits", DEFAULT_KEY.bits, integer);
   const privateKey = read("PrivateKey", "", text);
   const rootCert = read("RootCert", "", text);
+  const intermediateCert = read("IntermediateCert", "", text);
+  const intermediateSigns = read("IntermediateSigns", false, flag);
   const isTest = read("SkipValidate", false, flag);
   if (problems.length > 0) {
     const list = problems.toSorted().map((problem) => `* ${problem}`);
@@ -106,10 +118,14 @@ export function readSettings(given: ProviderConfig): CaSettings {
     csrMaxPerSecond: Math.max(0, csrMaxPerSecond),
     csrMaxConcurrent: Math.max(0, csrMaxConcurrent),
     rootTtlMs,
+    intermediateTtlMs,
+    rotationPeriodMs: Math.max(0, rotationPeriodMs),
+    intermediateSigns,
     keyType: { type: type as SigningKeyType["type"], bits },
     hasKeyType: isGiven(config["PrivateKeyType"]) || isGiven(config["PrivateKeyBits"]),
     privateKey,
     rootCert,
+    intermediateCert,
   };
 }
 

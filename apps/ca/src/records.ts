@@ -22,15 +22,17 @@ export interface ConfigRecord {
   forceWithoutCrossSigning: boolean;
 }
 
-export type RootOrigin = "key" | "made" | "root";
+export type RootOrigin = "key" | "made" | "offline" | "root";
 
 /** Keyed by the root's id. */
 export interface RootRecord {
   certPem: string;
-  /** Certificates that lead from this root to older ones. */
+  /** Certificates from what signs to this root, and from it to older ones. */
   intermediates: string[];
+  /** The one that signs, where the root does not itself; the first of them. */
+  intermediatePem?: string;
   isActive: boolean;
-  /** Made here, made here of an offered key, or offered whole; made here where it is absent. */
+  /** Made here, made here of an offered key, offered whole, or offered without its key; made here where it is absent. */
   origin?: RootOrigin;
   /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
   rotatedOutAt?: number;
@@ -39,10 +41,16 @@ export interface RootRecord {
   removeAt?: number;
 }
 
-/** Keyed by the root's id: the key in plain, or sealed. */
+/** The record of a key that a request for an intermediate was made with, until one comes. */
+export const REQUEST_KEY = "request";
+
+/** Keyed by the id of the root or intermediate: the key in plain, or sealed, or none where it is elsewhere. */
 export interface KeyRecord {
   keyPem?: string;
   sealed?: string;
   /** When the last leaf expires that the root signed before lifetimes were shortened. Milliseconds since the epoch. */
   leavesUntil?: number;
 }
+
+/** False for a root whose key is elsewhere. */
+export const hasKey = ({ keyPem, sealed }: KeyRecord): boolean => keyPem !== undefined || sealed !== undefined;

@@ -2,6 +2,7 @@
 import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
 import type { Store, Write } from "@heddle/store";
 import { certificatesToDer, readCertificate } from "@heddle/tls";
+import { idOf } from "./active-root.ts";
 import type { Authority } from "./authority.ts";
 import { KEYS, ROOTS, type RootRecord } from "./records.ts";
 
@@ -64,11 +65,15 @@ function removalOf({ removeAt, certPem }: RootRecord): number {
 
 function removal(roots: readonly { key: string; value: RootRecord }[], now: number): Write[] {
   const gone = roots.filter(({ value }) => !value.isActive && removalOf(value) <= now);
-  const subjects = gone.map(({ value }) => factsOf(value.certPem).subject);
+  // What leads to a root that is gone: its own intermediates, and what those have signed.
+  const subjects = gone.flatMap(({ value }) =>
+    [value.certPem, ...value.intermediates].map((pem) => factsOf(pem).subject),
+  );
   const leadsToGone = (pem: string) => subjects.some((subject) => subject.equals(factsOf(pem).issuer));
-  const writes: Write[] = gone.flatMap(({ key }) => [
+  const writes: Write[] = gone.flatMap(({ key, value: { intermediatePem } }) => [
     { table: ROOTS, key, value: undefined },
     { table: KEYS, key, value: undefined },
+    ...(intermediatePem === undefined ? [] : [{ table: KEYS, key: idOf(intermediatePem), value: undefined }]),
   ]);
   // The active one is written in any case: the list's index is that of its newest member, and must not fall.
   for (const { key, value } of roots)

@@ -1,7 +1,9 @@
-/** The active root's life: replaced at two thirds of it, and told about where nobody could replace it. */
+/** The lives of the active root and of the intermediate that signs for it: replaced in time, and told about where nobody could. */
 import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
-import { daysLeft, expiryStage, nextStageAt } from "@heddle/tls";
-import type { ActiveRoot, Authority } from "./authority.ts";
+import { daysLeft, expiryStage, nextStageAt, type Validity } from "@heddle/tls";
+import type { ActiveRoot } from "./active-root.ts";
+import type { Authority } from "./authority.ts";
+import type { CaSettings } from "./provider-config.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 const RENEW_AT = 2 / 3;
@@ -13,37 +15,74 @@ export interface RootLifeOptions {
   log: Logger;
 }
 
-/** Watches over the active root until the function that it returns is called. */
-export function watchRootLife({ authority, clock, log }: RootLifeOptions): () => void {
+/** Watches over both until the function that it returns is called. */
+export function watchRootLife(options: RootLifeOptions): () => void {
+  const { authority } = options;
+  const stops = [
+    watchLife(options, {
+      what: "root",
+      now: () => ({ id: authority.activeRoot.id, validity: authority.activeRoot.validity }),
+      renewAt: () => renewalOf(authority.activeRoot),
+      renew: () => authority.renewRoot(),
+    }),
+    watchLife(options, {
+      what: "intermediate",
+      now() {
+        const { intermediateId: id, signer } = authority.activeRoot;
+        return id === undefined ? undefined : { id, validity: signer };
+      },
+      renewAt: () => intermediateRenewalOf(authority.activeRoot, authority.settings),
+      renew: () => authority.renewIntermediate(),
+    }),
+  ];
+  return () => {
+    for (const stop of stops) stop();
+  };
+}
+
+interface Life {
+  what: "intermediate" | "root";
+  /** Undefined while there is none. */
+  now: () => { id: string; validity: Validity } | undefined;
+  renewAt: () => number | undefined;
+  renew: () => Promise<void>;
+}
+
+function watchLife(
+  { authority, clock, log }: RootLifeOptions,
+  { what, now: current, renewAt, renew }: Life,
+): () => void {
   let timer: Timer | undefined;
   let isClosed = false;
   let retryAt = 0;
   let told = "";
   const look = () => {
     timer?.cancel();
-    if (isClosed) return;
+    const living = isClosed ? undefined : current();
+    if (!living) return;
     const now = clock.now();
-    const { id, signer } = authority.activeRoot;
-    const stage = expiryStage(signer, now);
+    const { id, validity } = living;
+    const stage = expiryStage(validity, now);
     if (stage > 0 && told !== `${id} ${stage}`) {
-      const fields = { root: id, days_left: daysLeft(signer, now), not_after: rfc3339(signer.notAfter) };
-      if (now >= signer.notAfter) log.error("the root certificate has expired: nothing is signed any more", fields);
-      else log.warn("the root certificate expires soon", fields);
+      const fields = { [what]: id, days_left: daysLeft(validity, now), not_after: rfc3339(validity.notAfter) };
+      if (now >= validity.notAfter)
+        log.error(`the ${what} certificate has expired: nothing is signed any more`, fields);
+      else log.warn(`the ${what} certificate expires soon`, fields);
       told = `${id} ${stage}`;
     }
-    const renewAt = Math.max(renewalOf(authority.activeRoot) ?? Infinity, retryAt);
-    if (renewAt <= now && now < signer.notAfter) return void renew();
-    const next = Math.min(nextStageAt(signer, now) ?? Infinity, now < signer.notAfter ? renewAt : Infinity);
+    const at = Math.max(renewAt() ?? Infinity, retryAt);
+    if (at <= now && now < validity.notAfter) return void replace(living);
+    const next = Math.min(nextStageAt(validity, now) ?? Infinity, now < validity.notAfter ? at : Infinity);
     if (Number.isFinite(next)) timer = clock.after(next - now, look);
   };
-  const renew = async () => {
+  const replace = async ({ id, validity }: { id: string; validity: Validity }) => {
     try {
-      await authority.renewRoot();
-      log.info("the root certificate was replaced at two thirds of its life", { root: authority.activeRoot.id });
+      await renew();
+      log.info(`the ${what} certificate was replaced in time`, { [what]: current()?.id });
     } catch (error) {
-      log.error("cannot replace the root certificate at two thirds of its life, trying again", {
-        root: authority.activeRoot.id,
-        not_after: rfc3339(authority.activeRoot.signer.notAfter),
+      log.error(`cannot replace the ${what} certificate in time, trying again`, {
+        [what]: id,
+        not_after: rfc3339(validity.notAfter),
         error: describeError(error),
       });
       retryAt = clock.now() + RETRY_MS;
@@ -59,7 +98,18 @@ export function watchRootLife({ authority, clock, log }: RootLifeOptions): () =>
   };
 }
 
+const twoThirds = ({ notBefore, notAfter }: Validity): number => notBefore + (notAfter - notBefore) * RENEW_AT;
+
 /** When a root is replaced by itself. A root that an operator has made is the operator's to replace. */
-export function renewalOf({ origin, signer }: ActiveRoot): number | undefined {
-  return origin === "root" ? undefined : signer.notBefore + (signer.notAfter - signer.notBefore) * RENEW_AT;
+export function renewalOf({ origin, validity }: ActiveRoot): number | undefined {
+  return origin === "made" || origin === "key" ? twoThirds(validity) : undefined;
+}
+
+/** When the intermediate that signs is replaced by itself; undefined where there is none, or its root's key is elsewhere. */
+export function intermediateRenewalOf(
+  { intermediateId, rootSigner, signer }: ActiveRoot,
+  { rotationPeriodMs }: CaSettings,
+): number | undefined {
+  if (intermediateId === undefined || !rootSigner) return undefined;
+  return Math.min(twoThirds(signer), rotationPeriodMs > 0 ? signer.notBefore + rotationPeriodMs : Infinity);
 }

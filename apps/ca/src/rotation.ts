@@ -1,49 +1,114 @@
-/** A new root: made or taken over, cross-signed by the old one, and rehearsed. Nothing is switched here. */
-import type { Logger } from "@heddle/daemon";
-import { describeError, HeddleError } from "@heddle/daemon";
+/** A new root, or a new signer under it: made or taken over, signed by what was before, and rehearsed. Nothing is switched here. */
+import { describeError, HeddleError, type Logger } from "@heddle/daemon";
 import {
   certificateId,
   certificatesToDer,
   createRootCertificate,
   createSigner,
+  createTrustBundle,
   crossSign,
   generateSigningKey,
   keyToPem,
+  readCertificate,
   rehearseRotation,
   type Signer,
+  signIntermediate,
+  type SigningKeyType,
+  signingKeyType,
+  verifyChain,
 } from "@heddle/tls";
+import type { ActiveRoot } from "./active-root.ts";
 import { type CaSettings, refused } from "./provider-config.ts";
 import type { RootOrigin } from "./records.ts";
-import type { WantedRoot } from "./wanted-root.ts";
+import type { OfflineRoot, WantedRoot, WantedSigner } from "./wanted-root.ts";
 
+const KEY_CERT_SIGN = 1 << 5;
 const CROSS_SIGNED_MS = 7 * 86_400_000; // Consul's; longer where leaves live longer
 
-/** A root and its key. */
-export interface NewRoot {
+/** An intermediate that signs, and its key. */
+export interface NewIntermediate {
   id: string;
   certPem: string;
   keyPem: string;
-  signer: Signer;
-  /** The root as signed by the old one; absent for a first root, and where a switch was forced. */
-  crossPem?: string;
+}
+
+/** A root, with its key where that is here. */
+export interface NewRoot {
+  id: string;
+  certPem: string;
+  keyPem?: string;
+  intermediate?: NewIntermediate;
+  /** What leaves are sent with. */
+  chain: string[];
+  /** False for a first root, and where a switch was forced. */
+  isCrossSigned: boolean;
   origin: RootOrigin;
 }
 
 export interface RotationOptions {
-  wanted: WantedRoot;
   settings: CaSettings;
   trustDomain: string;
-  /** What signs until then; undefined where a mesh is founded. */
-  old?: Signer | undefined;
   /** Go on where the old root cannot sign the new one. */
   isForced: boolean;
   now: number;
   log: Logger;
 }
 
-/** Makes ready what a rotation switches to. Throws a refusal, and then nothing has changed. */
-export async function prepareRoot(options: RotationOptions): Promise<NewRoot> {
-  const { wanted, settings, trustDomain, old, isForced, now, log } = options;
+/** Makes ready what a rotation switches to from `old`, which is absent where a mesh is founded. Throws a refusal, and then nothing has changed. */
+export async function prepareRoot(
+  wanted: WantedRoot,
+  old: ActiveRoot | undefined,
+  options: RotationOptions,
+): Promise<NewRoot> {
+  const { settings, isForced, now, log } = options;
+  const root = "intermediatePem" in wanted ? takeOffline(wanted, options) : await makeRoot(wanted, options);
+  const { certPem, signer } = root;
+  const made: NewRoot = { ...root, chain: root.intermediate ? [root.intermediate.certPem] : [], isCrossSigned: false };
+  const rehearse = (from?: ActiveRoot) =>
+    rehearseRotation({
+      old: from?.signer && { rootPem: from.certPem, signer: from.signer, chain: from.intermediates },
+      next: { rootPem: certPem, signer, chain: made.chain },
+      now,
+    });
+  try {
+    // What is made here is right by its tests, and a first start should not wait; what was offered may be anything.
+    if (!old) {
+      if ("certPem" in wanted || made.intermediate) await rehearse();
+    } else {
+      const alone = made.chain;
+      try {
+        made.chain = [...alone, ...bridge(certPem, old, settings.leafTtlMs, now)];
+        await rehearse(old);
+        made.isCrossSigned = true;
+      } catch (error) {
+        made.chain = alone;
+        throw error;
+      }
+    }
+  } catch (error) {
+    if (!old || !isForced) throw notCrossSigned(error, old !== undefined);
+    await rehearse();
+    log.warn("the new root is not signed by the old one: proxies refuse each other until they have heard of it", {
+      reason: describeError(error),
+    });
+  }
+  return made;
+}
+
+/** What leads from a new root to the old one: signed by the old root, or, where its key is elsewhere, by the intermediate that signs for it. */
+function bridge(certPem: string, old: ActiveRoot, leafTtlMs: number, now: number): string[] {
+  const signer = old.rootSigner ?? old.signer;
+  if (!signer) throw new HeddleError("unavailable", "the old root's key is elsewhere: it can sign nothing here");
+  const crossPem = crossSign({ certPem, signer, validityMs: Math.max(CROSS_SIGNED_MS, 2 * leafTtlMs), now });
+  return old.rootSigner ? [crossPem] : [crossPem, signer.certPem];
+}
+
+type Made = Pick<NewRoot, "certPem" | "id" | "intermediate" | "keyPem" | "origin"> & { signer: Signer };
+
+async function makeRoot(
+  wanted: Exclude<WantedRoot, OfflineRoot>,
+  { settings, trustDomain, now }: RotationOptions,
+): Promise<Made> {
   const key = "key" in wanted ? wanted.key : await generateSigningKey(wanted.type);
   const certPem =
     "certPem" in wanted
@@ -51,52 +116,97 @@ export async function prepareRoot(options: RotationOptions): Promise<NewRoot> {
       : (await createRootCertificate({ trustDomain, key, now, validityMs: settings.rootTtlMs })).certPem;
   const keyPem = keyToPem(key);
   const signer = readSigner({ certPem, keyPem, trustDomain, now });
+  if (!signer.isSelfSigned) throw refused("the offered root is signed by another certificate: want a root");
   const origin = "certPem" in wanted ? wanted.origin : "key" in wanted ? "key" : "made";
-  const root: NewRoot = { id: certificateId(certificatesToDer(certPem)[0] as Buffer), certPem, keyPem, signer, origin };
-  try {
-    // What is made here is right by its tests, and a first start should not wait; what was offered may be anything.
-    if (!old) {
-      if ("certPem" in wanted) await rehearseRotation({ next: signer, now });
-    } else {
-      const crossPem = crossSign({
-        certPem,
-        signer: old,
-        validityMs: Math.max(CROSS_SIGNED_MS, 2 * settings.leafTtlMs),
-        now,
-      });
-      await rehearseRotation({ old, next: signer, crossPem, now });
-      root.crossPem = crossPem;
-    }
-  } catch (error) {
-    if (!old || !isForced) throw notCrossSigned(error, old !== undefined);
-    await rehearseRotation({ next: signer, now });
-    log.warn("the new root is not signed by the old one: proxies refuse each other until they have heard of it", {
-      reason: describeError(error),
-    });
-  }
-  return root;
+  const root = { id: idOf(certPem), certPem, keyPem, origin };
+  if (!settings.intermediateSigns) return { ...root, signer };
+  const intermediate = await makeIntermediate(signer, signingKeyType(key), settings, now);
+  return { ...root, intermediate, signer: createSigner(intermediate) };
 }
 
-function readSigner(given: { certPem: string; keyPem: string; trustDomain: string; now: number }): Signer {
-  const { trustDomain, now } = given;
+async function makeIntermediate(
+  root: Signer,
+  type: SigningKeyType,
+  { intermediateTtlMs }: CaSettings,
+  now: number,
+): Promise<NewIntermediate> {
+  const key = await generateSigningKey(type);
+  const certPem = signIntermediate({ publicKey: key, signer: root, validityMs: intermediateTtlMs, now });
+  return { id: idOf(certPem), certPem, keyPem: keyToPem(key) };
+}
+
+/** A root whose key is elsewhere, and the intermediate that signs for it here. */
+function takeOffline({ certPem, intermediatePem, intermediateKey }: OfflineRoot, options: RotationOptions): Made {
+  const { trustDomain, now, settings } = options;
+  const intermediate = { id: idOf(intermediatePem), certPem: intermediatePem, keyPem: keyToPem(intermediateKey) };
+  const signer = readSigner({ ...intermediate, trustDomain, now, what: "intermediate" });
+  if (signer.isSelfSigned)
+    throw refused("the offered intermediate is signed by itself: want one that the root has signed");
+  const [root, issued] = [certPem, intermediatePem].map((pem) => certificatesToDer(pem)[0] as Buffer);
+  const { ca, subject, issuer, keyUsage = 0 } = readCertificate(root as Buffer);
+  if (!ca || !subject.equals(issuer)) throw refused("the offered root is no self-signed certificate of a CA");
+  // Strict verifiers refuse a root that does not say so (RFC 5280 §4.2.1.3).
+  if (!(keyUsage & KEY_CERT_SIGN)) throw refused("the offered root has no key usage for signing certificates");
+  const chain = verifyChain(issued as Buffer, [], createTrustBundle([certPem]), now);
+  if (!chain.ok) throw refused(`the offered intermediate does not lead to the offered root: ${chain.reason}`);
+  if (signer.notAfter - now < 3 * settings.leafTtlMs)
+    throw refused(
+      `the offered intermediate ends at ${new Date(signer.notAfter).toISOString()}, want at least three lives of a leaf (LeafCertTTL)`,
+    );
+  return { id: idOf(certPem), certPem, intermediate, origin: "offline", signer };
+}
+
+/** Another signer under the active root. Throws a refusal, and then nothing has changed. */
+export async function prepareSigner(
+  wanted: WantedSigner,
+  active: ActiveRoot,
+  options: RotationOptions,
+): Promise<NewIntermediate | undefined> {
+  const { settings, now } = options;
+  const intermediate = await (async () => {
+    if ("intermediatePem" in wanted) return takeOffline(wanted, options).intermediate;
+    const { rootSigner } = active;
+    if (!rootSigner) throw refused("the root's key is elsewhere: offer an intermediate that it has signed");
+    return wanted.isIntermediate
+      ? makeIntermediate(rootSigner, signingKeyType(rootSigner.key), settings, now)
+      : undefined;
+  })();
+  const signer = intermediate ? createSigner(intermediate) : (active.rootSigner as Signer);
+  await rehearseRotation({
+    next: { rootPem: active.certPem, signer, chain: intermediate ? [intermediate.certPem] : [] },
+    now,
+  });
+  return intermediate;
+}
+
+interface Given {
+  certPem: string;
+  keyPem: string;
+  trustDomain: string;
+  now: number;
+  what?: string;
+}
+
+function readSigner({ certPem, keyPem, trustDomain, now, what = "root" }: Given): Signer {
   const signer = (() => {
     try {
-      return createSigner(given);
+      return createSigner({ certPem, keyPem });
     } catch (error) {
-      throw refused(`the offered root cannot be used: ${describeError(error)}`);
+      throw refused(`the offered ${what} cannot be used: ${describeError(error)}`);
     }
   })();
   if (signer.trustDomain !== trustDomain)
     throw refused(
-      `the offered root is of trust domain '${signer.trustDomain}', want one whose URI is 'spiffe://${trustDomain}'`,
+      `the offered ${what} is of trust domain '${signer.trustDomain}', want one whose URI is 'spiffe://${trustDomain}'`,
     );
-  if (!signer.isSelfSigned) throw refused("the offered root is signed by another certificate: want a root");
   if (now < signer.notBefore || now >= signer.notAfter)
     throw refused(
-      `the offered root is valid from ${new Date(signer.notBefore).toISOString()} to ${new Date(signer.notAfter).toISOString()}, which is not now`,
+      `the offered ${what} is valid from ${new Date(signer.notBefore).toISOString()} to ${new Date(signer.notAfter).toISOString()}, which is not now`,
     );
   return signer;
 }
+
+const idOf = (certPem: string): string => certificateId(certificatesToDer(certPem)[0] as Buffer);
 
 function notCrossSigned(error: unknown, hasOld: boolean): HeddleError {
   const more = hasOld ? "; ForceWithoutCrossSigning switches all the same, at the price of refused connections" : "";

@@ -1,8 +1,9 @@
 /** What a rotation writes: the new root signs, the old one is only trusted, until the last leaf that needs it is gone. */
 import type { View, Write } from "@heddle/store";
+import { idOf } from "./active-root.ts";
 import type { KeyVault } from "./key-vault.ts";
 import { CONFIG, CONFIG_KEY, type ConfigRecord, KEYS, ROOTS, type KeyRecord, type RootRecord } from "./records.ts";
-import type { NewRoot } from "./rotation.ts";
+import type { NewIntermediate, NewRoot } from "./rotation.ts";
 
 export interface SwitchTimes {
   now: number;
@@ -22,12 +23,60 @@ export function switchRoots(view: View, root: NewRoot, times: SwitchTimes, vault
     const removeAt = Math.max(now + 2 * Math.max(leafTtlMs, nextLeafTtlMs), leavesUntil(key));
     writes.push({ table: ROOTS, key, value: { ...value, isActive: false, rotatedOutAt: now, removeAt, config } });
   }
-  const { certPem, keyPem, crossPem, origin } = root;
-  const intermediates = crossPem === undefined ? [] : [crossPem];
-  const value: RootRecord = { certPem, intermediates, isActive: true, origin };
-  // A root that was replaced before may be offered again: its leaves are still out there.
-  const key: KeyRecord = { ...vault.toRecord(root.id, keyPem), leavesUntil: leavesUntil(root.id) };
-  return [...writes, { table: ROOTS, key: root.id, value }, { table: KEYS, key: root.id, value: key }];
+  // One that was replaced before, and has another intermediate now.
+  const before = view.get<RootRecord>(ROOTS, root.id)?.value.intermediatePem;
+  if (before !== undefined && before !== root.intermediate?.certPem)
+    writes.push({ table: KEYS, key: idOf(before), value: undefined });
+  return [...writes, ...rootWrites(root, vault, leavesUntil(root.id))];
+}
+
+/** A root that was replaced before may be offered again: its leaves are still out there, until `leavesUntil`. */
+export function rootWrites(
+  { id, certPem, keyPem, intermediate, chain, origin }: NewRoot,
+  vault: KeyVault,
+  leavesUntil = 0,
+): Write[] {
+  const value: RootRecord = {
+    certPem,
+    intermediates: chain,
+    isActive: true,
+    origin,
+    ...(intermediate && { intermediatePem: intermediate.certPem }),
+  };
+  const key: KeyRecord = {
+    ...(keyPem !== undefined && vault.toRecord(id, keyPem)),
+    ...(leavesUntil > 0 && { leavesUntil }),
+  };
+  return [
+    { table: ROOTS, key: id, value },
+    { table: KEYS, key: id, value: key },
+    ...(intermediate ? [keyWrite(intermediate, vault)] : []),
+  ];
+}
+
+const keyWrite = ({ id, keyPem }: NewIntermediate, vault: KeyVault): Write => ({
+  table: KEYS,
+  key: id,
+  value: vault.toRecord(id, keyPem) satisfies KeyRecord,
+});
+
+/** Another intermediate, or the root itself, signs under the active root; leaves of the one before carry it themselves. */
+export function switchSigner(view: View, intermediate: NewIntermediate | undefined, vault: KeyVault): Write[] {
+  const active = view.list<RootRecord>(ROOTS).find(({ value }) => value.isActive);
+  if (!active) return [];
+  const { intermediatePem: before, ...value } = active.value;
+  const bridges = value.intermediates.filter((pem) => pem !== before);
+  const next: RootRecord = {
+    ...value,
+    intermediates: intermediate ? [intermediate.certPem, ...bridges] : bridges,
+    ...(intermediate && { intermediatePem: intermediate.certPem }),
+  };
+  const isOther = before !== undefined && before !== intermediate?.certPem;
+  return [
+    { table: ROOTS, key: active.key, value: next },
+    ...(isOther ? [{ table: KEYS, key: idOf(before), value: undefined }] : []),
+    ...(intermediate ? [keyWrite(intermediate, vault)] : []),
+  ];
 }
 
 /** Where leaves are to live shorter from now on: how long those live that the active root has signed. */

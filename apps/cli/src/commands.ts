@@ -76,6 +76,10 @@ export const COMMANDS: Group = {
           synopsis: "Reads and changes the configuration of the certificate authority",
           about: "Works with the certificate authority that issues the services' identities.",
           commands: {
+            csr: leaf(
+              "Makes a request for an intermediate certificate",
+              async () => (await import("./commands/connect-ca-intermediate.ts")).csr,
+            ),
             "get-config": leaf(
               "Shows the CA's configuration",
               async () => (await import("./commands/connect-ca.ts")).getConfig,
@@ -99,6 +103,10 @@ export const COMMANDS: Group = {
             "set-config": leaf(
               "Changes the CA's configuration",
               async () => (await import("./commands/connect-ca.ts")).setConfig,
+            ),
+            "set-intermediate": leaf(
+              "Has an intermediate sign for a root kept elsewhere",
+              async () => (await import("./commands/connect-ca-intermediate.ts")).setIntermediate,
             ),
             status: leaf(
               "Shows how far a rotation is, and when roots end",

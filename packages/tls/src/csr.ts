@@ -1,9 +1,10 @@
 /** Certificate signing requests (PKCS #10, RFC 2986): written by agents, and read by the CA with every rule of our checklist. */
 import { createPublicKey, sign, verify, type KeyObject } from "node:crypto";
 import { IdentityError, parseSpiffeId, type SpiffeId } from "@heddle/spiffe";
-import { encodeExtension, readExtensions, signatureAlgorithm, type ExtensionFacts } from "./certificate.ts";
+import { encodeExtension, nameFor, readExtensions, signatureAlgorithm, type ExtensionFacts } from "./certificate.ts";
+import { signerCommonName } from "./cross-sign.ts";
 import { bitString, der, DerReader, oid, readBitString, readDer, readOid, sequence, TAG } from "./der.ts";
-import { KEY_USAGE, NAME_TAG, OID, subjectAltName, uriName } from "./extensions.ts";
+import { type Extension, KEY_USAGE, NAME_TAG, OID, requestedOfSigner, subjectAltName, uriName } from "./extensions.ts";
 import { publicKeyDer } from "./keys.ts";
 import { readPem, toPem } from "./pem.ts";
 
@@ -11,13 +12,21 @@ export const MAX_CSR_BYTES = 16 * 1024;
 const LABEL = "CERTIFICATE REQUEST";
 
 /** A request for `spiffeId`, signed with `key`, as PEM. */
-export function createCsr(options: { key: KeyObject; spiffeId: string }): string {
-  const { key, spiffeId } = options;
-  const extensions = sequence(encodeExtension(subjectAltName([uriName(spiffeId)])));
+export function createCsr({ key, spiffeId }: { key: KeyObject; spiffeId: string }): string {
+  // An empty subject, as in SPIFFE: the identity is the URI alone.
+  return request(key, sequence(), [subjectAltName([uriName(spiffeId)])]);
+}
+
+/** A request for an intermediate that signs for a trust domain, as PEM: for whoever keeps the root's key. */
+export function createSignerCsr({ key, trustDomain }: { key: KeyObject; trustDomain: string }): string {
+  return request(key, nameFor(signerCommonName(trustDomain)), requestedOfSigner(`spiffe://${trustDomain}`));
+}
+
+function request(key: KeyObject, subject: Buffer, wanted: readonly Extension[]): string {
+  const extensions = sequence(...wanted.map(encodeExtension));
   const info = sequence(
     der(TAG.integer, Uint8Array.of(0)),
-    // An empty subject, as in SPIFFE: the identity is the URI alone.
-    sequence(),
+    subject,
     publicKeyDer(key),
     der(0xa0, sequence(oid(OID.extensionRequest), der(TAG.set, extensions))),
   );

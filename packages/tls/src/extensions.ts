@@ -54,10 +54,15 @@ export const extKeyUsage = (oids: readonly string[]): Extension => ({
   critical: false,
   value: sequence(...oids.map(oid)),
 });
-export const basicConstraints = (ca: boolean): Extension => ({
+export const basicConstraints = (ca: boolean, pathLength?: number): Extension => ({
   oid: OID.basicConstraints,
   critical: true,
-  value: ca ? sequence(der(TAG.boolean, Uint8Array.of(0xff))) : sequence(),
+  value: ca
+    ? sequence(
+        der(TAG.boolean, Uint8Array.of(0xff)),
+        ...(pathLength === undefined ? [] : [der(TAG.integer, Uint8Array.of(pathLength))]),
+      )
+    : sequence(),
 });
 export const subjectKeyId = (id: Uint8Array): Extension => ({
   oid: OID.subjectKeyId,
@@ -84,6 +89,13 @@ export const subjectAltName = (names: readonly AltName[]): Extension => ({
   value: sequence(...names.map((n) => der(n.tag, n.value))),
 });
 
+/** What a request of a signer asks for. */
+export const requestedOfSigner = (uri: string): Extension[] => [
+  keyUsage(SIGNER_USAGE),
+  basicConstraints(true),
+  subjectAltName([uriName(uri)]),
+];
+
 /** What a leaf holds. Consul also sets dataEncipherment, which SPIFFE validators refuse: left out. */
 export function leafExtensions(names: readonly AltName[], spkiId: Uint8Array, issuerKeyId: Uint8Array): Extension[] {
   return [
@@ -97,10 +109,15 @@ export function leafExtensions(names: readonly AltName[], spkiId: Uint8Array, is
 }
 
 /** What a root or an intermediate holds (X509-SVID §3.2): its URI has no path, so that it can never pass for a workload. */
-export function signerExtensions(uri: string, spkiId: Uint8Array, issuerKeyId: Uint8Array): Extension[] {
+export function signerExtensions(
+  uri: string,
+  spkiId: Uint8Array,
+  issuerKeyId: Uint8Array,
+  pathLength?: number,
+): Extension[] {
   return [
     keyUsage(SIGNER_USAGE),
-    basicConstraints(true),
+    basicConstraints(true, pathLength),
     subjectKeyId(spkiId),
     authorityKeyId(issuerKeyId),
     subjectAltName([uriName(uri)]),

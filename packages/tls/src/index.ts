@@ -10,8 +10,8 @@ export {
   swapServerIdentity,
 } from "./context.ts";
 export { buildCrl, crlToPem } from "./crl.ts";
-export { crossSign } from "./cross-sign.ts";
-export { createCsr, MAX_CSR_BYTES, parseCsr } from "./csr.ts";
+export { crossSign, signIntermediate } from "./cross-sign.ts";
+export { createCsr, createSignerCsr, MAX_CSR_BYTES, parseCsr } from "./csr.ts";
 export { createInternalCa, createInternalCertificate, INTERNAL_ROLES } from "./internal.ts";
 export {
   certificateId,
@@ -44,9 +44,9 @@ export type { InternalCaOptions, InternalCertificateOptions, InternalRole } from
 export type { IssuedLeaf, LeafOptions, Signer } from "./leaf.ts";
 export type { Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
 export type { KeyAndCertificate, RootOptions } from "./root.ts";
-export type { CrossSignOptions } from "./cross-sign.ts";
+export type { CrossSignOptions, IntermediateOptions } from "./cross-sign.ts";
 export type { Validity } from "./expiry.ts";
 export type { CrlOptions } from "./crl.ts";
 export type { Revocable, RevocationList, RevocationsAnswer, RevokedSerial, RevokedService } from "./revocation.ts";
-export type { Rehearsal } from "./rehearsal.ts";
+export type { Issuing, Rehearsal } from "./rehearsal.ts";
 export type { SigningKeyType } from "./signing-key.ts";

@@ -15,33 +15,42 @@ import { certificatesToDer } from "./pem.ts";
 const HANDSHAKE_MS = 5_000;
 const LEAF_TTL_MS = 3_600_000;
 
+/** A root, and how leaves come from it. */
+export interface Issuing {
+  rootPem: string;
+  /** The root itself, or an intermediate of it. */
+  signer: Signer;
+  /** What leaves are sent with: an intermediate that signs, and what leads to the root before. */
+  chain: readonly string[];
+}
+
 export interface Rehearsal {
   /** What signs now; undefined where a mesh is founded, or switched without cross-signing. */
-  old?: Signer | undefined;
-  next: Signer;
-  /** The new root as signed by the old one. */
-  crossPem?: string | undefined;
+  old?: Issuing | undefined;
+  next: Issuing;
   now: number;
 }
 
 /** Resolves when every pair of proxies that can meet would understand each other. Throws IdentityError naming the pair that would not. */
-export async function rehearseRotation({ old, next, crossPem, now }: Rehearsal): Promise<void> {
-  const after = identity(next, now, "after", [next.certPem], crossPem);
+export async function rehearseRotation({ old, next, now }: Rehearsal): Promise<void> {
+  const after = identity(next, now, "after");
   await meet("two proxies of the new root", after, after, now);
-  if (!old || crossPem === undefined) return;
-  const before = identity(old, now, "before", [old.certPem]);
-  const during = { ...before, roots: [old.certPem, next.certPem] };
-  const switched = { ...after, roots: [old.certPem, next.certPem] };
+  if (!old) return;
+  const before = identity(old, now, "before");
+  const both = [old.rootPem, next.rootPem];
+  const during = { ...before, roots: both };
+  const switched = { ...after, roots: both };
   await meet("a proxy of the new root, called by one that knows only the old", switched, before, now);
   await meet("a proxy that knows only the old root, called by one of the new", before, switched, now);
   await meet("a proxy of the new root, called by one with a leaf of the old", switched, during, now);
 }
 
-function identity(signer: Signer, now: number, service: string, roots: string[], crossPem = ""): Part {
+function identity({ signer, rootPem, chain }: Issuing, now: number, service: string): Part {
   const spiffeId = serviceSpiffeId({ trustDomain: signer.trustDomain, datacenter: "rehearsal", service });
   const key = generateKey();
   const { certPem } = issueLeaf({ publicKey: key, spiffeId, signer, ttlMs: LEAF_TTL_MS, now });
-  return { certPem: certPem + crossPem, keyPem: keyToPem(key), roots, trustDomain: signer.trustDomain };
+  const { trustDomain } = signer;
+  return { certPem: certPem + chain.join(""), keyPem: keyToPem(key), roots: [rootPem], trustDomain };
 }
 
 interface Part extends TlsIdentity {

@@ -65,6 +65,8 @@ function opensslVerifies(root: string, leaf: string, intermediates: string): str
   );
 }
 
+const alone = (signer: Signer) => ({ rootPem: signer.certPem, signer, chain: [] });
+
 describe("a rotation", () => {
   it.each(PAIRS as [string, string, SigningKeyType, SigningKeyType][])(
     "from %s to %s leads whoever trusts either root to the new leaves",
@@ -75,7 +77,7 @@ describe("a rotation", () => {
       const leaf = issueLeaf({ publicKey: generateKey(), spiffeId: WEB, signer: next, ttlMs: DAY_MS, now: NOW });
       expect(opensslVerifies(next.certPem, leaf.certPem, "")).toContain(": OK");
       expect(opensslVerifies(old.certPem, leaf.certPem, crossPem)).toContain(": OK");
-      await rehearseRotation({ old, next, crossPem, now: NOW });
+      await rehearseRotation({ old: alone(old), next: { ...alone(next), chain: [crossPem] }, now: NOW });
     },
   );
 
@@ -96,11 +98,15 @@ describe("a rotation", () => {
     const next = await root({ type: "ec", bits: 384 }, "next");
     const other = await root({ type: "ec", bits: 521 }, "next");
     const wrong = crossSign({ certPem: other.certPem, signer: old, validityMs: DAY_MS, now: NOW });
-    await expect(rehearseRotation({ old, next, crossPem: wrong, now: NOW })).rejects.toThrow(
+    await expect(
+      rehearseRotation({ old: alone(old), next: { ...alone(next), chain: [wrong] }, now: NOW }),
+    ).rejects.toThrow(
       /the rehearsal failed: a proxy of the new root, called by one that knows only the old: no root or intermediate/,
     );
     const late = crossSign({ certPem: next.certPem, signer: old, validityMs: 1_000, now: NOW - DAY_MS });
-    await expect(rehearseRotation({ old, next, crossPem: late, now: NOW })).rejects.toThrow(/issuer expired/);
+    await expect(
+      rehearseRotation({ old: alone(old), next: { ...alone(next), chain: [late] }, now: NOW }),
+    ).rejects.toThrow(/issuer expired/);
   });
 
   it("cannot be cross-signed by a root that has expired", async () => {

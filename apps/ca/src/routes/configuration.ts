@@ -1,4 +1,7 @@
-/** GET and PUT /v1/connect/ca/configuration: how long leaves live, how fast they are signed, and which root signs. Never shows a key. */
+/**
+ * GET and PUT /v1/connect/ca/configuration: how long leaves live, how fast they are signed, and which root signs. Never shows a
+ * key. PUT /v1/connect/ca/csr, ours: a request for an intermediate, for whoever keeps the root's key.
+ */
 import {
   type ApiTable,
   decodeBody,
@@ -26,6 +29,11 @@ const FIELDS: Record<string, Spec> = {
 
 export function configurationTable(authority: Authority): ApiTable {
   return {
+    "/v1/connect/ca/csr": {
+      async PUT(request) {
+        reply(request, { CSR: await authority.requestIntermediate() });
+      },
+    },
     "/v1/connect/ca/configuration": {
       GET(request) {
         const { value, createIndex, modifyIndex } = authority.config();

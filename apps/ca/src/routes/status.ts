@@ -7,7 +7,7 @@ import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
 import type { LeafLedger } from "../leaf-ledger.ts";
 import { rfc3339 } from "../rfc3339.ts";
-import { renewalOf } from "../root-life.ts";
+import { intermediateRenewalOf, renewalOf } from "../root-life.ts";
 import { factsOf, type RootsFollowers } from "./roots.ts";
 
 export interface StatusOptions {
@@ -43,7 +43,7 @@ function status({ authority, ledger, followers, clock }: StatusOptions, since: n
       Origin: value.origin ?? "made",
       NotAfter: notAfter,
       DaysLeft: daysLeft(readCertificate(certificatesToDer(value.certPem)[0] as Buffer), now),
-      CrossSigned: value.intermediates.length > 0,
+      CrossSigned: value.intermediates.some((pem) => pem !== value.intermediatePem),
       Leaves: leaves.get(key) ?? 0,
       RotatedOutAt: time(value.rotatedOutAt),
       RemoveAt: time(value.removeAt),
@@ -54,7 +54,16 @@ function status({ authority, ledger, followers, clock }: StatusOptions, since: n
     State: roots.length > 1 ? "rotating" : "steady",
     Roots: roots.toSorted((a, b) => Number(b.Active) - Number(a.Active)),
     RenewAt: time(renewalOf(authority.activeRoot)),
+    Intermediate: showIntermediate(authority, now),
     Followers: followers.size,
     LeavesCountedSince: rfc3339(since),
   };
+}
+
+function showIntermediate({ activeRoot, settings }: Authority, now: number) {
+  const { intermediateId: ID, signer } = activeRoot;
+  if (ID === undefined) return null;
+  const renewAt = intermediateRenewalOf(activeRoot, settings);
+  const RenewAt = renewAt === undefined ? null : rfc3339(renewAt);
+  return { ID, NotAfter: rfc3339(signer.notAfter), DaysLeft: daysLeft(signer, now), RenewAt };
 }

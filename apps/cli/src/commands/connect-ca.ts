@@ -53,6 +53,7 @@ interface Status {
     RemoveAt: string | null;
   }[];
   RenewAt: string | null;
+  Intermediate: { ID: string; DaysLeft: number; RenewAt: string | null } | null;
   Followers: number;
   LeavesCountedSince: string;
 }
@@ -70,6 +71,8 @@ export const status = command({
       ["Trust domain:", body.TrustDomain],
       ["State:", body.State],
       ["Next root:", body.RenewAt ?? "by its operator"],
+      ...(body.Intermediate ? [["Signer:", `intermediate ${body.Intermediate.ID}`]] : []),
+      ...(body.Intermediate ? [["Next signer:", body.Intermediate.RenewAt ?? "by its operator"]] : []),
       ["Followers:", `${body.Followers} know the list as it is`],
       ["Leaves:", `counted since ${body.LeavesCountedSince}`],
     ];
