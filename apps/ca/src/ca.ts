@@ -1,7 +1,7 @@
 /** The CA as a value: its authority, its issuer and its routes over one store, to be mounted on any listener. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type ApiTable, type Clock, formatDuration, type Health, type Logger, systemClock } from "@heddle/daemon";
-import type { Store } from "@heddle/store";
+import type { Cluster, Store } from "@heddle/store";
 import type { Validity } from "@heddle/tls";
 import type { Registry } from "prom-client";
 import { openAuthority, type Authority } from "./authority.ts";
@@ -21,6 +21,8 @@ import { statusTable } from "./routes/status.ts";
 
 export interface CaOptions {
   store: Store;
+  /** The CAs that share the store; alone by default. What has its time is done by the one that leads. */
+  cluster?: Cluster;
   datacenter: string;
   /** UUID of a new cluster; a random one by default. First start only. */
   clusterId?: string | undefined;
@@ -47,7 +49,7 @@ export interface Ca extends AsyncDisposable {
 
 /** Opens the CA in a store, founding the cluster there at the first start. Closing it closes the store. */
 export async function createCa(options: CaOptions): Promise<Ca> {
-  const { store, datacenter, registry, log } = options;
+  const { store, cluster, datacenter, registry, log } = options;
   const clock = options.clock ?? systemClock;
   const authority = await openAuthority({
     store,
@@ -71,7 +73,11 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     trust_domain: authority.trustDomain,
     not_after: rfc3339(validity.notAfter),
   });
-  const stops = [retireRoots({ authority, store, clock, log }), watchRootLife({ authority, clock, log })];
+  const lead = {
+    isLeader: () => cluster?.isLeader ?? true,
+    onLeader: (listener: () => void) => cluster?.onChange(listener),
+  };
+  const stops = [retireRoots({ authority, store, lead, clock, log }), watchRootLife({ authority, lead, clock, log })];
   const close = () => {
     for (const stop of stops) stop();
     revocations.close();

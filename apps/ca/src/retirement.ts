@@ -8,15 +8,22 @@ import { KEYS, ROOTS, type RootRecord } from "./records.ts";
 
 const RETRY_MS = 60_000; // where the disk does not take it
 
+/** Whether this CA does what only one of those on a store may do, and when to look again. */
+export interface Lead {
+  isLeader: () => boolean;
+  onLeader: (listener: () => void) => (() => void) | undefined;
+}
+
 export interface RetirementOptions {
   authority: Authority;
   store: Store;
+  lead: Lead;
   clock: Clock;
   log: Logger;
 }
 
 /** Removes what is due, now and whenever something becomes due, until the function that it returns is called. */
-export function retireRoots({ authority, store, clock, log }: RetirementOptions): () => void {
+export function retireRoots({ authority, store, lead, clock, log }: RetirementOptions): () => void {
   let timer: Timer | undefined;
   let isClosed = false;
   const arm = (delayMs: number) => {
@@ -25,7 +32,7 @@ export function retireRoots({ authority, store, clock, log }: RetirementOptions)
   };
   let isRemoving = false;
   const look = () => {
-    if (isClosed || isRemoving) return;
+    if (isClosed || isRemoving || !lead.isLeader()) return;
     const now = clock.now();
     const times = store.list<RootRecord>(ROOTS).flatMap(({ value }) => (value.isActive ? [] : [removalOf(value)]));
     const due = times.filter((at) => at <= now);
@@ -50,11 +57,11 @@ export function retireRoots({ authority, store, clock, log }: RetirementOptions)
         },
       );
   };
-  const off = authority.onRootsChanged(() => queueMicrotask(look));
+  const offs = [authority.onRootsChanged(() => queueMicrotask(look)), lead.onLeader(look)];
   look();
   return () => {
     isClosed = true;
-    off();
+    for (const off of offs) off?.();
     timer?.cancel();
   };
 }

@@ -4,6 +4,7 @@ import { daysLeft, expiryStage, nextStageAt, type Validity } from "@heddle/tls";
 import type { ActiveRoot } from "./active-root.ts";
 import type { Authority } from "./authority.ts";
 import type { CaSettings } from "./provider-config.ts";
+import type { Lead } from "./retirement.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 const RENEW_AT = 2 / 3;
@@ -11,6 +12,7 @@ const RETRY_MS = 3_600_000; // a rotation that failed once, for a disk or a rehe
 
 export interface RootLifeOptions {
   authority: Authority;
+  lead: Lead;
   clock: Clock;
   log: Logger;
 }
@@ -49,7 +51,7 @@ interface Life {
 }
 
 function watchLife(
-  { authority, clock, log }: RootLifeOptions,
+  { authority, lead, clock, log }: RootLifeOptions,
   { what, now: current, renewAt, renew }: Life,
 ): () => void {
   let timer: Timer | undefined;
@@ -71,7 +73,8 @@ function watchLife(
       told = `${id} ${stage}`;
     }
     const at = Math.max(renewAt() ?? Infinity, retryAt);
-    if (at <= now && now < validity.notAfter) return void replace(living);
+    // Where another CA leads it replaces, and what is new is heard of.
+    if (at <= now && now < validity.notAfter) return void (lead.isLeader() && replace(living));
     const next = Math.min(nextStageAt(validity, now) ?? Infinity, now < validity.notAfter ? at : Infinity);
     if (Number.isFinite(next)) timer = clock.after(next - now, look);
   };
@@ -89,11 +92,11 @@ function watchLife(
     }
     look();
   };
-  const off = authority.onRootsChanged(() => queueMicrotask(look));
+  const offs = [authority.onRootsChanged(() => queueMicrotask(look)), lead.onLeader(look)];
   look();
   return () => {
     isClosed = true;
-    off();
+    for (const off of offs) off?.();
     timer?.cancel();
   };
 }

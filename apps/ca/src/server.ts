@@ -1,4 +1,5 @@
 /** Starts the CA as a daemon of its own: one internal listener with its public rows, the signing route and the operator's routes. */
+import { randomUUID } from "node:crypto";
 import {
   createRegistry,
   guardedTable,
@@ -23,8 +24,13 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
   requireSealing(config.etcd, config.encryptionKeys);
   const registry = createRegistry("ca");
   const store = stack.use(await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "ca", log }));
+  const cluster = await store.join({
+    ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
+    address: `${config.host}:${config.port}`,
+  });
   const ca = await createCa({
     store,
+    cluster,
     datacenter: config.datacenter,
     clusterId: config.clusterId || undefined,
     initialConfig: { LeafCertTTL: config.leafCertTtl, CSRMaxPerSecond: config.csrMaxPerSecond },

@@ -27,6 +27,8 @@ export interface Answer extends Encoded {
   readonly index: number;
   /** The answer in the common case, with its head, once it was asked for. */
   shared?: SharedAnswer;
+  /** The freshness that `shared` tells of. */
+  sharedAs?: string;
 }
 
 const MAX_KEPT = 2_048;

@@ -13,6 +13,7 @@ import {
 } from "@heddle/daemon";
 import { loadRegexps, needsRegexps } from "@heddle/filter";
 import type { Answer, Question } from "./answers.ts";
+import type { Store } from "@heddle/store";
 import type { CatalogState } from "./state.ts";
 
 /** How a question is asked of a request; throws to refuse. The same for HTTP and for the stream. */
@@ -24,16 +25,17 @@ export interface ReadOptions {
 }
 
 // As a list, which Node writes as it stands.
-const READ_HEAD = [
-  "X-Consul-KnownLeader",
-  "true",
-  "X-Consul-LastContact",
-  "0",
-  "Vary",
-  "Accept-Encoding",
-  "X-Content-Type-Options",
-  "nosniff",
-];
+const READ_HEAD = ["Vary", "Accept-Encoding", "X-Content-Type-Options", "nosniff"];
+
+// Answers that go out in one burst say the same, so that they share their bytes.
+const CONTACT_STEP_MS = 50;
+
+/** How fresh an answer of now is; 0 and true where nobody else writes. */
+function contactHead(store: Store): [string, string, string, string] {
+  const { lastContactMs, knowsLeader } = store.contact();
+  const ms = Math.ceil(lastContactMs / CONTACT_STEP_MS) * CONTACT_STEP_MS;
+  return ["X-Consul-KnownLeader", String(knowsLeader), "X-Consul-LastContact", String(ms)];
+}
 
 // Up to a sixteenth longer, as in Consul, in steps: Node keeps a list for each length of time, and waiters share these.
 const JITTER_STEPS = 64;
@@ -54,7 +56,8 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     const params = readParams(query);
     const question = askOrExplain(ask, request);
     const headOf = (answer: Answer, length: number): string[] => {
-      const head = ["X-Consul-Index", String(answer.index), ...READ_HEAD, "Content-Length", String(length)];
+      const contact = contactHead(state.store);
+      const head = ["X-Consul-Index", String(answer.index), ...contact, ...READ_HEAD, "Content-Length", String(length)];
       if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
       if (isJson(answer)) head.push("Content-Type", "application/json");
       if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
@@ -68,8 +71,12 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
         res.writeHead(answer.status, headOf(answer, body.length)).end(body);
         return;
       }
-      answer.shared ??= new SharedAnswer({ ...answer, head: headOf(answer, answer.body.length) });
-      answer.shared.send(res);
+      const contact = contactHead(state.store).join();
+      if (answer.sharedAs !== contact) {
+        answer.shared = new SharedAnswer({ ...answer, head: headOf(answer, answer.body.length) });
+        answer.sharedAs = contact;
+      }
+      answer.shared?.send(res);
     };
     if (params.index === 0) return send(state.answers.now(question));
     const waitMs = Math.ceil(params.waitMs * (1 + Math.round(Math.random() * JITTER_STEPS) / JITTER_STEPS / 16));
@@ -82,9 +89,18 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
     });
   };
   return function answerWhenReady(request) {
-    if (needsRegexps(request.query.get("filter") ?? "")) return loadRegexps().then(() => answerRead(request));
-    answerRead(request);
+    const { query } = request;
+    const isRegexp = needsRegexps(query.get("filter") ?? "");
+    if (query.size === 0 || (!isRegexp && !mustCatchUp(state.store, query))) return answerRead(request);
+    const caughtUp = mustCatchUp(state.store, query) ? state.store.catchUp() : undefined;
+    return Promise.all([caughtUp, isRegexp && loadRegexps()]).then(() => answerRead(request));
   };
+}
+
+/** A consistent read waits for every commit from before it; a stale one only where memory is older than it takes. */
+function mustCatchUp(store: Store, query: URLSearchParams): boolean {
+  const { mode, maxStaleMs } = readParams(query);
+  return mode === "consistent" || (maxStaleMs !== undefined && store.contact().lastContactMs > maxStaleMs);
 }
 
 const isJson = ({ body, status, headers }: Answer): boolean => body.length > 0 && status === 200 && !headers;

@@ -1,7 +1,7 @@
 /** The catalog as a value: its routes and its stream over one store, to be mounted on any listener. */
 import type { ConfigEntry } from "@heddle/config-entries";
 import { type ApiTable, type Clock, type Health, InvalidArgumentError, type Logger, systemClock } from "@heddle/daemon";
-import type { Store } from "@heddle/store";
+import type { Cluster, Store } from "@heddle/store";
 import type { Ask } from "./blocking.ts";
 import { setConfigEntry } from "./commands/config-entries.ts";
 import type { CatalogDeps } from "./deps.ts";
@@ -36,10 +36,11 @@ import { createStreamServer, type StreamServer } from "./stream.ts";
 
 export interface CatalogOptions {
   store: Store;
+  /** The servers that share the store; `store.join` gives it. */
+  cluster: Cluster;
   datacenter: string;
   dnsDomain: string;
   nodeName: string;
-  leader: string;
   /** Of the cluster; undefined while the CA has not said it. */
   trustDomain: () => string | undefined;
   defaultIntentionPolicy: "allow" | "deny";
@@ -84,14 +85,14 @@ async function bootstrapEntry({ state, datacenter }: CatalogDeps, entry: ConfigE
 
 /** Builds the catalog over an open store; closing it closes the store. */
 export function createCatalog(options: CatalogOptions): Catalog {
-  const { store, log } = options;
+  const { store, cluster, log } = options;
   const clock = options.clock ?? systemClock;
   const members = new Members({
-    ...{ store, clock, reconnectTimeoutMs: options.reconnectTimeoutMs ?? DEFAULT_RECONNECT_TIMEOUT_MS },
+    ...{ store, cluster, clock, reconnectTimeoutMs: options.reconnectTimeoutMs ?? DEFAULT_RECONNECT_TIMEOUT_MS },
     log: log.child("members"),
   });
   const reaper = new CriticalReaper({
-    ...{ store, clock, log: log.child("reaper") },
+    ...{ store, cluster, clock, log: log.child("reaper") },
     askAgent: (node, ask) => members.askToDeregister(node, ask),
   });
   const deps: CatalogDeps = {
@@ -99,7 +100,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     datacenter: options.datacenter,
     dnsDomain: options.dnsDomain,
     nodeName: options.nodeName,
-    leader: options.leader,
+    cluster,
     trustDomain: options.trustDomain,
     defaultIntentionPolicy: options.defaultIntentionPolicy,
     limits: { kvMaxValueSize: options.kvMaxValueSize, txnMaxReqLen: options.txnMaxReqLen },
@@ -109,7 +110,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     reaper,
     statusTimes: new StatusTimes(store, clock),
     queries: new QueryIndex(store, log.child("queries")),
-    sessionTimers: new SessionTimers({ store, clock, log }),
+    sessionTimers: new SessionTimers({ store, cluster, clock, log }),
     log,
   };
   const questions: Record<string, Ask> = {

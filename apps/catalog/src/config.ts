@@ -10,6 +10,8 @@ export const DEFAULT_SESSION_TTL_MIN_MS = 10_000; // Consul's session_ttl_min
 export const CATALOG_OPTIONS = {
   host: option.string("Address to listen on; anything but loopback needs the TLS files.", "127.0.0.1"),
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CATALOG_PORT),
+  advertise: option.string("host:port that the other servers and clients are told; host and port by default."),
+  node: option.string("Name of this server among those that share a store.", "catalog"),
   dataDir: option.string("Directory of the record store; empty keeps everything in memory."),
   ...STORE_OPTIONS,
   datacenter: option.string("Name of the datacenter.", "dc1"),

@@ -1,5 +1,6 @@
 /** What the catalog's routes are handed. */
 import type { Logger } from "@heddle/daemon";
+import type { Cluster } from "@heddle/store";
 import type { Members } from "./members/members.ts";
 import type { CriticalReaper } from "./reaper.ts";
 import type { StatusTimes } from "./status-times.ts";
@@ -14,8 +15,8 @@ export interface CatalogDeps {
   dnsDomain: string;
   /** The node that sessions belong to where the request names none. */
   nodeName: string;
-  /** host:port that clients are shown as the leader. */
-  leader: string;
+  /** The servers that share the store, and who of them leads. */
+  cluster: Cluster;
   /** Of the cluster; undefined while the CA has not said it. */
   trustDomain: () => string | undefined;
   /** What holds where no intention matches. */

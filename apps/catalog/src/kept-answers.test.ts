@@ -2,6 +2,7 @@
 import type { ConfigEntry } from "@heddle/config-entries";
 import { silentLog } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
+import { TEST_SERVER } from "@heddle/store/testing";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { createCatalog } from "./catalog.ts";
@@ -95,12 +96,13 @@ const step = fc.oneof(
 test("an answer that is kept is the one that would be computed", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 40 }), async (steps) => {
+      const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });
       await using catalog = createCatalog({
-        store: await openStore({ dataDir: "", name: "catalog", log: silentLog }),
+        store,
+        cluster: await store.join(TEST_SERVER),
         datacenter: "dc1",
         dnsDomain: "consul",
         nodeName: "n1",
-        leader: "127.0.0.1:8300",
         defaultIntentionPolicy: "allow",
         kvMaxValueSize: 1024,
         txnMaxReqLen: 1024,

@@ -1,17 +1,19 @@
 import { silentLog } from "@heddle/daemon";
 import { openStore } from "@heddle/store";
+import { TEST_SERVER } from "@heddle/store/testing";
 import { expect, test } from "vitest";
 import { createCatalog } from "./catalog.ts";
 import { register, toRegistration } from "./commands/register.ts";
 
 async function catalogInMemory() {
+  const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });
   return createCatalog({
-    store: await openStore({ dataDir: "", name: "catalog", log: silentLog }),
+    store,
+    cluster: await store.join(TEST_SERVER),
     datacenter: "dc1",
     dnsDomain: "consul",
     trustDomain: () => undefined,
     nodeName: "n1",
-    leader: "127.0.0.1:8300",
     defaultIntentionPolicy: "allow",
     kvMaxValueSize: 1024,
     txnMaxReqLen: 1024,

@@ -1,6 +1,7 @@
 import { silentLog } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { openStore } from "@heddle/store";
+import { TEST_SERVER } from "@heddle/store/testing";
 import { expect, test } from "vitest";
 import { syncAll, toSyncRegistration } from "./commands/agent-sync.ts";
 import { register, toRegistration } from "./commands/register.ts";
@@ -10,10 +11,11 @@ import { CriticalReaper } from "./reaper.ts";
 async function setUp({ hasAgent = true } = {}) {
   const clock = new ManualClock();
   const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });
+  const cluster = await store.join(TEST_SERVER);
   const asked: string[] = [];
   const start = () =>
     new CriticalReaper({
-      ...{ store, clock, log: silentLog },
+      ...{ store, cluster, clock, log: silentLog },
       askAgent: (node, { service, check }) => hasAgent && asked.push(`${node} ${service} ${check}`) > 0,
     });
   const settle = () => new Promise((resolve) => setImmediate(resolve));

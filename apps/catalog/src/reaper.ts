@@ -3,9 +3,9 @@
  * service of a check that was critical for that long. An agent is asked to do it itself, or it would bring the service back.
  */
 import { type Clock, describeError, formatDuration, type Logger, parseDuration } from "@heddle/daemon";
-import type { Command, Store } from "@heddle/store";
+import type { Cluster, Command, Store } from "@heddle/store";
 import { deregister } from "./commands/deregister.ts";
-import { checkKey, CHECKS, type CheckRecord } from "./records.ts";
+import { checkKey, CHECKS, type CheckRecord, nodeKey } from "./records.ts";
 import { type RunningTime, startRunningTime } from "./running-time.ts";
 
 export const MIN_REAP_MS = 60_000; // Consul's
@@ -44,6 +44,8 @@ export interface Countdown {
 
 export interface ReaperOptions {
   store: Store;
+  /** Every server counts; services of agents are their own server's, all others the leader's to take away. */
+  cluster: Cluster;
   clock: Clock;
   log: Logger;
   /** Asks the agent of a node to deregister a service; false where no agent is connected. */
@@ -116,15 +118,19 @@ export class CriticalReaper {
   }
 
   async #reap(check: CheckRecord, criticalMs: number): Promise<void> {
-    const { askAgent, log, store } = this.#options;
+    const { askAgent, cluster, log, store } = this.#options;
     const { Node, ServiceID, CheckID, Owner } = check;
+    const isAsked = Owner !== undefined && askAgent(Node, { service: ServiceID, check: CheckID });
+    // An agent that is connected to another server is that one's to ask.
+    const isElsewhere = Owner !== undefined && cluster.fact("member", nodeKey(Node)) !== undefined;
+    if (!isAsked && (isElsewhere || !cluster.isLeader)) return;
     log.warn("check was critical for too long, deregistering its service", {
       ...facts(check),
       critical_for: formatDuration(criticalMs),
     });
-    if (Owner && askAgent(Node, { service: ServiceID, check: CheckID })) return;
+    if (isAsked) return;
     try {
-      await store.run(deregisterIfCritical(check));
+      await store.run(deregisterIfCritical(check), { fence: cluster.leaderFence() });
     } catch (error) {
       log.error("cannot deregister a critical service, trying again", { ...facts(check), error: describeError(error) });
     }

@@ -1,4 +1,5 @@
 /** Starts the catalog as a daemon of its own: one internal listener with the public rows, the stream and the operator's routes. */
+import { randomUUID } from "node:crypto";
 import { createApiClient, internalTls, type TlsSource } from "@heddle/api-client";
 import {
   createRegistry,
@@ -32,13 +33,17 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
   );
   const trustDomain = stack.adopt(askTrustDomain({ ca, log }), (t) => t.close());
   const store = await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "catalog", log });
+  const cluster = await store.join({
+    ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
+    address: config.advertise || `${config.host}:${config.port}`,
+  });
   const catalog = stack.use(
     createCatalog({
       store,
+      cluster,
       datacenter: config.datacenter,
       dnsDomain: config.dnsDomain,
-      nodeName: "catalog",
-      leader: `${config.host}:${config.port}`,
+      nodeName: config.node,
       trustDomain: () => trustDomain.current(),
       defaultIntentionPolicy: config.defaultIntentionPolicy === "deny" ? "deny" : "allow",
       kvMaxValueSize: config.kvMaxValueSize,

@@ -1,7 +1,7 @@
 /** Ends sessions whose TTL ran out, and remembers the lock delay of keys whose holder was lost. */
 import type { Clock, Logger, Timer } from "@heddle/daemon";
 import { describeError } from "@heddle/daemon";
-import type { Commit, Store } from "@heddle/store";
+import type { Cluster, Commit, Store } from "@heddle/store";
 import { destroySession, ttlMs } from "./commands/sessions.ts";
 import { KV, SESSIONS, type KvRecord, type SessionRecord } from "./records.ts";
 
@@ -9,50 +9,93 @@ import { KV, SESSIONS, type KvRecord, type SessionRecord } from "./records.ts";
 // plus a little for a renewal that is already on its way.
 const TTL_GRACE = 1.1;
 
+/** What servers say of each other's sessions: that one was renewed. */
+const RENEWAL = "renewal";
+
+export interface SessionTimersOptions {
+  store: Store;
+  /** The leader ends sessions; the others tell it of the renewals that they were asked for. */
+  cluster: Cluster;
+  clock: Clock;
+  log: Logger;
+}
+
 export class SessionTimers {
   readonly #timers = new Map<string, Timer>();
-  readonly #deps: { store: Store; clock: Clock; log: Logger };
+  readonly #options: SessionTimersOptions;
+  #isLeading = false;
+  #renewals = 0;
 
-  constructor(deps: { store: Store; clock: Clock; log: Logger }) {
-    this.#deps = deps;
-    for (const { value } of deps.store.list<SessionRecord>(SESSIONS)) this.renew(value);
-    deps.store.subscribe((commit) => {
+  constructor(options: SessionTimersOptions) {
+    this.#options = options;
+    const { cluster, store } = options;
+    this.#lead();
+    cluster.onChange(() => this.#lead());
+    cluster.onFact((kind, id, fact) => {
+      const session = kind === RENEWAL && fact ? store.get<SessionRecord>(SESSIONS, id) : undefined;
+      if (session) this.#start(session.value);
+    });
+    store.subscribe((commit) => {
       for (const change of commit.changes) {
         if (change.table !== SESSIONS) continue;
         if (!change.after) this.ended(change.key);
-        else if (!change.before) this.renew(change.after.value as SessionRecord); // created, or restored
+        else if (!change.before) this.#start(change.after.value as SessionRecord); // created, or restored
       }
     });
   }
 
   /** Starts the session's time again. */
   renew(session: SessionRecord): void {
-    this.ended(session.ID);
-    const ms = ttlMs(session.TTL);
-    if (ms > 0)
-      this.#timers.set(
-        session.ID,
-        this.#deps.clock.after(ms * TTL_GRACE, () => void this.#expire(session)),
-      );
+    const { cluster } = this.#options;
+    if (cluster.isLeader) this.#start(session);
+    else void cluster.say(RENEWAL, session.ID, ++this.#renewals);
   }
 
   ended(id: string): void {
-    this.#timers.get(id)?.cancel();
-    this.#timers.delete(id);
+    this.#stop(id);
+    if (this.#options.cluster.fact(RENEWAL, id)?.server === this.#options.cluster.self.id)
+      void this.#options.cluster.say(RENEWAL, id, undefined);
   }
 
   close(): void {
     for (const timer of this.#timers.values()) timer.cancel();
   }
 
+  // Nobody knows when each was renewed last before this server led: all have their full time again, as in Consul.
+  #lead(): void {
+    const { cluster, store } = this.#options;
+    if (cluster.isLeader === this.#isLeading) return;
+    this.#isLeading = cluster.isLeader;
+    for (const { value } of store.list<SessionRecord>(SESSIONS)) {
+      if (this.#isLeading) this.#start(value);
+      else this.#stop(value.ID);
+    }
+  }
+
+  #start(session: SessionRecord): void {
+    this.#stop(session.ID);
+    const ms = ttlMs(session.TTL);
+    if (ms > 0 && this.#options.cluster.isLeader)
+      this.#timers.set(
+        session.ID,
+        this.#options.clock.after(ms * TTL_GRACE, () => void this.#expire(session)),
+      );
+  }
+
+  #stop(id: string): void {
+    this.#timers.get(id)?.cancel();
+    this.#timers.delete(id);
+  }
+
   async #expire(session: SessionRecord): Promise<void> {
-    const { store, log } = this.#deps;
+    const { cluster, store, log } = this.#options;
+    if (!cluster.isLeader) return;
     log.debug("session TTL expired", { session: session.ID });
     try {
-      await store.run(destroySession(session.ID));
+      await store.run(destroySession(session.ID), { fence: cluster.leaderFence() });
     } catch (error) {
       log.error("cannot end an expired session, trying again", { session: session.ID, error: describeError(error) });
-      this.renew(session);
+      this.#start(session);
     }
   }
 }

@@ -12,6 +12,8 @@ export interface ReadParams {
   waitMs: number;
   mode: "consistent" | "leader" | "stale";
   cached: boolean;
+  /** With `max_stale`: how old the answer may be. */
+  maxStaleMs?: number;
 }
 
 /** Consistency mode, index and wait of a request. Throws Consul's 400s. */
@@ -35,6 +37,7 @@ export function readParams(query: URLSearchParams): ReadParams {
     waitMs: wait <= 0 ? DEFAULT_WAIT_MS : Math.min(wait, MAX_WAIT_MS),
     mode: stale || maxStale !== null ? "stale" : consistent ? "consistent" : "leader",
     cached,
+    ...(maxStale !== null && { maxStaleMs: parseDuration(maxStale) }),
   };
 }
 

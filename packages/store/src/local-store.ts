@@ -2,6 +2,7 @@
  * The store of one process: it alone commits. Commands run against memory plus the commits still under way, so a
  * compare-and-set is exact while the disk is awaited once for many.
  */
+import { aloneCluster, type Cluster, type ServerInfo } from "./cluster.ts";
 import { isSame, Records } from "./records.ts";
 import type { Backend, Change, Command, CommandResult, Commit, Contact } from "./record.ts";
 import type { Store, StoredRecord, View, Write } from "./record.ts";
@@ -110,6 +111,10 @@ export class LocalStore implements Store {
 
   catchUp(): Promise<void> {
     return Promise.resolve();
+  }
+
+  join(self: ServerInfo): Promise<Cluster> {
+    return Promise.resolve(aloneCluster(self));
   }
 
   contact(): Contact {

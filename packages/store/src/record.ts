@@ -1,5 +1,7 @@
 /** The vocabulary of the store: records, writes, commands and commits (docs/architecture.md, "State"). */
 
+import type { Cluster, Fence, ServerInfo } from "./cluster.ts";
+
 /** One stored fact. Indexes are store revisions: when it was created, when it last changed. */
 export interface StoredRecord<V = unknown> {
   readonly table: string;
@@ -61,6 +63,11 @@ export interface Contact {
   knowsLeader: boolean;
 }
 
+export interface RunOptions {
+  /** Of the store's cluster: the commit is refused with FencedError where this does not hold any more. */
+  fence?: Fence | undefined;
+}
+
 /** Every record in memory, changed only by applying durable commits in revision order; the caller closes it. */
 export interface Store extends View, AsyncDisposable {
   /** True where nothing had ever been written when the store was opened. */
@@ -71,7 +78,7 @@ export interface Store extends View, AsyncDisposable {
   /** Called with each commit once it is durable and in memory. */
   subscribe(listener: (commit: Commit) => void): () => void;
   /** Runs a command; resolves when its commit is durable and in memory. Rejects with the command's own refusal. */
-  run<R>(command: Command<R>): Promise<CommandResult<R>>;
+  run<R>(command: Command<R>, options?: RunOptions): Promise<CommandResult<R>>;
   /** Every durable record as of now: commits that follow leave the list as it is. */
   snapshot(): { revision: number; records: StoredRecord[] };
   /**
@@ -82,6 +89,8 @@ export interface Store extends View, AsyncDisposable {
   /** Resolves when memory holds every commit, anybody's, that was durable when this was called. */
   catchUp(): Promise<void>;
   contact(): Contact;
+  /** Makes this server one of those that share the store, until the store is closed. */
+  join(self: ServerInfo): Promise<Cluster>;
   /** How often it happened that…, by a name for metrics: "conflict", "retry". */
   readonly events: ReadonlyMap<string, number>;
   close(): Promise<void>;

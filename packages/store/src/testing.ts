@@ -6,7 +6,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleep } from "@heddle/daemon";
+import type { ServerInfo } from "./cluster.ts";
 import { createEtcdClient, type EtcdClient } from "./etcd/client.ts";
+
+/** A server for tests that ask for none in particular. */
+export const TEST_SERVER: ServerInfo = {
+  ...{ id: "test", name: "n1", address: "127.0.0.1:8300", version: "0.0.0", startedAt: 0 },
+};
 
 const START_TIMEOUT_MS = 20_000;
 

@@ -1,6 +1,7 @@
 import { silentLog } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { openStore } from "@heddle/store";
+import { TEST_SERVER } from "@heddle/store/testing";
 import { expect, test } from "vitest";
 import { register, toRegistration } from "../commands/register.ts";
 import { createSession, toSession } from "../commands/sessions.ts";
@@ -29,7 +30,8 @@ async function setUp() {
   let jumped = 0;
   const clock = { now: () => manual.now() + jumped, after: manual.after.bind(manual) };
   const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });
-  const start = () => new Members({ store, clock, log: silentLog, reconnectTimeoutMs: 8 * HOUR_MS });
+  const cluster = await store.join(TEST_SERVER);
+  const start = () => new Members({ store, cluster, clock, log: silentLog, reconnectTimeoutMs: 8 * HOUR_MS });
   let members = start();
   const settle = () => new Promise((resolve) => setImmediate(resolve));
   const pass = async (ms: number, each: () => void = () => {}) => {

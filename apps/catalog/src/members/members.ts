@@ -3,7 +3,7 @@
  * asked whether they reach it, and then it is declared failed. Leases are in memory; what the catalog tells is a record.
  */
 import { type Clock, describeError, formatDuration, type Logger } from "@heddle/daemon";
-import type { Command, Commit, Store } from "@heddle/store";
+import { type Cluster, type Command, type Commit, type Fact, type Fence, FencedError, type Store } from "@heddle/store";
 import { memberAlive, memberFailed, type MemberFacts, memberLeft, SERF_HEALTH } from "../commands/members.ts";
 import { checkKey, CHECKS, type CheckRecord, type MemberRecord, MEMBERS, nodeKey, NODES } from "../records.ts";
 import { type RunningTime, startRunningTime } from "../running-time.ts";
@@ -11,6 +11,8 @@ import { HEARTBEAT_MS, judgeSuspect, LEASE_MS, PROBE_TIMEOUT_MS, PROBERS, RESTAR
 
 const TICK_MS = 250;
 const RECONCILE_MS = 60_000; // Consul's
+/** What servers say of each other: whose agent is connected to which of them. */
+const CLAIM = "member";
 const LEFT_LISTED_MS = 24 * 3_600_000; // Serf's tombstone_timeout: until then `members` lists who left
 
 /** The outcome of one agent's try to reach another. */
@@ -59,6 +61,8 @@ export interface HeldLease {
 
 export interface MembersOptions {
   store: Store;
+  /** The catalogs on this store: each judges the agents that are connected to it, the leader those of nobody. */
+  cluster: Cluster;
   clock: Clock;
   log: Logger;
   /** How long a failed node stays before it is taken out of the catalog. */
@@ -76,8 +80,13 @@ export class Members {
   constructor(options: MembersOptions) {
     this.#options = options;
     this.#time = startRunningTime(options.clock, TICK_MS, () => this.#tick());
-    for (const { value } of this.records()) if (value.Status === "alive") this.#adopt(value);
+    for (const { value } of this.records())
+      if (value.Status === "alive" && this.#isNobodys(value.Node)) this.#adopt(value);
     options.store.subscribe((commit) => this.#observe(commit));
+    options.cluster.onFact((kind, node, fact) => {
+      if (kind === CLAIM) this.#claimed(node, fact);
+    });
+    options.cluster.onChange(() => (this.#reconcileAt = this.#time.now));
   }
 
   records() {
@@ -92,6 +101,7 @@ export class Members {
   /** A lease without a connection, for the agent in the catalog's own process: it lives as long as this. */
   async holdOwn(facts: MemberFacts, deregister: MemberLink["deregister"]): Promise<void> {
     this.#leases.set(nodeKey(facts.Node), { ...this.#newLease(facts), isOwn: true, deregister });
+    void this.#options.cluster.say(CLAIM, nodeKey(facts.Node), facts);
     await this.#declareAlive(facts);
   }
 
@@ -104,11 +114,13 @@ export class Members {
     for (const [other, { facts: old, isOwn, link: oldLink, suspicion }] of this.#leases)
       if (other !== key && facts.ID !== "" && old.ID === facts.ID && (oldLink || isOwn) && !suspicion)
         throw new IdTakenError(facts, old);
+    this.#refuseClaimed(facts);
     before?.link?.close("the agent has connected again");
     for (const [other, { facts: old }] of this.#leases)
       if (other !== key && facts.ID !== "" && old.ID === facts.ID) this.#leases.delete(other);
     const lease: Lease = { ...this.#newLease(facts), probeUrl, link };
     this.#leases.set(key, lease);
+    await this.#options.cluster.say(CLAIM, key, facts);
     await this.#declareAlive(facts);
     return {
       heard: () => {
@@ -136,6 +148,7 @@ export class Members {
   async leave(node: string, options?: { forget: boolean }): Promise<void> {
     const lease = this.#leases.get(nodeKey(node));
     this.#leases.delete(nodeKey(node));
+    void this.#options.cluster.say(CLAIM, nodeKey(node), undefined);
     lease?.link?.close("this node has left");
     if (await this.#run(memberLeft(node, this.#options.clock.now(), options)))
       this.#options.log.info("member left, deregistering", { member: node });
@@ -145,7 +158,7 @@ export class Members {
   async forceLeave(node: string, { prune }: { prune: boolean }): Promise<boolean> {
     const record = this.#options.store.get<MemberRecord>(MEMBERS, nodeKey(node))?.value;
     if (!record) return false;
-    if (this.#leases.has(nodeKey(node)))
+    if (this.#leases.has(nodeKey(node)) || this.#options.cluster.fact(CLAIM, nodeKey(node)))
       this.#options.log.warn("a member that is alive cannot be made to leave", { member: record.Node });
     else await this.leave(record.Node, { forget: prune });
     return true;
@@ -236,10 +249,50 @@ export class Members {
   async #fail(lease: Lease, reason: string): Promise<void> {
     const { clock, log } = this.#options;
     const { Node } = lease.facts;
+    const fence = this.#fenceOf(Node);
     this.#leases.delete(nodeKey(Node));
     lease.link?.close("this node was declared failed");
+    if (fence === "not ours") return;
     log.error("member failed, marking health critical", { member: Node, address: lease.facts.Address, reason });
-    await this.#run(memberFailed(Node, reason, clock.now()));
+    await this.#run(memberFailed(Node, reason, clock.now()), fence);
+    void this.#options.cluster.say(CLAIM, nodeKey(Node), undefined);
+  }
+
+  /** What must still hold when a node is declared failed: that its agent is not connected to another server. */
+  #fenceOf(node: string): Fence | "not ours" | undefined {
+    const { cluster } = this.#options;
+    const claim = cluster.fact(CLAIM, nodeKey(node));
+    if (claim) return claim.server === cluster.self.id ? cluster.factFence(CLAIM, nodeKey(node)) : "not ours";
+    return cluster.isLeader ? cluster.leaderFence() : "not ours";
+  }
+
+  /** No server has this node's agent: it is the leader's to judge. */
+  #isNobodys(node: string): boolean {
+    const { cluster } = this.#options;
+    return cluster.isLeader && !cluster.fact(CLAIM, nodeKey(node));
+  }
+
+  #refuseClaimed(facts: MemberFacts): void {
+    const { cluster } = this.#options;
+    for (const [key, { server, value }] of cluster.facts(CLAIM)) {
+      const holder = value as MemberFacts;
+      if (server === cluster.self.id) continue;
+      if (key === nodeKey(facts.Node) && holder.ID !== facts.ID) throw new NameTakenError(facts.Node, holder);
+      if (key !== nodeKey(facts.Node) && facts.ID !== "" && holder.ID === facts.ID)
+        throw new IdTakenError(facts, holder);
+    }
+  }
+
+  #claimed(node: string, claim: Fact | undefined): void {
+    const { cluster } = this.#options;
+    const lease = this.#leases.get(node);
+    if (!claim) {
+      if (lease && (lease.link || lease.isOwn)) void cluster.say(CLAIM, node, lease.facts);
+      else if (!lease) this.#reconcileAt = this.#time.now;
+    } else if (claim.server !== cluster.self.id && lease && !lease.isOwn) {
+      this.#leases.delete(node);
+      lease.link?.close("the agent has connected to another server");
+    }
   }
 
   async #declareAlive(facts: MemberFacts): Promise<void> {
@@ -251,20 +304,23 @@ export class Members {
 
   /** Memory is right where the records say otherwise: after a restore, a failed write, or a change by hand. */
   #reconcile(): void {
-    const { clock, log, reconnectTimeoutMs } = this.#options;
+    const { clock, cluster, log, reconnectTimeoutMs } = this.#options;
     for (const [key, { facts, link, isOwn, suspicion }] of this.#leases) {
       if (suspicion || this.#isRecordedAlive(facts)) continue;
       if (link || isOwn) void this.#declareAlive(facts);
       else this.#leases.delete(key);
     }
+    if (!cluster.isLeader) return;
+    const fence = cluster.leaderFence();
     for (const { value } of this.records()) {
       const age = clock.now() - value.Since;
-      if (value.Status === "alive" && !this.#leases.has(nodeKey(value.Node))) this.#adopt(value);
-      else if (value.Status === "failed" && age > reconnectTimeoutMs) {
+      if (value.Status === "alive" && !this.#leases.has(nodeKey(value.Node))) {
+        if (this.#isNobodys(value.Node)) this.#adopt(value);
+      } else if (value.Status === "failed" && age > reconnectTimeoutMs) {
         log.info("member was away for too long, deregistering", { member: value.Node, since: new Date(value.Since) });
-        void this.#run(memberLeft(value.Node, clock.now(), { forget: true }));
+        void this.#run(memberLeft(value.Node, clock.now(), { forget: true }), fence);
       } else if (value.Status === "left" && age > LEFT_LISTED_MS)
-        void this.#run(() => ({ writes: [{ table: MEMBERS, key: nodeKey(value.Node) }], result: true }));
+        void this.#run(() => ({ writes: [{ table: MEMBERS, key: nodeKey(value.Node) }], result: true }), fence);
     }
   }
 
@@ -279,15 +335,19 @@ export class Members {
   #observe(commit: Commit): void {
     for (const { table, key, after } of commit.changes) {
       if (table !== MEMBERS) continue;
-      const isAlive = (after?.value as MemberRecord | undefined)?.Status === "alive";
-      if (isAlive !== this.#leases.has(key)) this.#reconcileAt = this.#time.now;
+      const status = (after?.value as MemberRecord | undefined)?.Status;
+      // It left by way of another server.
+      if (status === "left" && this.#options.cluster.servers().length > 1)
+        this.#leases.get(key)?.link?.close("this node has left");
+      if ((status === "alive") !== this.#leases.has(key)) this.#reconcileAt = this.#time.now;
     }
   }
 
-  async #run<R>(command: Command<R>): Promise<R | undefined> {
+  async #run<R>(command: Command<R>, fence?: Fence): Promise<R | undefined> {
     try {
-      return (await this.#options.store.run(command)).result;
+      return (await this.#options.store.run(command, { fence })).result;
     } catch (error) {
+      if (error instanceof FencedError) return undefined;
       if (!this.#isClosed)
         this.#options.log.error("cannot write who is a member, trying again", { error: describeError(error) });
       this.#reconcileAt = this.#time.now + HEARTBEAT_MS;

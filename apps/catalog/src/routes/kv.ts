@@ -102,17 +102,19 @@ export function kvTable(deps: CatalogDeps): ApiTable {
         const value = await readBody(request.req, limits.kvMaxValueSize, (limit) => tooLarge(request, limit));
         const acquire = query.get("acquire") ?? undefined;
         const release = query.get("release") ?? undefined;
-        if (acquire !== undefined && deps.lockDelays.isDelayed(key)) return reply(request, false);
-        const { result } = await state.store.run(
-          putKey({
-            key,
-            value,
-            flags,
-            ...(cas !== undefined && { cas }),
-            ...(acquire !== undefined && { acquire }),
-            ...(release !== undefined && { release }),
-          }),
-        );
+        const put = putKey({
+          key,
+          value,
+          flags,
+          ...(cas !== undefined && { cas }),
+          ...(acquire !== undefined && { acquire }),
+          ...(release !== undefined && { release }),
+        });
+        const { result } = await state.store.run((view) => {
+          // The key is read first: a server that has not heard of the delay has not heard of the key's release either.
+          if (acquire === undefined || (view.get(KV, key), !deps.lockDelays.isDelayed(key))) return put(view);
+          return { writes: [], result: false };
+        });
         reply(request, result);
       },
       DELETE: async (request) => {

@@ -1,6 +1,6 @@
 /**
  * /v1/operator: what runs the servers. There is no Raft and no gossip here: the answers describe what there is instead, one
- * server that leads, in the shapes that Consul's tools read.
+ * server or several on etcd, in the shapes that Consul's tools read.
  */
 import {
   type ApiRequest,
@@ -57,16 +57,9 @@ const DEFAULT_AUTOPILOT: AutopilotRecord = {
 };
 
 export function operatorTable(deps: CatalogDeps): ApiTable {
-  const { state, nodeName, leader } = deps;
-  const startedAt = new Date().toISOString();
-  const nodeId = () => state.node(nodeName)?.value.ID ?? "";
   return {
     "/v1/operator/raft/configuration": {
-      GET: (request) =>
-        reply(request, {
-          Servers: [{ ID: nodeId(), Node: nodeName, Address: leader, Leader: true, ProtocolVersion: "3", Voter: true }],
-          Index: 0,
-        }),
+      GET: (request) => reply(request, { Servers: raftServers(deps), Index: 0 }),
     },
     "/v1/operator/raft/peer": { DELETE: ({ query }) => refusePeer(query) },
     "/v1/operator/autopilot/configuration": {
@@ -74,27 +67,7 @@ export function operatorTable(deps: CatalogDeps): ApiTable {
       PUT: async (request) => reply(request, await setAutopilot(deps, request)),
     },
     "/v1/operator/autopilot/health": {
-      GET: (request) =>
-        reply(request, {
-          Healthy: true,
-          FailureTolerance: 0,
-          Servers: [
-            {
-              ID: nodeId(),
-              Name: nodeName,
-              Address: leader,
-              SerfStatus: "alive",
-              Version: state.instances("consul")[0]?.value.Service.Meta?.["version"] ?? "",
-              Leader: true,
-              LastContact: "0s",
-              LastTerm: 1,
-              LastIndex: Math.max(1, state.store.revision),
-              Healthy: true,
-              Voter: true,
-              StableSince: startedAt,
-            },
-          ],
-        }),
+      GET: async (request) => reply(request, await serverHealth(deps)),
     },
     "/v1/operator/keyring": {
       GET: (request) => keyring(deps, request, "Keyring is empty"),
@@ -105,7 +78,41 @@ export function operatorTable(deps: CatalogDeps): ApiTable {
   };
 }
 
-/** The one server cannot be taken away from itself, and others there are none. */
+const nodeIdOf = ({ state }: CatalogDeps, name: string): string => state.node(name)?.value.ID ?? "";
+
+function raftServers(deps: CatalogDeps) {
+  const leader = deps.cluster.leader()?.id;
+  return deps.cluster.servers().map(({ id, name, address }) => ({
+    ...{ ID: nodeIdOf(deps, name) || id, Node: name, Address: address, Leader: id === leader },
+    ...{ ProtocolVersion: "3", Voter: true },
+  }));
+}
+
+/** A server is listed while its lease lives. What of etcd's members may still be lost counts like servers of Raft. */
+async function serverHealth(deps: CatalogDeps) {
+  const { cluster, state } = deps;
+  const { lastContactMs, knowsLeader } = state.store.contact();
+  const { isHealthy, tolerance } = await cluster.quorum();
+  const servers = cluster.servers();
+  return {
+    Healthy: isHealthy && knowsLeader,
+    FailureTolerance: Math.min(servers.length - 1, tolerance),
+    Servers: servers.map(({ id, name, address, version, startedAt }) => {
+      const isSelf = id === cluster.self.id;
+      return {
+        ...{ ID: nodeIdOf(deps, name) || id, Name: name, Address: address, SerfStatus: "alive" },
+        Version: version || (state.instances("consul")[0]?.value.Service.Meta?.["version"] ?? ""),
+        Leader: cluster.leader()?.id === id,
+        // Of the others no more is known than that they live: their leases say so.
+        LastContact: isSelf ? formatDuration(lastContactMs) : formatDuration(cluster.maxSilenceMs),
+        ...{ LastTerm: 1, LastIndex: Math.max(1, state.store.revision) },
+        ...{ Healthy: !isSelf || knowsLeader, Voter: true, StableSince: new Date(startedAt).toISOString() },
+      };
+    }),
+  };
+}
+
+/** A server is one of them by its lease: nobody can be taken away. */
 function refusePeer(query: URLSearchParams): never {
   const id = query.get("id") ?? "";
   const address = query.get("address") ?? "";

@@ -71,8 +71,10 @@ export function sessionTable(deps: CatalogDeps): ApiTable {
       },
     },
     "/v1/session/renew/": {
-      PUT: (request) => {
+      PUT: async (request) => {
         const id = sessionId(request.rest);
+        // Another server may have made it a moment ago.
+        if (!state.store.get(SESSIONS, id)) await state.store.catchUp();
         const session = state.store.get<SessionRecord>(SESSIONS, id);
         if (!session) throw refusal(404, `Session id '${request.rest}' not found`);
         deps.sessionTimers.renew(session.value);

@@ -3,6 +3,7 @@
  * daemons still meet over HTTP, on the internal listener; the public listener mounts the servers' rows directly, and what is
  * asked for the most (rules, DNS's records, signatures) is a call.
  */
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
 import { createApiClient, createStreamClient, internalTls } from "@heddle/api-client";
@@ -65,7 +66,9 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   });
   stack.defer(() => checker.close());
 
-  const servers = config.server ? await startServers(config, { hub, stack, identity, checker, registries }) : undefined;
+  const servers = config.server
+    ? await startServers(config, { hub, version, stack, identity, checker, registries })
+    : undefined;
   const local = servers?.url ?? (await startNodeListener({ stack, checker, hub }));
   const joined = config.internal.catalogAddr || config.retryJoin[0] || config.startJoin[0];
   const catalogUrl = config.internal.catalogAddr || servers?.url || toServerUrl(joined, config, identity);
@@ -138,12 +141,14 @@ async function startServers(
   config: AgentConfig,
   {
     hub,
+    version,
     stack,
     identity,
     checker,
     registries,
   }: {
     hub: LogHub;
+    version: string;
     stack: AsyncDisposableStack;
     identity: LiveIdentity | undefined;
     checker: Checker;
@@ -166,13 +171,18 @@ async function startServers(
   // The CA that counts may be another one than that of this process, which is made below.
   const elsewhere = config.internal.caAddr && askElsewhere(config.internal.caAddr, { stack, identity, log });
   let ca: Ca | undefined;
+  const self = {
+    ...{ id: randomUUID(), name: config.nodeName, version, startedAt: Date.now() },
+    address: `${config.advertiseAddr}:${config.ports.server}`,
+  };
+  const cluster = await catalogStore.join(self);
   const catalog = stack.use(
     createCatalog({
       store: catalogStore,
+      cluster,
       datacenter: config.datacenter,
       dnsDomain: config.domain,
       nodeName: config.nodeName,
-      leader: `${config.advertiseAddr}:${config.ports.server}`,
       trustDomain: () => (elsewhere ? elsewhere.current() : ca?.authority.trustDomain),
       defaultIntentionPolicy: config.defaultIntentionPolicy,
       kvMaxValueSize: config.limits.kvMaxValueSize,
@@ -188,6 +198,7 @@ async function startServers(
   ca = stack.use(
     await createCa({
       store: caStore,
+      cluster: await caStore.join(self),
       datacenter: config.datacenter,
       clusterId: (config.connect.caConfig["ClusterID"] as string | undefined) || undefined,
       initialConfig: config.connect.caConfig,

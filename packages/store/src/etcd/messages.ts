@@ -21,9 +21,9 @@ export interface KeyValue {
 export interface Compare {
   key: string;
   end?: string | Buffer;
-  target: "create" | "mod" | "version";
+  target: "create" | "lease" | "mod" | "version";
   is: "equal" | "greater" | "less";
-  value: number;
+  value: bigint | number;
 }
 
 export type Op =
@@ -70,8 +70,8 @@ export interface WatchResult {
 }
 
 const COMPARE_RESULTS = { equal: 0, greater: 1, less: 2 };
-const COMPARE_TARGETS = { version: 0, create: 1, mod: 2 };
-const COMPARE_VALUE_FIELDS = { version: 4, create: 5, mod: 6 };
+const COMPARE_TARGETS = { version: 0, create: 1, mod: 2, lease: 4 };
+const COMPARE_VALUE_FIELDS = { version: 4, create: 5, mod: 6, lease: 8 };
 
 /** The end of the range of all keys that start with `prefix`, which must not end in a byte 0xff. */
 export function prefixEnd(prefix: string): Buffer {
@@ -87,7 +87,7 @@ export function encodeRange({ key, end, limit, revision, keysOnly }: RangeOption
 function encodeCompare({ key, end, target, is, value }: Compare): MessageWriter {
   const writer = new MessageWriter().int(1, COMPARE_RESULTS[is]).int(2, COMPARE_TARGETS[target]).bytes(3, key);
   // A zero has to be said here: the field is one of several.
-  if (value === 0) writer.zero(COMPARE_VALUE_FIELDS[target]);
+  if (BigInt(value) === 0n) writer.zero(COMPARE_VALUE_FIELDS[target]);
   else writer.int(COMPARE_VALUE_FIELDS[target], value);
   return writer.bytes(64, end);
 }

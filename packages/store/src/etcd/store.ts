@@ -4,14 +4,16 @@
  */
 import { randomBytes } from "node:crypto";
 import { HeddleError, type Logger, sleep, UnavailableError } from "@heddle/daemon";
-import type { Command, CommandResult, Commit, Contact, Store, StoredRecord, Write } from "../record.ts";
+import type { Cluster, ServerInfo } from "../cluster.ts";
+import { FencedError } from "../errors.ts";
+import type { Command, CommandResult, Commit, Contact, RunOptions, Store, StoredRecord, Write } from "../record.ts";
 import { type Batch, nested, type Outcome, takeBatch, type Waiting } from "./batch.ts";
 import type { EtcdClient } from "./client.ts";
+import { EtcdClusterView } from "./cluster.ts";
 import { Follower } from "./follower.ts";
 import { GrpcError } from "./grpc.ts";
 import { encodeRecord, type Format, FORMAT_VERSION, Layout } from "./layout.ts";
-import type { Compare, Op, TxnResult } from "./messages.ts";
-import { prefixEnd } from "./messages.ts";
+import { type Compare, type KeyValue, type Op, prefixEnd, type TxnResult } from "./messages.ts";
 
 /** How long a command waits for etcd to have a leader; Consul's rpc_hold_timeout. */
 const HOLD_MS = 7_000;
@@ -41,6 +43,7 @@ type StoreEvent = "conflict" | "reload" | "retry";
 
 export class EtcdStore implements Store {
   readonly events: Map<StoreEvent, number>;
+  readonly #options: EtcdStoreOptions;
   readonly #client: EtcdClient;
   readonly #layout: Layout;
   readonly #follower: Follower;
@@ -49,6 +52,7 @@ export class EtcdStore implements Store {
   readonly #wasEmpty: boolean;
   #seqRevision = 0;
   #committed = 0;
+  #cluster: EtcdClusterView | undefined;
   #isFlushing = false;
   #isClosed = false;
   #catchingUp: { begun: boolean; done: Promise<void> } | undefined;
@@ -60,6 +64,7 @@ export class EtcdStore implements Store {
     { layout, follower, events }: { layout: Layout; follower: Follower; events: Map<StoreEvent, number> },
   ) {
     this.events = events;
+    this.#options = options;
     this.#client = options.client;
     this.#layout = layout;
     this.#follower = follower;
@@ -121,8 +126,7 @@ export class EtcdStore implements Store {
     return { revision: this.revision, records: this.#follower.records.all() };
   }
 
-  /** With a fence the commit takes place only while that holds, and is refused with FencedError where it does not. */
-  run<R>(command: Command<R>, { fence }: { fence?: Compare } = {}): Promise<CommandResult<R>> {
+  run<R>(command: Command<R>, { fence }: RunOptions = {}): Promise<CommandResult<R>> {
     if (this.#isClosed) return Promise.reject(new Error("the store is closed"));
     return new Promise((resolve, reject) => {
       this.#queue.push({
@@ -148,6 +152,15 @@ export class EtcdStore implements Store {
     );
     this.#catchingUp = round;
     return round.done;
+  }
+
+  async join(self: ServerInfo): Promise<Cluster> {
+    if (this.#cluster) throw new Error("this store's server has joined already");
+    const { root, name, log } = this.#options;
+    const cluster = new EtcdClusterView({ client: this.#client, root, name, self, log });
+    this.#cluster = cluster;
+    await this.#retrying(() => cluster.start());
+    return cluster;
   }
 
   contact(): Contact {
@@ -206,6 +219,7 @@ export class EtcdStore implements Store {
     clearTimeout(this.#contactTimer);
     for (const { reject } of this.#queue.splice(0)) reject(new UnavailableError("the store is closed"));
     this.#follower.close();
+    await this.#cluster?.close();
     await this.#client.txn({ compares: [], success: [{ type: "delete", key: this.#seqKey }] }).catch(() => {});
     this.#client.close();
   }
@@ -235,14 +249,14 @@ export class EtcdStore implements Store {
   async #commit(batch: Batch): Promise<void> {
     const id = `${++this.#committed}`;
     try {
-      const { revision, isConflict } = await this.#send(batch, id);
+      const { revision, isConflict, fences } = await this.#send(batch, id);
       if (!isConflict) {
         if (batch.ops.length > 0) await this.#follower.reached(revision, HOLD_MS);
         for (const outcome of batch.outcomes) this.#settle(outcome, batch.ops.length > 0 ? revision : 0);
         return;
       }
       await this.#follower.reached(revision, HOLD_MS);
-      await this.#requeue(batch.outcomes);
+      await this.#requeue(batch.outcomes.filter(({ waiting }) => !isFenced(waiting, fences)));
     } catch (error) {
       const why = error instanceof HeddleError ? error : unreachable(this.#client, error);
       for (const { waiting } of batch.outcomes) waiting.reject(why);
@@ -250,7 +264,7 @@ export class EtcdStore implements Store {
   }
 
   /** Sends until there is an answer: the same transaction, which takes place once at most, however often it is sent. */
-  async #send(batch: Batch, id: string): Promise<{ revision: number; isConflict: boolean }> {
+  async #send(batch: Batch, id: string): Promise<Sent> {
     const deadline = Math.min(...batch.outcomes.map(({ waiting }) => waiting.deadline));
     const isWrite = batch.ops.length > 0;
     const compares: Compare[] = [
@@ -265,11 +279,10 @@ export class EtcdStore implements Store {
         ])
       : [];
     if (isWrite) compares.push({ key: this.#seqKey, target: "mod", is: "equal", value: this.#seqRevision });
-    const failure: Op[] = [
-      { type: "range", key: this.#layout.head },
-      { type: "range", key: this.#seqKey },
-      { type: "range", key: this.#layout.format },
-    ];
+    const fenceKeys = [...new Set(batch.outcomes.flatMap(({ waiting }) => waiting.fence?.key ?? []))];
+    const failure = [this.#layout.head, this.#seqKey, this.#layout.format, ...fenceKeys].map(
+      (key): Op => ({ type: "range", key }),
+    );
     let result: TxnResult;
     for (;;) {
       try {
@@ -283,14 +296,15 @@ export class EtcdStore implements Store {
     }
     if (result.succeeded) {
       if (isWrite) this.#seqRevision = result.header.revision;
-      return { revision: result.header.revision, isConflict: false };
+      return { revision: result.header.revision, isConflict: false, fences: new Map() };
     }
+    const fences = new Map(fenceKeys.map((key, i) => [key, result.ranges[i + 3]?.[0]]));
     const [head, seq, format] = result.ranges.map(([kv]) => kv);
     const wasSeq = this.#seqRevision;
     this.#seqRevision = seq?.modRevision ?? 0;
     if (isWrite && seq && seq.modRevision > wasSeq && seq.value.toString() === id)
-      return { revision: seq.modRevision, isConflict: false };
-    return { revision: Math.max(head?.modRevision ?? 0, format?.modRevision ?? 0), isConflict: true };
+      return { revision: seq.modRevision, isConflict: false, fences };
+    return { revision: Math.max(head?.modRevision ?? 0, format?.modRevision ?? 0), isConflict: true, fences };
   }
 
   #settle({ waiting, view, result, refusal, hasRefused }: Outcome, etcdRevision: number): void {
@@ -371,6 +385,23 @@ const newEvents = (): Map<StoreEvent, number> =>
 
 const count = (events: Map<StoreEvent, number>, event: StoreEvent): void =>
   void events.set(event, (events.get(event) ?? 0) + 1);
+
+/** What came of a transaction; `fences` are the keys of its fences as they are, where it did not take place. */
+interface Sent {
+  revision: number;
+  isConflict: boolean;
+  fences: ReadonlyMap<string, KeyValue | undefined>;
+}
+
+/** Tells a command whose fence has fallen, which running it again would not mend. */
+function isFenced({ fence, reject }: Waiting, fences: Sent["fences"]): boolean {
+  if (!fence) return false;
+  const kv = fences.get(fence.key);
+  const holds = (fence.target === "create" ? kv?.createRevision : kv?.modRevision) ?? 0;
+  if (holds === fence.value) return false;
+  reject(new FencedError());
+  return true;
+}
 
 // Consul's words for a write without a quorum, and what is behind it.
 function unreachable(client: EtcdClient, cause: unknown): UnavailableError {
