@@ -1,7 +1,7 @@
 /** Several catalogs on one real etcd are one catalog: whoever is asked, whoever is told, whoever dies. */
 import { randomUUID } from "node:crypto";
 import { createApiClient, createStreamClient } from "@heddle/api-client";
-import { createLogHub, silentLog } from "@heddle/daemon";
+import { silentLog } from "@heddle/daemon";
 import { type EtcdCluster, hasEtcd, startEtcd } from "@heddle/store/testing";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
@@ -17,7 +17,7 @@ describe.runIf(hasEtcd)("catalogs on one etcd", () => {
     const store = `-store=${(etcd.endpoints[0] as string).replace("http", "etcd")}/${root}`;
     const argv = ["-port=0", `-node=${name}`, `-advertise=${name}.test:8300`, store, "-session-ttl-min=1s"];
     const running = await start(loadConfig({ argv, env: {}, readFile: () => "{}" }), {
-      log: process.env.DBG ? createLogHub({ level: "debug" }).log : silentLog,
+      log: silentLog,
     });
     const api = createApiClient({ address: running.url });
     onTestFinished(async () => {
