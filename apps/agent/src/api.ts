@@ -15,6 +15,7 @@ import { eventTable } from "./routes/event.ts";
 import { healthTable } from "./routes/health.ts";
 import { nodeTable } from "./routes/node.ts";
 import { openApiTable } from "./routes/openapi.ts";
+import { proxyTable } from "./routes/proxies.ts";
 import { serviceTable } from "./routes/services.ts";
 
 export interface AgentApiOptions {
@@ -39,6 +40,7 @@ export function createAgentApi(
     ...healthTable(deps),
     ...connectTable(deps),
     ...decisionTable(deps),
+    ...proxyTable(deps),
     ...nodeTable(deps),
     ...eventTable(deps),
     ...debugTable(deps),

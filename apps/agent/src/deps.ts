@@ -10,6 +10,7 @@ import type { Drains } from "./drains.ts";
 import type { Followed } from "./followed.ts";
 import type { Leaves } from "./leaves.ts";
 import type { LocalState } from "./local-state.ts";
+import type { RuleHolders } from "./rule-holders.ts";
 import type { Registrar } from "./registrar.ts";
 import type { Telemetry } from "./telemetry.ts";
 
@@ -26,6 +27,7 @@ export interface AgentDeps {
   telemetry: Telemetry;
   ttl: TtlChecks;
   decisions: Decisions;
+  ruleHolders: RuleHolders;
   drains: Drains;
   followed: Followed;
   leaves: Leaves;

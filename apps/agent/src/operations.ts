@@ -1,5 +1,6 @@
 /** What the agent's rows mean, for the OpenAPI document. */
 import type { Operation, Operations } from "@heddle/daemon";
+import { RULE_REPORT_FIELDS } from "@heddle/intentions";
 import { aclTable } from "./routes/acl.ts";
 import { UPDATE_FIELDS } from "./routes/checks.ts";
 import { AUTHORIZE_FIELDS } from "./routes/connect.ts";
@@ -34,6 +35,11 @@ export const AGENT_OPERATIONS: Operations = {
   "GET /v1/agent/connect/ca/roots": { summary: "Roots that are trusted", isRead: true },
   "GET /v1/agent/connect/decisions": { summary: "Decisions of this node, as they are made", answer: "text" },
   "POST /v1/agent/connect/decisions": { summary: "Decisions of a proxy, reported", body: { object: REPORT_FIELDS } },
+  "GET /v1/agent/connect/proxies": { summary: "Which rules the proxies of this node hold" },
+  "POST /v1/agent/connect/proxies": {
+    summary: "Rules that a proxy holds, reported",
+    body: { object: RULE_REPORT_FIELDS },
+  },
   "GET /v1/agent/debug/heap": { summary: "A profile of the heap", answer: "bytes" },
   "GET /v1/agent/debug/profile": { summary: "A profile of the processor", query: ["seconds"], answer: "bytes" },
   "GET /v1/agent/debug/runtime": { summary: "Figures of the runtime" },

@@ -43,6 +43,7 @@ import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
 import { memberOf, startLease } from "./own-lease.ts";
 import { nodeFacts, serverService } from "./own-node.ts";
+import { RuleHolders } from "./rule-holders.ts";
 import { Registrar } from "./registrar.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
 import { Telemetry } from "./telemetry.ts";
@@ -196,6 +197,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     await catalog.put("/v1/internal/leave", { body: { Node: config.nodeName } });
     onLeft();
   };
+  const ruleHolders = new RuleHolders({ catalog, node: config.nodeName, clock, log });
   const agentDeps: AgentDeps = {
     config,
     settings: () => current,
@@ -207,6 +209,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     telemetry: new Telemetry(config, clock),
     ttl,
     decisions: new Decisions(),
+    ruleHolders,
     drains,
     followed,
     leaves,
@@ -259,6 +262,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   }
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
+  tasks.run((signal) => ruleHolders.run(signal));
   if (central) tasks.run((signal) => central.run(signal));
   const link = linkHealthChecker({
     url: servers.health,

@@ -18,6 +18,7 @@ import { kvQuestions, kvTable } from "./routes/kv.ts";
 import { memberQuestions, memberTable } from "./routes/members.ts";
 import { operatorTable } from "./routes/operator.ts";
 import { queryQuestions, queryTable } from "./routes/query.ts";
+import { ruleHolderTable } from "./routes/rule-holders.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { snapshotQuestions, snapshotTable } from "./routes/snapshot.ts";
 import { statusTable } from "./routes/status.ts";
@@ -29,6 +30,7 @@ import { createLeaseServer, type LeaseServer } from "./members/lease-server.ts";
 import { Members } from "./members/members.ts";
 import { DEFAULT_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
+import { RuleHolders } from "./rule-holders.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
 import { StatusTimes } from "./status-times.ts";
 import { CatalogState } from "./state.ts";
@@ -109,6 +111,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     members,
     reaper,
     statusTimes: new StatusTimes(store, clock),
+    ruleHolders: new RuleHolders(clock),
     queries: new QueryIndex(store, log.child("queries")),
     sessionTimers: new SessionTimers({ store, cluster, clock, log }),
     log,
@@ -159,6 +162,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...memberTable(deps),
       ...operatorTable(deps),
       ...queryTable(deps),
+      ...ruleHolderTable(deps),
       ...snapshotTable(deps),
       ...statusTable(deps),
       ...txnTable(deps),

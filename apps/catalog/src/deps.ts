@@ -4,6 +4,7 @@ import type { Cluster } from "@heddle/store";
 import type { Members } from "./members/members.ts";
 import type { CriticalReaper } from "./reaper.ts";
 import type { StatusTimes } from "./status-times.ts";
+import type { RuleHolders } from "./rule-holders.ts";
 import type { QueryIndex } from "./queries/index.ts";
 import type { LockDelays, SessionTimers } from "./session-timers.ts";
 import type { CatalogState } from "./state.ts";
@@ -29,5 +30,7 @@ export interface CatalogDeps {
   members: Members;
   reaper: CriticalReaper;
   statusTimes: StatusTimes;
+  /** Who holds which version of the rules. */
+  ruleHolders: RuleHolders;
   log: Logger;
 }

@@ -9,6 +9,8 @@ import { QUERY_FIELDS } from "./queries/definition.ts";
 import { UPDATE_FIELDS } from "./routes/coordinate.ts";
 import { EVENT_FIELDS } from "./routes/event.ts";
 import { AUTOPILOT_FIELDS } from "./routes/operator.ts";
+import { PLAN_FIELDS } from "./routes/plan.ts";
+import { HOLDER_FIELDS } from "./routes/rule-holders.ts";
 import { TXN_FIELDS } from "./routes/txn.ts";
 
 const read = (summary: string, query: string[] = [], argument?: string): Operation => ({
@@ -44,34 +46,43 @@ export const CATALOG_OPERATIONS: Operations = {
     summary: "Registers a node, a service on it and checks",
     body: { object: REGISTER_FIELDS },
   },
-  "PUT /v1/config": { summary: "Writes a config entry", query: ["cas"], body: entry },
+  "PUT /v1/config": { summary: "Writes a config entry", query: ["cas", "wait-cut"], body: entry },
   "GET /v1/config/": read("A config entry, or all of a kind", ["filter"], "kind"),
-  "DELETE /v1/config/": { summary: "Deletes a config entry", query: ["cas"], argument: "kind" },
+  "DELETE /v1/config/": { summary: "Deletes a config entry", query: ["cas", "wait-cut"], argument: "kind" },
   "GET /v1/connect/intentions": read("All intentions", ["filter"]),
-  "POST /v1/connect/intentions": { summary: "Creates an intention", body: { object: INTENTION_FIELDS } },
+  "POST /v1/connect/intentions": {
+    summary: "Creates an intention",
+    query: ["wait-cut"],
+    body: { object: INTENTION_FIELDS },
+  },
   "GET /v1/connect/intentions/": read("An intention", [], "id"),
   "PUT /v1/connect/intentions/": {
     summary: "Changes an intention",
+    query: ["wait-cut"],
     body: { object: INTENTION_FIELDS },
     argument: "id",
   },
-  "DELETE /v1/connect/intentions/": { summary: "Deletes an intention", argument: "id" },
+  "DELETE /v1/connect/intentions/": { summary: "Deletes an intention", query: ["wait-cut"], argument: "id" },
   "GET /v1/connect/intentions/check": read("Whether one service may connect to another", ["source", "destination"]),
   "GET /v1/connect/intentions/exact": read("The intention between two names", ["source", "destination"]),
   "PUT /v1/connect/intentions/exact": {
     summary: "Writes the intention between two names",
-    query: ["source", "destination"],
+    query: ["source", "destination", "wait-cut"],
     body: { object: INTENTION_FIELDS },
   },
   "DELETE /v1/connect/intentions/exact": {
     summary: "Deletes the intention between two names",
-    query: ["source", "destination"],
+    query: ["source", "destination", "wait-cut"],
   },
   "GET /v1/connect/intentions/explain": read("What is decided between two services, by which rule and why", [
     "source",
     "destination",
   ]),
   "GET /v1/connect/intentions/match": read("Intentions of a service, first match first", ["by", "name"]),
+  "POST /v1/connect/intentions/plan": {
+    summary: "What a change of the rules would cut or let through",
+    body: { object: PLAN_FIELDS },
+  },
   "GET /v1/coordinate/datacenters": { summary: "Coordinates of the servers by datacenter" },
   "GET /v1/coordinate/node/": read("Coordinates of a node", ["segment"], "node"),
   "GET /v1/coordinate/nodes": read("Coordinates of all nodes", ["segment"]),
@@ -114,6 +125,10 @@ export const CATALOG_OPERATIONS: Operations = {
   "GET /v1/internal/node/": { summary: "What there is of a node and whose it is, for agents", argument: "node" },
   "GET /v1/internal/query/": read("What a query finds, for followers", [], "name"),
   "GET /v1/internal/restored": read("When a snapshot was restored last, for agents"),
+  "PUT /v1/internal/rule-holders": {
+    summary: "Which rules the proxies of a node hold, for agents",
+    body: { object: HOLDER_FIELDS },
+  },
   "GET /v1/internal/service-address/": { summary: "Instances at an address, for reverse lookups", argument: "address" },
   "PUT /v1/internal/registrations": {
     summary: "Several registrations in one step, for agents",

@@ -163,6 +163,10 @@ export const COMMANDS: Group = {
           "Lists the intentions of a service, first match first",
           async () => (await import("./commands/intention-read.ts")).match,
         ),
+        plan: leaf(
+          "Tells which connections a change of rules would cut",
+          async () => (await import("./commands/intention-plan.ts")).plan,
+        ),
         test: leaf(
           "Tests rules against what is expected of them",
           async () => (await import("./commands/intention-test.ts")).test,

@@ -36,7 +36,7 @@ export function createUnit({ id, store, carrier, log, filter = (own) => own, ...
       await table.drained(drainMs);
       listeners.reset();
       await proxy.close();
-      carrier.drop(carried);
+      await carrier.drop(carried);
     },
   };
 }

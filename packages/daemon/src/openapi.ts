@@ -92,6 +92,7 @@ const PARAMETERS: Record<string, Schema> = {
   tag: list("A tag that instances must have."),
   type: text("Type of the record that is asked for."),
   wait: duration("How long to wait at most; 5m, at most 10m."),
+  "wait-cut": duration("Answer once all proxies hold the change, with what they cut; 10s where empty, at most 60s."),
   wan: flag("Members of the wide area; there are none."),
 };
 

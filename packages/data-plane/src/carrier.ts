@@ -8,6 +8,7 @@ import { type ConnectionTable, createConnectionTable } from "./connections.ts";
 import { type Counts, createCounts } from "./counts.ts";
 import type { DecisionReports } from "./decision-reports.ts";
 import { createProxyMetrics } from "./metrics.ts";
+import { Pairs } from "./pairs.ts";
 import { createProxy, type Proxy, type ProxyDeps } from "./proxy.ts";
 import type { SnapshotStore } from "./snapshot.ts";
 
@@ -40,7 +41,7 @@ export interface Carrier {
   /** One more, on a store that changes. `id` tells it from the others. */
   carry(options: { id: string; store: SnapshotStore } & Pick<ProxyDeps, "listeners" | "openService">): Carried;
   /** No more: what it carries has been ended. */
-  drop(carried: Carried): void;
+  drop(carried: Carried): Promise<void>;
   close(): void;
 }
 
@@ -48,6 +49,7 @@ export function createCarrier(deps: CarrierDeps): Carrier {
   const { log, registry, worker, reports, counts = createCounts(), awayMs = () => 0 } = deps;
   const { accessLog = log.child("access") } = deps;
   const all = new Set<Carried>();
+  const following = new WeakMap<Carried, () => Promise<void>>();
   const metrics = createProxyMetrics({ registry, ...(worker !== undefined && { worker }), carried: () => all, awayMs });
   const recheck = setInterval(() => {
     for (const { proxy } of all) proxy.recheck();
@@ -56,13 +58,18 @@ export function createCarrier(deps: CarrierDeps): Carrier {
   return {
     all,
     carry({ id, store, ...more }) {
-      const table = createConnectionTable({ log: accessLog, metrics, reports });
+      const pairs = new Pairs();
+      const table = createConnectionTable({ log: accessLog, metrics, reports, pairs });
       const proxy = createProxy({ ...more, id, store, table, metrics, counts, log });
       const carried: Carried = { id, store, table, proxy };
       all.add(carried);
+      following.set(carried, reports.follow({ id, store, table, pairs }));
       return carried;
     },
-    drop: (carried) => void all.delete(carried),
+    async drop(carried) {
+      all.delete(carried);
+      await following.get(carried)?.();
+    },
     close: () => clearInterval(recheck),
   };
 }

@@ -6,6 +6,7 @@ import type { Logger } from "@heddle/daemon";
 import type { Revocable } from "@heddle/tls";
 import type { DecisionReports } from "./decision-reports.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import type { Pairs } from "./pairs.ts";
 import type { Pipe, PipeEnd } from "./pipe.ts";
 import type { Refusal } from "./refusal.ts";
 import type { PeerCertificate, TlsFacts } from "./mesh-tls.ts";
@@ -54,9 +55,10 @@ export interface ConnectionTableDeps {
   log: Logger;
   metrics: ProxyMetrics;
   reports: DecisionReports;
+  pairs: Pairs;
 }
 
-export function createConnectionTable({ log, metrics, reports }: ConnectionTableDeps): ConnectionTable {
+export function createConnectionTable({ log, metrics, reports, pairs }: ConnectionTableDeps): ConnectionTable {
   const all = new Set<Connection>();
   // Thousands of connections come with a handful of certificates: each is kept once.
   const certificates = new Map<string, { certificate: PeerCertificate; users: number }>();
@@ -71,6 +73,7 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
       connection.certificate = shared.certificate;
       all.add(connection);
       metrics.opened(connection);
+      pairs.opened(connection);
       reports.allowed(connection);
     },
     closed(connection, end) {
@@ -81,6 +84,7 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
       const cutBy = (connection.cutBy ??= pipe.refusal);
       const durationMs = performance.now() - startedAt;
       metrics.closed(connection, cutBy ? "cut" : end.how, durationMs);
+      pairs.closed(connection);
       if (cutBy) reports.cut(connection, cutBy);
       log.info("connection closed", {
         ...fields(connection),
@@ -96,6 +100,7 @@ export function createConnectionTable({ log, metrics, reports }: ConnectionTable
     },
     refused(parties, refusal) {
       metrics.refused(parties, refusal);
+      pairs.refused(parties, refusal);
       reports.refused(parties, refusal);
       log.info("connection refused", {
         ...fields(parties),

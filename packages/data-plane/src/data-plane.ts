@@ -32,7 +32,7 @@ export function startDataPlane({ client, registry, log, origin, ...deps }: DataP
   const link = createAgentLink(log);
   const reports = createDecisionReports(client);
   const carrier = createCarrier({ registry, log, reports, awayMs: () => link.awayMs });
-  const { table, proxy } = carrier.carry({ id: "", store, ...deps });
+  const { table, proxy } = carrier.carry({ id: "proxyId" in origin ? origin.proxyId : "", store, ...deps });
   const unfollow = followAgent({ client, store, link, log, origin });
   return {
     store,
@@ -42,7 +42,7 @@ export function startDataPlane({ client, registry, log, origin, ...deps }: DataP
     async [Symbol.asyncDispose]() {
       carrier.close();
       await unfollow();
-      reports.close();
+      await reports.close();
     },
   };
 }

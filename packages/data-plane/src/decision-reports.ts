@@ -5,6 +5,7 @@
 import { ApiError } from "@heddle/api-client";
 import type { Connection, Parties } from "./connections.ts";
 import type { Refusal } from "./refusal.ts";
+import { createRuleReports, type Holder } from "./rule-reports.ts";
 
 const PATH = "/v1/agent/connect/decisions";
 const BATCH_MS = 250;
@@ -31,10 +32,13 @@ export interface DecisionReports {
   allowed(connection: Connection): void;
   cut(connection: Connection, refusal: Refusal): void;
   refused(parties: Parties, refusal: Refusal): void;
-  close(): void;
+  /** Tells which rules a proxy holds, too, until what is returned is called. */
+  follow(holder: Holder): () => Promise<void>;
+  close(): Promise<void>;
 }
 
 export function createDecisionReports(client: ReportsTo): DecisionReports {
+  const rules = createRuleReports(client);
   let waiting: Reported[] = [];
   let missed = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -89,9 +93,11 @@ export function createDecisionReports(client: ReportsTo): DecisionReports {
     allowed: (connection) => add(connection, "allowed", connection),
     cut: (connection, refusal) => add(connection, "cut", refusal),
     refused: (parties, refusal) => add(parties, "refused", refusal),
-    close() {
+    follow: (holder) => rules.follow(holder),
+    async close() {
       stop();
       abort.abort(new Error("the proxy is closing"));
+      await rules.close();
     },
   };
 }

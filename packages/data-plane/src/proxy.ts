@@ -3,6 +3,7 @@
  * which open connections may stay.
  */
 import type { Socket } from "node:net";
+import { isDeepStrictEqual } from "node:util";
 import { describeError, type Logger, sleep } from "@heddle/daemon";
 import {
   createRevocationList,
@@ -85,6 +86,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
   let told: { leaf: Leaf; stage: number } | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
+  let decidedBy: unknown;
   let ours: Inbound | undefined;
   let revocations: RevocationList = createRevocationList(NO_REVOCATIONS);
   const revoked: Revoked = ({ certificate, own }) => {
@@ -111,7 +113,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     const { spec, roots, rules } = store.current;
     if (part === "revocations") takeRevocations();
     if (part === "leaf" || part === "roots") takeIdentity();
-    if (spec && (part === "spec" || part === "rules")) {
+    if (spec && (part === "spec" || part === "rules") && areNewRules()) {
       authorize = createAuthorizer(spec, rules);
       recheckRules(table, authorize);
     }
@@ -149,6 +151,15 @@ export function createProxy(deps: ProxyDeps): Proxy {
     } catch (error) {
       log.error("cannot use the new certificate or roots, keeping what is known", { error: describeError(error) });
     }
+  }
+
+  // Each write of a rule is a new version for every proxy, and changes the rules of few.
+  function areNewRules(): boolean {
+    const { spec, rules } = store.current;
+    const next = { service: spec?.service, namespace: spec?.namespace, rules: { ...rules, version: 0 } };
+    if (isDeepStrictEqual(decidedBy, next)) return false;
+    decidedBy = next;
+    return true;
   }
 
   function standListeners(): void {

@@ -36,6 +36,8 @@ export interface Rules {
   intentions: Intention[];
   defaultAllow: boolean;
   defaultReason?: string | undefined;
+  /** X-Consul-Index of the answer that they are from; 0 or absent where it has none. */
+  version?: number;
 }
 
 export interface Snapshot {

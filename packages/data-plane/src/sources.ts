@@ -124,8 +124,10 @@ export function createSources({ client, store, link, log }: SourceDeps) {
     async (signal) => {
       const path = "/v1/connect/intentions/match";
       const query = { by: "destination", name: service };
-      const apply = async ({ body, headers }: ApiResponse<MatchAnswer>) =>
-        store.set("rules", await toRules(body, service, headers["x-consul-default-acl-policy"]));
+      const apply = async ({ body, headers, index }: ApiResponse<MatchAnswer>) => {
+        const found = await toRules(body, service, headers["x-consul-default-acl-policy"]);
+        store.set("rules", { ...found, ...(index > 0 && { version: index }) });
+      };
       const first = await firstAnswer(() => client.get<MatchAnswer>(path, { query, signal }), signal);
       if (!first) return;
       await apply(first);

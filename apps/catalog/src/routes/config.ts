@@ -7,13 +7,14 @@ import {
   decodeConfigEntry,
   toConfigKind,
 } from "@heddle/config-entries";
-import { type ApiRequest, type ApiTable, HeddleError, parseBody, readBody, refusal, reply } from "@heddle/daemon";
+import { type ApiRequest, type ApiTable, HeddleError, parseBody, readBody, refusal } from "@heddle/daemon";
 import type { Encoded } from "../answers.ts";
 import { read, type Ask } from "../blocking.ts";
 import { deleteConfigEntry, setConfigEntry } from "../commands/config-entries.ts";
 import { findEntry, listAllEntries, listEntries, showEntry } from "../config-entries.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { questionKey } from "./reads.ts";
+import { replyToWrite, waitOf } from "./rule-holders.ts";
 
 const MAX_BODY = 1024 * 1024; // Consul sets no bound of its own; its Raft takes about this much
 const MAX_UINT64 = 2n ** 64n - 1n;
@@ -61,7 +62,9 @@ export function configTable(deps: CatalogDeps): ApiTable {
       PUT: async (request) => {
         const entry = await readEntry(request);
         const options = { cas: casOf(request), datacenter, now: new Date() };
-        reply(request, (await state.store.run(setConfigEntry(entry, options))).result);
+        waitOf(request);
+        const { result } = await state.store.run(setConfigEntry(entry, options));
+        await replyToWrite(request, deps, result);
       },
     },
     "/v1/config/": {
@@ -72,10 +75,11 @@ export function configTable(deps: CatalogDeps): ApiTable {
         if (slash < 0) throw refusal(404, "Must provide both a kind and name to delete");
         const kind = toConfigKind(rest.slice(0, slash), 400);
         const cas = casOf(request);
+        waitOf(request);
         const command = deleteConfigEntry(kind, rest.slice(slash + 1), { cas, datacenter });
         const { result } = await state.store.run(command);
         // Versions with a compare-and-set say whether it held; without one the answer is Consul's empty object.
-        reply(request, cas === undefined ? {} : result);
+        await replyToWrite(request, deps, cas === undefined ? {} : result);
       },
     },
   };

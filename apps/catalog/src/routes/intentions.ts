@@ -1,11 +1,13 @@
 /** /v1/connect/intentions: the rules of who may talk to whom. */
 import {
+  type ApiHandler,
   type ApiRequest,
   type ApiTable,
   type Decoded,
   decodeBody,
   describeError,
   readBody,
+  readParams,
   refusal,
   reply,
 } from "@heddle/daemon";
@@ -24,6 +26,7 @@ import {
 import type { CatalogDeps } from "../deps.ts";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
 import { questionKey, rowFilter } from "./reads.ts";
+import { replyToWrite, unreported, waitOf } from "./rule-holders.ts";
 
 const MAX_BODY = 64 * 1024;
 const UUID_LENGTH = 36;
@@ -96,12 +99,16 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
   const { state } = deps;
   const questions = intentionQuestions(deps);
   // A proxy must know what holds where no rule matches; newer Consul servers say it in this header too.
-  const readWithPolicy = (path: string) => {
+  const readWithPolicy: ReadWithPolicy = (path) => {
     const handler = read(state, questions[path] as Ask, { consistency: false });
     return (request: ApiRequest) => {
       request.res.setHeader("X-Consul-Default-ACL-Policy", deps.defaultIntentionPolicy);
       return handler(request);
     };
+  };
+  const write = async (request: ApiRequest, run: () => Promise<unknown>) => {
+    waitOf(request); // refused before anything is written
+    await replyToWrite(request, deps, await run());
   };
   const body = async (request: ApiRequest): Promise<Decoded> => {
     const bytes = await readBody(request.req, MAX_BODY);
@@ -118,8 +125,11 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
   return {
     "/v1/connect/intentions": {
       GET: readWithPolicy("/v1/connect/intentions"),
-      POST: async (request) =>
-        reply(request, { ID: (await state.store.run(createIntention(await body(request), new Date()))).result }),
+      POST: (request) =>
+        write(request, async () => {
+          const { result } = await state.store.run(createIntention(await body(request), new Date()));
+          return { ID: result };
+        }),
     },
     "/v1/connect/intentions/match": { GET: readWithPolicy("/v1/connect/intentions/match") },
     "/v1/connect/intentions/check": {
@@ -131,24 +141,27 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
         reply(request, { Allowed: check(deps, source, destination).allowed });
       },
     },
-    "/v1/connect/intentions/explain": { GET: readWithPolicy("/v1/connect/intentions/explain") },
+    "/v1/connect/intentions/explain": { GET: (request) => explainNow(deps, request, readWithPolicy) },
+    "/v1/connect/intentions/plan": { POST: async (request) => (await import("./plan.ts")).plan(deps, request) },
     "/v1/connect/intentions/exact": {
       GET: (request) => reply(request, showIntention(exactRule(deps, request.query))),
-      PUT: async (request) => {
-        const { source, destination } = exactNames(request.query);
-        const given = {
-          ...(await body(request)),
-          SourceNS: source.namespace,
-          SourceName: source.name,
-          DestinationNS: destination.namespace,
-          DestinationName: destination.name,
-        };
-        reply(request, (await state.store.run(upsertIntention(given, new Date()))).result);
-      },
-      DELETE: async (request) => {
-        const rule = exactRule(deps, request.query);
-        reply(request, (await state.store.run(deleteIntention(rule.key))).result);
-      },
+      PUT: (request) =>
+        write(request, async () => {
+          const { source, destination } = exactNames(request.query);
+          const given = {
+            ...(await body(request)),
+            SourceNS: source.namespace,
+            SourceName: source.name,
+            DestinationNS: destination.namespace,
+            DestinationName: destination.name,
+          };
+          return (await state.store.run(upsertIntention(given, new Date()))).result;
+        }),
+      DELETE: (request) =>
+        write(request, async () => {
+          const rule = exactRule(deps, request.query);
+          return (await state.store.run(deleteIntention(rule.key))).result;
+        }),
     },
     "/v1/connect/intentions/": {
       GET: (request) => {
@@ -156,13 +169,34 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
         if (!found) throw refusal(404, "Intention not found");
         reply(request, showIntention(found));
       },
-      PUT: async (request) =>
-        reply(request, {
-          ID: (await state.store.run(updateIntention(idOf(request), await body(request), new Date()))).result,
+      PUT: (request) =>
+        write(request, async () => {
+          const { result } = await state.store.run(updateIntention(idOf(request), await body(request), new Date()));
+          return { ID: result };
         }),
-      DELETE: async (request) => reply(request, (await state.store.run(deleteIntention(idOf(request)))).result),
+      DELETE: (request) => write(request, async () => (await state.store.run(deleteIntention(idOf(request)))).result),
     },
   };
+}
+
+type ReadWithPolicy = (path: string) => ApiHandler;
+
+/** The explanation, and who holds it. What waits for another explanation is woken by rules alone, and told nothing of that. */
+function explainNow(deps: CatalogDeps, request: ApiRequest, readWithPolicy: ReadWithPolicy): ReturnType<ApiHandler> {
+  const path = "/v1/connect/intentions/explain";
+  const { query } = request;
+  if (readParams(query).index > 0) return readWithPolicy(path)(request);
+  const destination = nameOf(query, "destination");
+  const Version = deps.state.topics.index([INTENTIONS]);
+  const explanation = (intentionQuestions(deps)[path] as Ask)(request).compute() as object;
+  const Open = deps.ruleHolders.open(nameOf(query, "source"), destination);
+  const Holders = deps.ruleHolders.list(destination).map((holder) => ({
+    ...holder,
+    IsCurrent: holder.Version >= Version,
+    Open: Open.find(({ Node, Proxy }) => Node === holder.Node && Proxy === holder.Proxy)?.Count ?? 0,
+  }));
+  const Unreported = unreported(deps, destination);
+  reply(request, { ...explanation, Version, Holders, Unreported }, { "X-Consul-Index": Version });
 }
 
 /** What the rules say of two names now. */

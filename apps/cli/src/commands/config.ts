@@ -3,6 +3,7 @@ import { attempt, command, CommandError, type Context, explain } from "../comman
 import { readBytes } from "../data.ts";
 import { flag } from "../flags.ts";
 import { printJson } from "../output.ts";
+import { type Effect, showEffect, waitFlags, waitOptions } from "./intention-effect.ts";
 
 const kindFlag = () => flag.text("Kind of the entry, such as service-defaults.");
 const nameFlag = () => flag.text("Name of the entry.");
@@ -52,14 +53,15 @@ export const remove = command({
   about: "Deletes a configuration entry.\n\n    $ heddle config delete -kind service-defaults -name web",
   api: "datacenter",
   hasNamespace: true,
-  flags: { kind: kindFlag(), name: nameFlag() },
+  flags: { kind: kindFlag(), name: nameFlag(), ...waitFlags() },
   async run({ api, flags, terminal }) {
     wanted(flags);
-    await attempt(
+    const { body } = await attempt(
       `Error deleting config entry ${flags.kind}/${flags.name}`,
-      api.delete(entryPath(flags.kind, flags.name)),
+      api.delete<Effect>(entryPath(flags.kind, flags.name), waitOptions(flags)),
     );
     terminal.out(`Config entry deleted: ${flags.kind}/${flags.name}\n`);
+    if (flags.waitCut) return showEffect(terminal, body);
   },
 });
 
@@ -72,6 +74,7 @@ export const write = command({
   flags: {
     cas: flag.boolean("Write only if the entry still has -modify-index; 0: only if there is none."),
     modifyIndex: flag.uint64("The ModifyIndex that -cas wants."),
+    ...waitFlags(),
   },
   async run({ api, args, flags, terminal }) {
     const [file] = args;
@@ -83,10 +86,20 @@ export const write = command({
       return typeof value === "string" ? value : "";
     };
     const what = `${field("kind")}/${field("name")}`;
-    const query = { cas: flags.cas ? String(flags.modifyIndex) : undefined };
-    const { body } = await attempt(`Error writing config entry ${what}`, api.put("/v1/config", { query, body: entry }));
-    if (flags.cas && body !== true) throw new CommandError(`Config entry not updated: ${what}`);
+    const { query, ...wait } = waitOptions(flags);
+    const options = {
+      ...wait,
+      query: { ...query, cas: flags.cas ? String(flags.modifyIndex) : undefined },
+      body: entry,
+    };
+    const { body } = await attempt(
+      `Error writing config entry ${what}`,
+      api.put<Effect | boolean>("/v1/config", options),
+    );
+    const isWritten = typeof body === "object" ? body.Written : body;
+    if (flags.cas && isWritten !== true) throw new CommandError(`Config entry not updated: ${what}`);
     terminal.out(`Config entry written: ${what}\n`);
+    if (typeof body === "object") return showEffect(terminal, body);
   },
 });
 

@@ -3,6 +3,7 @@ import type { ApiClient } from "@heddle/api-client";
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
 import { flag } from "../flags.ts";
+import { type Effect, showEffect, waitFlags, waitOptions } from "./intention-effect.ts";
 import type { Terminal } from "../terminal.ts";
 import {
   describeIntention,
@@ -28,22 +29,32 @@ Where there is one between the two already, -replace puts the new one in its pla
     allow: flag.boolean("Allow; the default."),
     deny: flag.boolean("Forbid."),
     file: flag.boolean("The arguments are files."),
+    format: flag.format(),
     meta: flag.pairs("Metadata of the intention."),
+    plan: flag.boolean("Change nothing: tell which connections it would cut or let through."),
     replace: flag.boolean("Replace an intention between the same two."),
+    ...waitFlags(),
   },
   async run({ api, args, flags, terminal }) {
     if (flags.allow && flags.deny) throw new CommandError("Only one of -allow or -deny may be specified.");
     const intentions = flags.file ? await readFiles(args, terminal) : [fromArguments(args, flags)];
+    if (flags.plan)
+      return (await import("./intention-plan.ts")).showPlan(
+        { api, terminal, format: flags.format },
+        { Set: intentions },
+      );
+    let status = 0;
     for (const intention of intentions) {
       const text = describeIntention(intention);
       const existing = flags.replace ? await findExisting(api, intention) : undefined;
-      if (existing?.ID) {
-        await attempt(`Error replacing intention "${text}"`, api.put(intentionPath(existing.ID), { body: intention }));
-        continue;
-      }
-      await attempt(`Error creating intention "${text}"`, api.post("/v1/connect/intentions", { body: intention }));
-      terminal.out(`Created: ${text}\n`);
+      const options = { ...waitOptions(flags), body: intention };
+      const { body } = existing?.ID
+        ? await attempt(`Error replacing intention "${text}"`, api.put<Effect>(intentionPath(existing.ID), options))
+        : await attempt(`Error creating intention "${text}"`, api.post<Effect>("/v1/connect/intentions", options));
+      if (!existing?.ID) terminal.out(`Created: ${text}\n`);
+      if (flags.waitCut) status = Math.max(status, showEffect(terminal, body));
     }
+    return status;
   },
 });
 
@@ -99,9 +110,21 @@ export const remove = command({
   about:
     "Deletes an intention, found by its source and destination or by its id.\n\n    $ heddle intention delete web db",
   api: "datacenter",
-  async run({ api, args, terminal }) {
+  flags: {
+    format: flag.format(),
+    plan: flag.boolean("Change nothing: tell which connections it would cut or let through."),
+    ...waitFlags(),
+  },
+  async run({ api, args, flags, terminal }) {
     const { ID = "" } = await findIntention(api, args);
-    await attempt("Error deleting the intention", api.delete(intentionPath(ID)));
+    if (flags.plan)
+      return (await import("./intention-plan.ts")).showPlan(
+        { api, terminal, format: flags.format },
+        { Delete: [{ ID }] },
+      );
+    const deleted = api.delete<Effect>(intentionPath(ID), waitOptions(flags));
+    const { body } = await attempt("Error deleting the intention", deleted);
     terminal.out("Intention deleted.\n");
+    if (flags.waitCut) return showEffect(terminal, body);
   },
 });

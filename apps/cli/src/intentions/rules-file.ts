@@ -8,8 +8,7 @@ const MAX_RULES = 100_000;
 
 /** Reads one file. Throws InvalidArgumentError with where the problem is. `name` is for messages and ids. */
 export function readRules(text: string, name: string): Intention[] {
-  const value: unknown = /^\s*\[/.test(text) ? JSON.parse(text) : parseHcl(text, name).value;
-  const items = Array.isArray(value) ? (value as unknown[]) : [value];
+  const items = readRuleItems(text, name);
   const rules = items.flatMap((item, i) => {
     const where = items.length === 1 ? name : `${name}[${i}]`;
     try {
@@ -21,6 +20,12 @@ export function readRules(text: string, name: string): Intention[] {
   if (rules.length > MAX_RULES)
     throw new InvalidArgumentError(`${name} has ${rules.length} rules, at most ${MAX_RULES} are accepted`);
   return rules;
+}
+
+/** What stands in a file, as it stands there: entries and intentions. */
+export function readRuleItems(text: string, name: string): unknown[] {
+  const value: unknown = /^\s*\[/.test(text) ? JSON.parse(text) : parseHcl(text, name).value;
+  return Array.isArray(value) ? (value as unknown[]) : [value];
 }
 
 const isConfigEntry = (item: unknown): boolean =>
