@@ -16,12 +16,14 @@ export interface ActiveRoot {
   id: string;
   certPem: string;
   validity: Validity;
-  /** Signs leaves: the root itself, or an intermediate of it. */
-  signer: Signer;
+  /** Signs leaves: the root itself, or an intermediate of it. Undefined where Vault does. */
+  signer: Signer | undefined;
+  signerValidity: Validity;
   /** The root with its own key, where that is here. */
   rootSigner: Signer | undefined;
-  /** The intermediate's, where one signs. */
+  /** The intermediate that signs, where one does. */
   intermediateId: string | undefined;
+  intermediatePem: string | undefined;
   /** Certificates from the signer to the root, and from it to older roots, as PEM; leaves are sent with them. */
   intermediates: readonly string[];
   origin: RootOrigin;
@@ -48,10 +50,25 @@ export function loadActiveRoot(store: Store, vault: KeyVault, known?: ActiveRoot
   const rootSigner = signerOf(root.key, certPem);
   const intermediateId = intermediatePem && idOf(intermediatePem);
   const signer = intermediateId && intermediatePem ? signerOf(intermediateId, intermediatePem) : rootSigner;
-  if (!signer) throw new UnavailableError(`the CA's store holds no key for its active root ${root.key}`);
-  const { notBefore, notAfter } = readCertificate(certificatesToDer(certPem)[0] as Buffer);
-  const validity = { notBefore, notAfter };
-  return { id: root.key, certPem, validity, signer, rootSigner, intermediateId, intermediates, origin };
+  if (!signer && origin !== "vault")
+    throw new UnavailableError(`the CA's store holds no key for its active root ${root.key}`);
+  return {
+    id: root.key,
+    certPem,
+    validity: validityOf(certPem),
+    signer,
+    signerValidity: validityOf(intermediatePem ?? certPem),
+    rootSigner,
+    intermediateId,
+    intermediatePem,
+    intermediates,
+    origin,
+  };
+}
+
+function validityOf(pem: string): Validity {
+  const { notBefore, notAfter } = readCertificate(certificatesToDer(pem)[0] as Buffer);
+  return { notBefore, notAfter };
 }
 
 export const idOf = (certPem: string): string => certificateId(certificatesToDer(certPem)[0] as Buffer);

@@ -9,7 +9,10 @@ import type { Store, StoredRecord } from "@heddle/store";
 import {
   certificateKeyType,
   createSignerCsr,
+  type CsrFacts,
   generateSigningKey,
+  type IssuedLeaf,
+  issueLeafAsync,
   keyToPem,
   parseSigningKey,
   signingKeyType,
@@ -20,8 +23,9 @@ import {
   canonicalKeys,
   DEFAULT_PROVIDER_CONFIG,
   readSettings,
+  refused,
   unknownKeys,
-  withoutPrivateKey,
+  withoutSecrets,
   type CaSettings,
   type ProviderConfig,
 } from "./provider-config.ts";
@@ -31,12 +35,16 @@ import {
   KEYS,
   REQUEST_KEY,
   ROOTS,
+  VAULT_TOKEN,
   type ConfigRecord,
   type KeyRecord,
+  type Provider,
   type RootRecord,
 } from "./records.ts";
 import { prepareRoot, prepareSigner } from "./rotation.ts";
 import { rootWrites, shortenLeaves, switchRoots, switchSigner } from "./switch-roots.ts";
+import { openRemote, type Remote } from "./vault/remote.ts";
+import type { VaultSettings } from "./vault/settings.ts";
 import { type Wanted, type WantedRoot, wantedOf } from "./wanted-root.ts";
 
 export interface AuthorityOptions {
@@ -45,10 +53,20 @@ export interface AuthorityOptions {
   clusterId?: string | undefined;
   /** Over Consul's defaults, at the first start. Consul's names or an agent file's (`leaf_cert_ttl`). */
   initialConfig?: ProviderConfig | undefined;
+  /** Who signs: the CA itself, or Vault. */
+  initialProvider?: Provider | undefined;
   /** Encrypt the roots' keys on disk: the first does, the others still open. */
   encryptionKeys?: readonly Buffer[] | undefined;
   clock: Clock;
   log: Logger;
+}
+
+export interface IssueRequest {
+  csr: CsrFacts;
+  csrPem: string;
+  ttlMs: number;
+  now: number;
+  earliest: number | undefined;
 }
 
 export interface Authority {
@@ -62,7 +80,9 @@ export interface Authority {
    * Checks and stores a configuration, and rotates the root where it asks for another one; resolves when it is durable.
    * Throws Consul's refusals, and then nothing has changed.
    */
-  configure(config: ProviderConfig | null, forceWithoutCrossSigning: boolean): Promise<void>;
+  configure(provider: Provider, config: ProviderConfig | null, forceWithoutCrossSigning: boolean): Promise<void>;
+  /** Has a checked request signed by the active root. Throws where that cannot sign now. */
+  issue(request: IssueRequest): Promise<{ leaf: IssuedLeaf; chain: readonly string[]; rootId: string }>;
   /** Replaces the active root by another of its type of key, or of its offered key. Throws where that cannot be. */
   renewRoot(): Promise<void>;
   /** Has the root sign another intermediate in the place of the one that signs. Throws where the root's key is elsewhere. */
@@ -85,33 +105,54 @@ export interface Authority {
 /** Opens the authority in a store, or founds it there. Throws UnavailableError where what is stored does not fit together. */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
   const { store, clock, log, encryptionKeys = [] } = options;
-  const vault = createKeyVault(encryptionKeys);
-  if (!store.get(CONFIG, CONFIG_KEY)) await found(options, vault);
+  const keys = createKeyVault(encryptionKeys);
+  if (!store.get(CONFIG, CONFIG_KEY)) await found(options, keys);
   await sealStored(store, encryptionKeys, log);
-  let activeRoot = loadActiveRoot(store, vault);
+  let activeRoot = loadActiveRoot(store, keys);
   const config = () => store.get<ConfigRecord>(CONFIG, CONFIG_KEY) as StoredRecord<ConfigRecord>;
-  let settings = readSettings(config().value.config ?? {});
+  const settingsNow = () => readSettings(config().value.config ?? {}, config().value.provider);
+  let settings = settingsNow();
   const { clusterId } = config().value;
   const trustDomain = clusterTrustDomain(clusterId);
-  if (activeRoot.signer.trustDomain !== trustDomain)
+  const { signer: signs } = activeRoot;
+  if (signs && signs.trustDomain !== trustDomain)
     throw new UnavailableError(
-      `the active root is of trust domain '${activeRoot.signer.trustDomain}', the cluster of '${trustDomain}'`,
+      `the active root is of trust domain '${signs.trustDomain}', the cluster of '${trustDomain}'`,
     );
+  const storedToken = (): string => {
+    const record = store.get<KeyRecord>(KEYS, VAULT_TOKEN);
+    return record ? keys.read(VAULT_TOKEN, record.value) : "";
+  };
+  const openVault = (wanted: VaultSettings, token: string) => openRemote({ settings: wanted, token, clock, log });
+  let remote = settings.vault && openVault(settings.vault, storedToken());
+  const useRemote = (next: Remote | undefined) => {
+    if (next !== remote) remote?.close();
+    remote = next;
+  };
+  const lifetimes = (of: CaSettings) => ({ ...of, trustDomain });
   // The first listener: whoever hears of new roots after it finds that they sign already.
   const stopFollowing = store.subscribe(({ changes }) => {
-    if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, vault, activeRoot);
+    if (changes.some(({ table }) => table === ROOTS)) activeRoot = loadActiveRoot(store, keys, activeRoot);
     // Another CA on the same store may have changed it.
-    if (changes.some(({ table }) => table === CONFIG)) settings = readSettings(config().value.config ?? {});
+    if (changes.some(({ table }) => table === CONFIG)) settings = settingsNow();
+    if (settings.vault && !remote?.is(settings.vault, storedToken()))
+      useRemote(openVault(settings.vault, storedToken()));
+    // One may go back to Vault's root while that is in the list.
+    if (!settings.vault && remote && !store.list<RootRecord>(ROOTS).some(({ value }) => value.origin === "vault"))
+      useRemote(undefined);
   });
 
   const change = async (
     next: CaSettings,
     wanted: Wanted,
-    given?: Pick<ConfigRecord, "config" | "forceWithoutCrossSigning">,
+    given?: Pick<ConfigRecord, "config" | "forceWithoutCrossSigning" | "provider">,
+    token?: string,
   ): Promise<void> => {
     const now = clock.now();
     const { id: from } = activeRoot;
-    const options = { settings: next, trustDomain, isForced: given?.forceWithoutCrossSigning ?? false, now, log };
+    const isForced = given?.forceWithoutCrossSigning ?? false;
+    const activeVault = activeRoot.origin === "vault" ? remote?.pki : undefined;
+    const options = { settings: next, trustDomain, isForced, activeVault, now, log };
     const root = wanted && "root" in wanted ? await prepareRoot(wanted.root, activeRoot, options) : undefined;
     const signer =
       wanted && "signer" in wanted
@@ -123,10 +164,11 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         throw new HeddleError("conflict", `the root was rotated by another CA meanwhile: it is ${active?.key} now`);
       const value = { ...view.get<ConfigRecord>(CONFIG, CONFIG_KEY)?.value, ...given };
       const times = { now, leafTtlMs: settings.leafTtlMs, nextLeafTtlMs: next.leafTtlMs };
-      const roots = root ? switchRoots(view, root, times, vault) : shortenLeaves(view, times);
-      if (signer) roots.push(...switchSigner(view, signer.intermediate, vault));
+      const roots = root ? switchRoots(view, root, times, keys) : shortenLeaves(view, times);
+      if (signer) roots.push(...switchSigner(view, signer.intermediate, keys));
       if (settings.intermediateCert !== next.intermediateCert)
         roots.push({ table: KEYS, key: REQUEST_KEY, value: undefined });
+      if (token !== undefined) roots.push({ table: KEYS, key: VAULT_TOKEN, value: keys.toRecord(VAULT_TOKEN, token) });
       return { writes: [...(given ? [{ table: CONFIG, key: CONFIG_KEY, value }] : []), ...roots], result: undefined };
     });
     settings = next;
@@ -137,33 +179,83 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       log.info("another certificate signs for the CA's root", { root: from, id: signer.intermediate?.id ?? from });
   };
 
-  const configure: Authority["configure"] = async (given, forceWithoutCrossSigning) => {
-    const next = readSettings(given ?? {});
-    const unknown = unknownKeys(given ?? {});
+  const configure: Authority["configure"] = async (provider, given, forceWithoutCrossSigning) => {
+    const next = readSettings(given ?? {}, provider);
+    const unknown = unknownKeys(given ?? {}, provider);
     if (unknown.length > 0)
       log.warn("the CA configuration has keys that mean nothing here", { keys: unknown.join(", ") });
-    const { id, certPem, rootSigner, intermediateId } = activeRoot;
-    const wanted = wantedOf(next, {
-      id,
-      intermediateId,
-      key: rootSigner?.key,
-      keyType: certificateKeyType(certPem),
-      asked: settings.keyType,
-      askedIntermediate: settings.intermediateSigns,
-      requestKey,
-    });
-    const config = given && withoutPrivateKey(given);
-    await change(next, wanted, { config, forceWithoutCrossSigning });
+    const kept = { provider, config: given && withoutSecrets(given), forceWithoutCrossSigning };
+    if (next.vault) {
+      const token = canonicalKeys(given ?? {})["Token"] || storedToken();
+      if (typeof token !== "string" || token === "") throw refused("must provide a Vault token");
+      await withVault(next, token, (wanted) => change(next, wanted, kept, token));
+      return;
+    }
+    const { id, certPem, rootSigner, intermediateId, origin } = activeRoot;
+    // From Vault's root one comes to another in any case.
+    const wanted =
+      origin === "vault"
+        ? wantedOf(next)
+        : wantedOf(next, {
+            id,
+            intermediateId,
+            key: rootSigner?.key,
+            keyType: certificateKeyType(certPem),
+            asked: settings.keyType,
+            askedIntermediate: settings.intermediateSigns,
+            requestKey,
+          });
+    await change(next, wanted, kept);
+  };
+
+  /** Makes Vault's root and intermediate ready and switches to them, or changes nothing. */
+  const withVault = async (next: CaSettings, token: string, switchTo: (wanted: Wanted) => Promise<void>) => {
+    if (!next.vault) return;
+    const candidate = remote?.is(next.vault, token) ? remote : openVault(next.vault, token);
+    try {
+      const { rootPem: certPem, intermediatePem } = await candidate.pki.prepare(lifetimes(next), clock.now());
+      const root = { vault: candidate.pki, certPem, intermediatePem };
+      const isSame = idOf(certPem) === activeRoot.id;
+      const isAll = isSame && idOf(intermediatePem) === activeRoot.intermediateId;
+      await switchTo(isAll ? undefined : isSame ? { signer: root } : { root });
+      useRemote(candidate);
+    } catch (error) {
+      if (candidate !== remote) candidate.close();
+      throw error;
+    }
+  };
+
+  const renewIntermediate = async (): Promise<void> => {
+    const { origin, certPem } = activeRoot;
+    if (origin !== "vault" || !remote) return change(settings, { signer: { isIntermediate: true } });
+    const intermediatePem = await remote.pki.renewIntermediate(lifetimes(settings));
+    await change(settings, { signer: { vault: remote.pki, certPem, intermediatePem } });
+  };
+
+  const issue: Authority["issue"] = async ({ csr, csrPem, ttlMs, now, earliest = 0 }) => {
+    const { id: rootId, signer, intermediates, intermediatePem } = activeRoot;
+    const { spki, spiffeId } = csr;
+    if (signer) {
+      const leaf = await issueLeafAsync({ publicKey: spki, spiffeId, signer, ttlMs, now, earliest });
+      return { leaf, chain: intermediates, rootId };
+    }
+    if (!remote) throw new UnavailableError("the key that signs is Vault's, and no Vault is configured");
+    const { issuerPem, ...leaf } = await remote.pki.sign({ csrPem, spki, spiffeId, ttlMs, now });
+    if (leaf.notBefore < earliest)
+      throw new UnavailableError(
+        "Vault dates certificates back to when the service was revoked: try again in a moment",
+      );
+    return { leaf, chain: [issuerPem, ...intermediates.filter((pem) => pem !== intermediatePem)], rootId };
   };
 
   const requestKey = () => {
     const record = store.get<KeyRecord>(KEYS, REQUEST_KEY);
-    return record && parseSigningKey(vault.read(REQUEST_KEY, record.value));
+    return record && parseSigningKey(keys.read(REQUEST_KEY, record.value));
   };
 
   const requestIntermediate = async (): Promise<string> => {
     const key = await generateSigningKey(settings.keyType);
-    const value = vault.toRecord(REQUEST_KEY, keyToPem(key)) satisfies KeyRecord;
+    const value = keys.toRecord(REQUEST_KEY, keyToPem(key)) satisfies KeyRecord;
     await store.run(() => ({ writes: [{ table: KEYS, key: REQUEST_KEY, value }], result: undefined }));
     log.info("made a key and a request for an intermediate certificate");
     return createSignerCsr({ key, trustDomain });
@@ -185,12 +277,22 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       throw new HeddleError("conflict", "there is no root to go back to: the active one is the only one in the list");
     const { certPem, intermediatePem, origin = "made", config = null } = newest.value;
     const keyOf = (id: string): KeyObject =>
-      parseSigningKey(vault.read(id, store.get<KeyRecord>(KEYS, id)?.value ?? {}));
+      parseSigningKey(keys.read(id, store.get<KeyRecord>(KEYS, id)?.value ?? {}));
+    if (origin === "vault") {
+      const before = readSettings(config ?? {}, "vault");
+      await withVault(before, storedToken(), async (wanted) => {
+        if (!wanted || !("root" in wanted) || !("certPem" in wanted.root) || idOf(wanted.root.certPem) !== newest.key)
+          throw new HeddleError("conflict", `Vault's root at ${before.vault?.rootPath} is another one now`);
+        await change(before, wanted, { provider: "vault", config, forceWithoutCrossSigning: false });
+      });
+      return newest.key;
+    }
     const root: WantedRoot =
       origin === "offline" && intermediatePem !== undefined
         ? { certPem, intermediatePem, intermediateKey: keyOf(idOf(intermediatePem)) }
         : { key: keyOf(newest.key), certPem, origin };
-    await change(readSettings(config ?? {}), { root }, { config, forceWithoutCrossSigning: false });
+    const given = { provider: "consul" as const, config, forceWithoutCrossSigning: false };
+    await change(readSettings(config ?? {}, "consul"), { root }, given);
     return newest.key;
   };
 
@@ -212,9 +314,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     },
     roots: () => store.list<RootRecord>(ROOTS),
     config,
-    configure: (given, force) => inTurn(() => configure(given, force)),
+    configure: (...given) => inTurn(() => configure(...given)),
+    issue,
     renewRoot: () => inTurn(renewRoot),
-    renewIntermediate: () => inTurn(() => change(settings, { signer: { isIntermediate: true } })),
+    renewIntermediate: () => inTurn(renewIntermediate),
     requestIntermediate: () => inTurn(requestIntermediate),
     rollBack: () => inTurn(rollBack),
     onRootsChanged: (listener) =>
@@ -227,31 +330,47 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         ...store.list<KeyRecord>(KEYS).map(({ value }) => value.leavesUntil ?? 0),
         ...store.list<RootRecord>(ROOTS).map(({ value }) => value.removeAt ?? 0),
       ),
-    close: stopFollowing,
+    close() {
+      stopFollowing();
+      remote?.close();
+    },
   };
 }
 
 async function found(
-  { store, clusterId = randomUUID(), initialConfig = {}, clock, log }: AuthorityOptions,
-  vault: KeyVault,
+  { store, clusterId = randomUUID(), initialConfig = {}, initialProvider = "consul", clock, log }: AuthorityOptions,
+  keys: KeyVault,
 ): Promise<void> {
   if (!/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(clusterId))
     throw new InvalidArgumentError(`invalid cluster id '${clusterId}': want a UUID`);
   const config = { ...DEFAULT_PROVIDER_CONFIG, ...canonicalKeys(initialConfig) };
-  const settings = readSettings(config);
+  const settings = readSettings(config, initialProvider);
   const trustDomain = clusterTrustDomain(clusterId);
-  const { root: wanted } = wantedOf(settings) as { root: WantedRoot };
-  const root = await prepareRoot(wanted, undefined, { settings, trustDomain, isForced: false, now: clock.now(), log });
+  const token = typeof config["Token"] === "string" ? config["Token"] : "";
+  const remote = settings.vault && openRemote({ settings: settings.vault, token, clock, log });
+  const now = clock.now();
+  const wanted = async (): Promise<WantedRoot> => {
+    if (!remote) return (wantedOf(settings) as { root: WantedRoot }).root;
+    if (token === "") throw refused("must provide a Vault token");
+    const { rootPem: certPem, intermediatePem } = await remote.pki.prepare({ ...settings, trustDomain }, now);
+    return { vault: remote.pki, certPem, intermediatePem };
+  };
+  const options = { settings, trustDomain, isForced: false, activeVault: undefined, now, log };
+  const root = await wanted()
+    .then((made) => prepareRoot(made, undefined, options))
+    .finally(() => remote?.close());
   const value: ConfigRecord = {
     clusterId: clusterId.toLowerCase(),
-    provider: "consul",
-    config: withoutPrivateKey(config),
+    provider: initialProvider,
+    config: withoutSecrets(config),
     forceWithoutCrossSigning: false,
   };
+  const writes = [{ table: CONFIG, key: CONFIG_KEY, value }, ...rootWrites(root, keys)];
+  if (remote) writes.push({ table: KEYS, key: VAULT_TOKEN, value: keys.toRecord(VAULT_TOKEN, token) });
   const { result: isOurs } = await store.run((view) => {
     // Another CA that starts on the same store may have been faster.
     if (view.get(CONFIG, CONFIG_KEY)) return { writes: [], result: false };
-    return { writes: [{ table: CONFIG, key: CONFIG_KEY, value }, ...rootWrites(root, vault)], result: true };
+    return { writes, result: true };
   });
   if (isOurs) log.info("made a new root certificate", { root: root.id, trust_domain: trustDomain });
 }

@@ -9,6 +9,7 @@ import { createIssuer, type Issuer } from "./issuer.ts";
 import { createLeafLedger } from "./leaf-ledger.ts";
 import { createCaMetrics, registerRevocations, registerRootExpiry } from "./metrics.ts";
 import type { ProviderConfig } from "./provider-config.ts";
+import type { Provider } from "./records.ts";
 import { configurationTable } from "./routes/configuration.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { rfc3339 } from "./rfc3339.ts";
@@ -28,6 +29,8 @@ export interface CaOptions {
   clusterId?: string | undefined;
   /** An agent's `connect.ca_config`, over Consul's defaults. First start only. */
   initialConfig?: ProviderConfig | undefined;
+  /** Who signs; the CA itself by default. First start only. */
+  initialProvider?: Provider | undefined;
   /** Encrypt the roots' keys on disk (`readEncryptionKeys`). */
   encryptionKeys?: readonly Buffer[] | undefined;
   registry: Registry;
@@ -55,6 +58,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     store,
     clusterId: options.clusterId,
     initialConfig: options.initialConfig,
+    initialProvider: options.initialProvider,
     encryptionKeys: options.encryptionKeys,
     clock,
     log,
@@ -68,7 +72,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   registerRootExpiry(registry, authority, clock);
   const { id, validity } = authority.activeRoot;
   log.info("CA initialized", {
-    provider: "consul",
+    provider: authority.config().value.provider,
     root: id,
     trust_domain: authority.trustDomain,
     not_after: rfc3339(validity.notAfter),
@@ -101,13 +105,13 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   };
 }
 
-function rootHealth({ activeRoot: { id, validity, intermediateId, signer } }: Authority, now: number): Health {
+function rootHealth({ activeRoot: { id, validity, intermediateId, signerValidity } }: Authority, now: number): Health {
   const told = (what: string, { notBefore, notAfter }: Validity) =>
     now >= notBefore && now < notAfter
       ? `${what} expires in ${formatDuration(Math.floor((notAfter - now) / 3_600_000) * 3_600_000)}`
       : `${what} is not valid now`;
   const details = [told(`root ${id}`, validity)];
-  if (intermediateId !== undefined) details.push(told(`intermediate ${intermediateId}`, signer));
-  const isValid = [validity, signer].every(({ notBefore, notAfter }) => now >= notBefore && now < notAfter);
+  if (intermediateId !== undefined) details.push(told(`intermediate ${intermediateId}`, signerValidity));
+  const isValid = [validity, signerValidity].every(({ notBefore, notAfter }) => now >= notBefore && now < notAfter);
   return { started: true, live: true, ready: isValid, details: details.join(", ") };
 }

@@ -9,7 +9,7 @@ import {
   UnavailableError,
 } from "@heddle/daemon";
 import { DEFAULT_NAMESPACE, IdentityError, type ServiceId, type SpiffeId } from "@heddle/spiffe";
-import { certificatesToDer, issueLeafAsync, parseCsr, readCertificate, type CsrFacts } from "@heddle/tls";
+import { certificatesToDer, parseCsr, readCertificate, type CsrFacts } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 import type { LeafLedger } from "./leaf-ledger.ts";
 import type { CaMetrics } from "./metrics.ts";
@@ -63,22 +63,20 @@ export function createIssuer({
     const why = revocations.list.blocked(service);
     if (why !== undefined) throw new PermissionDeniedError(`certificate refused: ${why}`);
   };
-  const sign = async (csr: CsrFacts): Promise<SignedLeaf> => {
+  const sign = async (csr: CsrFacts, csrPem: string): Promise<SignedLeaf> => {
     const service = authorize(csr.id, authority.trustDomain, datacenter);
     refuseRevoked(service);
     const { csrMaxPerSecond, csrMaxConcurrent, leafTtlMs } = authority.settings;
     await rate.take(csrMaxPerSecond);
     // As in Consul, the limit per second takes the other's place.
     return concurrency.run(csrMaxPerSecond > 0 ? 0 : csrMaxConcurrent, async () => {
-      const { id: rootId, signer, intermediates } = authority.activeRoot;
       const now = clock.now();
       refuseRevoked(service); // it may have waited for its turn
       const earliest = revocations.list.earliest(service);
-      const { spki: publicKey, spiffeId } = csr;
-      const leaf = await issueLeafAsync({ publicKey, spiffeId, signer, ttlMs: leafTtlMs, now, earliest });
+      const { leaf, chain, rootId } = await authority.issue({ csr, csrPem, ttlMs: leafTtlMs, now, earliest });
       return {
         certPem: leaf.certPem,
-        chainPem: validNow(intermediates, now),
+        chainPem: validNow(chain, now),
         rootId,
         serial: leaf.serial,
         notBefore: rfc3339(leaf.notBefore),
@@ -93,7 +91,7 @@ export function createIssuer({
       try {
         const csr = readRequest(csrPem);
         asked = csr.spiffeId;
-        const leaf = await sign(csr);
+        const leaf = await sign(csr, csrPem);
         const { rootId, serial } = leaf;
         const { service } = csr.id as ServiceId;
         ledger.issued({ caller, spiffeId: asked, rootId, service, serial, notAfter: Date.parse(leaf.notAfter) });

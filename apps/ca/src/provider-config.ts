@@ -4,6 +4,8 @@
  */
 import { formatDuration, HeddleError, parseDuration } from "@heddle/daemon";
 import { DEFAULT_ROOT_VALIDITY_MS, signingKeyProblem, type SigningKeyType } from "@heddle/tls";
+import type { Provider } from "./records.ts";
+import { readVaultSettings, VAULT_KEYS, type VaultSettings } from "./vault/settings.ts";
 
 /** As the API shows it. */
 export type ProviderConfig = Record<string, unknown>;
@@ -30,6 +32,8 @@ export interface CaSettings {
   rootCert: string;
   /** PEM of an intermediate of an offered root; the private key is then its. */
   intermediateCert: string;
+  /** Where Vault signs. */
+  vault: VaultSettings | undefined;
 }
 
 export const DEFAULT_PROVIDER_CONFIG: ProviderConfig = {
@@ -63,7 +67,7 @@ const KNOWN = [
   "RotationPeriod",
   "SkipValidate",
 ];
-const NAMES = new Map(KNOWN.map((name) => [name.toLowerCase(), name]));
+const NAMES = new Map([...KNOWN, ...VAULT_KEYS].map((name) => [name.toLowerCase(), name]));
 
 /** `leaf_cert_ttl`, as agents' files have it, and `leafCertTTL` both name LeafCertTTL; unknown keys stay as they are. */
 export function canonicalKeys(given: ProviderConfig): ProviderConfig {
@@ -72,12 +76,13 @@ export function canonicalKeys(given: ProviderConfig): ProviderConfig {
   );
 }
 
-export function unknownKeys(given: ProviderConfig): string[] {
-  return Object.keys(canonicalKeys(given)).filter((key) => !KNOWN.includes(key));
+export function unknownKeys(given: ProviderConfig, provider: Provider): string[] {
+  const known = provider === "vault" ? [...KNOWN, ...VAULT_KEYS] : KNOWN;
+  return Object.keys(canonicalKeys(given)).filter((key) => !known.includes(key));
 }
 
 /** Checks a configuration and reads what counts. Throws Consul's 500s. */
-export function readSettings(given: ProviderConfig): CaSettings {
+export function readSettings(given: ProviderConfig, provider: Provider): CaSettings {
   const config = canonicalKeys(given);
   const problems: string[] = [];
   const read = <T>(key: string, initial: T, parse: (key: string, value: unknown) => T): T => {
@@ -126,6 +131,7 @@ export function readSettings(given: ProviderConfig): CaSettings {
     privateKey,
     rootCert,
     intermediateCert,
+    vault: provider === "vault" ? readVaultSettings(config) : undefined,
   };
 }
 
@@ -148,10 +154,12 @@ function checkLifetimes({
     );
 }
 
-/** A configuration as it is kept and shown: without its private key. */
-export function withoutPrivateKey(given: ProviderConfig): ProviderConfig {
+const SECRETS = ["privatekey", "token"];
+
+/** A configuration as it is kept and shown: without its private key, and without the token for Vault. */
+export function withoutSecrets(given: ProviderConfig): ProviderConfig {
   return Object.fromEntries(
-    Object.entries(given).filter(([key]) => key.replaceAll("_", "").toLowerCase() !== "privatekey"),
+    Object.entries(given).filter(([key]) => !SECRETS.includes(key.replaceAll("_", "").toLowerCase())),
   );
 }
 

@@ -13,16 +13,18 @@ export const REVOCATION_HEAD = "ca-revocation-head";
 /** The only record of `ca-config`. */
 export const CONFIG_KEY = "config";
 
+export type Provider = "consul" | "vault";
+
 export interface ConfigRecord {
   /** UUID of the cluster: its trust domain for life. */
   clusterId: string;
-  provider: "consul";
-  /** As it was given, but for the private key. */
+  provider: Provider;
+  /** As it was given, but for its secrets. */
   config: ProviderConfig | null;
   forceWithoutCrossSigning: boolean;
 }
 
-export type RootOrigin = "key" | "made" | "offline" | "root";
+export type RootOrigin = "key" | "made" | "offline" | "root" | "vault";
 
 /** Keyed by the root's id. */
 export interface RootRecord {
@@ -32,7 +34,7 @@ export interface RootRecord {
   /** The one that signs, where the root does not itself; the first of them. */
   intermediatePem?: string;
   isActive: boolean;
-  /** Made here, made here of an offered key, offered whole, or offered without its key; made here where it is absent. */
+  /** Made here, made here of an offered key, offered whole, offered without its key, or Vault's; made here where it is absent. */
   origin?: RootOrigin;
   /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
   rotatedOutAt?: number;
@@ -41,6 +43,8 @@ export interface RootRecord {
   removeAt?: number;
 }
 
+/** The record of the token for Vault. */
+export const VAULT_TOKEN = "vault-token";
 /** The record of a key that a request for an intermediate was made with, until one comes. */
 export const REQUEST_KEY = "request";
 

@@ -4,7 +4,7 @@ import type { Store, Write } from "@heddle/store";
 import { certificatesToDer, readCertificate } from "@heddle/tls";
 import { idOf } from "./active-root.ts";
 import type { Authority } from "./authority.ts";
-import { KEYS, ROOTS, type RootRecord } from "./records.ts";
+import { KEYS, ROOTS, type RootRecord, VAULT_TOKEN } from "./records.ts";
 
 const RETRY_MS = 60_000; // where the disk does not take it
 
@@ -82,6 +82,9 @@ function removal(roots: readonly { key: string; value: RootRecord }[], now: numb
     { table: KEYS, key, value: undefined },
     ...(intermediatePem === undefined ? [] : [{ table: KEYS, key: idOf(intermediatePem), value: undefined }]),
   ]);
+  const left = roots.filter((root) => !gone.includes(root));
+  if (!left.some(({ value }) => value.origin === "vault"))
+    writes.push({ table: KEYS, key: VAULT_TOKEN, value: undefined });
   // The active one is written in any case: the list's index is that of its newest member, and must not fall.
   for (const { key, value } of roots)
     if (value.isActive)

@@ -30,8 +30,8 @@ export function watchRootLife(options: RootLifeOptions): () => void {
     watchLife(options, {
       what: "intermediate",
       now() {
-        const { intermediateId: id, signer } = authority.activeRoot;
-        return id === undefined ? undefined : { id, validity: signer };
+        const { intermediateId: id, signerValidity: validity } = authority.activeRoot;
+        return id === undefined ? undefined : { id, validity };
       },
       renewAt: () => intermediateRenewalOf(authority.activeRoot, authority.settings),
       renew: () => authority.renewIntermediate(),
@@ -110,9 +110,10 @@ export function renewalOf({ origin, validity }: ActiveRoot): number | undefined 
 
 /** When the intermediate that signs is replaced by itself; undefined where there is none, or its root's key is elsewhere. */
 export function intermediateRenewalOf(
-  { intermediateId, rootSigner, signer }: ActiveRoot,
+  { intermediateId, rootSigner, origin, signerValidity }: ActiveRoot,
   { rotationPeriodMs }: CaSettings,
 ): number | undefined {
-  if (intermediateId === undefined || !rootSigner) return undefined;
-  return Math.min(twoThirds(signer), rotationPeriodMs > 0 ? signer.notBefore + rotationPeriodMs : Infinity);
+  if (intermediateId === undefined || !(rootSigner || origin === "vault")) return undefined;
+  const { notBefore } = signerValidity;
+  return Math.min(twoThirds(signerValidity), rotationPeriodMs > 0 ? notBefore + rotationPeriodMs : Infinity);
 }

@@ -3,12 +3,16 @@ import { describeError, HeddleError, type Logger } from "@heddle/daemon";
 import {
   certificateId,
   certificatesToDer,
+  createCsr,
   createRootCertificate,
   createSigner,
   createTrustBundle,
   crossSign,
   generateSigningKey,
+  type Issuing,
+  issuingOf,
   keyToPem,
+  publicKeyDer,
   readCertificate,
   rehearseRotation,
   type Signer,
@@ -20,16 +24,19 @@ import {
 import type { ActiveRoot } from "./active-root.ts";
 import { type CaSettings, refused } from "./provider-config.ts";
 import type { RootOrigin } from "./records.ts";
-import type { OfflineRoot, WantedRoot, WantedSigner } from "./wanted-root.ts";
+import type { VaultPki } from "./vault/pki.ts";
+import type { OfflineRoot, VaultRoot, WantedRoot, WantedSigner } from "./wanted-root.ts";
 
 const KEY_CERT_SIGN = 1 << 5;
+const REHEARSAL_TTL_MS = 3_600_000;
 const CROSS_SIGNED_MS = 7 * 86_400_000; // Consul's; longer where leaves live longer
 
 /** An intermediate that signs, and its key. */
 export interface NewIntermediate {
   id: string;
   certPem: string;
-  keyPem: string;
+  /** Absent where Vault has it. */
+  keyPem?: string;
 }
 
 /** A root, with its key where that is here. */
@@ -50,6 +57,8 @@ export interface RotationOptions {
   trustDomain: string;
   /** Go on where the old root cannot sign the new one. */
   isForced: boolean;
+  /** Where the active root is Vault's. */
+  activeVault: VaultPki | undefined;
   now: number;
   log: Logger;
 }
@@ -60,14 +69,14 @@ export async function prepareRoot(
   old: ActiveRoot | undefined,
   options: RotationOptions,
 ): Promise<NewRoot> {
-  const { settings, isForced, now, log } = options;
-  const root = "intermediatePem" in wanted ? takeOffline(wanted, options) : await makeRoot(wanted, options);
-  const { certPem, signer } = root;
-  const made: NewRoot = { ...root, chain: root.intermediate ? [root.intermediate.certPem] : [], isCrossSigned: false };
+  const { isForced, now, log } = options;
+  const { issuing, ...root } = await take(wanted, options);
+  const { certPem, intermediate } = root;
+  const made: NewRoot = { ...root, chain: intermediate ? [intermediate.certPem] : [], isCrossSigned: false };
   const rehearse = (from?: ActiveRoot) =>
     rehearseRotation({
-      old: from?.signer && { rootPem: from.certPem, signer: from.signer, chain: from.intermediates },
-      next: { rootPem: certPem, signer, chain: made.chain },
+      old: from && issuingFrom(from, options),
+      next: { ...issuing, chain: made.chain },
       now,
     });
   try {
@@ -77,7 +86,7 @@ export async function prepareRoot(
     } else {
       const alone = made.chain;
       try {
-        made.chain = [...alone, ...bridge(certPem, old, settings.leafTtlMs, now)];
+        made.chain = [...alone, ...(await bridge(certPem, old, options))];
         await rehearse(old);
         made.isCrossSigned = true;
       } catch (error) {
@@ -96,17 +105,59 @@ export async function prepareRoot(
 }
 
 /** What leads from a new root to the old one: signed by the old root, or, where its key is elsewhere, by the intermediate that signs for it. */
-function bridge(certPem: string, old: ActiveRoot, leafTtlMs: number, now: number): string[] {
+async function bridge(
+  certPem: string,
+  old: ActiveRoot,
+  { settings: { leafTtlMs }, activeVault, now }: RotationOptions,
+): Promise<string[]> {
+  if (activeVault) return [await activeVault.crossSign(certPem)];
   const signer = old.rootSigner ?? old.signer;
   if (!signer) throw new HeddleError("unavailable", "the old root's key is elsewhere: it can sign nothing here");
   const crossPem = crossSign({ certPem, signer, validityMs: Math.max(CROSS_SIGNED_MS, 2 * leafTtlMs), now });
   return old.rootSigner ? [crossPem] : [crossPem, signer.certPem];
 }
 
-type Made = Pick<NewRoot, "certPem" | "id" | "intermediate" | "keyPem" | "origin"> & { signer: Signer };
+type Made = Pick<NewRoot, "certPem" | "id" | "intermediate" | "keyPem" | "origin"> & { issuing: Issuing };
+
+async function take(wanted: WantedRoot, options: RotationOptions): Promise<Made> {
+  if ("vault" in wanted) return takeVaults(wanted, options);
+  return "intermediatePem" in wanted ? takeOffline(wanted, options) : makeRoot(wanted, options);
+}
+
+/** How leaves come from the active root. */
+function issuingFrom(active: ActiveRoot, { activeVault, trustDomain }: RotationOptions): Issuing {
+  const { certPem, signer, intermediates } = active;
+  if (signer) return issuingOf(signer, certPem, intermediates);
+  if (!activeVault)
+    throw new HeddleError("unavailable", "the active root's key is elsewhere: it can sign nothing here");
+  return vaultIssuing(activeVault, { certPem, trustDomain, chain: intermediates });
+}
+
+function vaultIssuing(
+  vault: VaultPki,
+  { certPem, trustDomain, chain }: { certPem: string; trustDomain: string; chain: readonly string[] },
+): Issuing {
+  return {
+    rootPem: certPem,
+    trustDomain,
+    chain,
+    async issue(key, spiffeId, now) {
+      const csrPem = createCsr({ key, spiffeId });
+      return (await vault.sign({ csrPem, spki: publicKeyDer(key), spiffeId, ttlMs: REHEARSAL_TTL_MS, now })).certPem;
+    },
+  };
+}
+
+/** A root and an intermediate that Vault keeps. */
+function takeVaults({ vault, certPem, intermediatePem }: VaultRoot, { trustDomain, now }: RotationOptions): Made {
+  checkOffline(certPem, intermediatePem, now);
+  const intermediate = { id: idOf(intermediatePem), certPem: intermediatePem };
+  const issuing = vaultIssuing(vault, { certPem, trustDomain, chain: [intermediatePem] });
+  return { id: idOf(certPem), certPem, intermediate, origin: "vault", issuing };
+}
 
 async function makeRoot(
-  wanted: Exclude<WantedRoot, OfflineRoot>,
+  wanted: Exclude<WantedRoot, OfflineRoot | VaultRoot>,
   { settings, trustDomain, now }: RotationOptions,
 ): Promise<Made> {
   const key = "key" in wanted ? wanted.key : await generateSigningKey(wanted.type);
@@ -119,9 +170,9 @@ async function makeRoot(
   if (!signer.isSelfSigned) throw refused("the offered root is signed by another certificate: want a root");
   const origin = "certPem" in wanted ? wanted.origin : "key" in wanted ? "key" : "made";
   const root = { id: idOf(certPem), certPem, keyPem, origin };
-  if (!settings.intermediateSigns) return { ...root, signer };
+  if (!settings.intermediateSigns) return { ...root, issuing: issuingOf(signer) };
   const intermediate = await makeIntermediate(signer, signingKeyType(key), settings, now);
-  return { ...root, intermediate, signer: createSigner(intermediate) };
+  return { ...root, intermediate, issuing: issuingOf(createSigner(intermediate), certPem) };
 }
 
 async function makeIntermediate(
@@ -129,7 +180,7 @@ async function makeIntermediate(
   type: SigningKeyType,
   { intermediateTtlMs }: CaSettings,
   now: number,
-): Promise<NewIntermediate> {
+): Promise<Required<NewIntermediate>> {
   const key = await generateSigningKey(type);
   const certPem = signIntermediate({ publicKey: key, signer: root, validityMs: intermediateTtlMs, now });
   return { id: idOf(certPem), certPem, keyPem: keyToPem(key) };
@@ -142,6 +193,15 @@ function takeOffline({ certPem, intermediatePem, intermediateKey }: OfflineRoot,
   const signer = readSigner({ ...intermediate, trustDomain, now, what: "intermediate" });
   if (signer.isSelfSigned)
     throw refused("the offered intermediate is signed by itself: want one that the root has signed");
+  checkOffline(certPem, intermediatePem, now);
+  if (signer.notAfter - now < 3 * settings.leafTtlMs)
+    throw refused(
+      `the offered intermediate ends at ${new Date(signer.notAfter).toISOString()}, want at least three lives of a leaf (LeafCertTTL)`,
+    );
+  return { id: idOf(certPem), certPem, intermediate, origin: "offline", issuing: issuingOf(signer, certPem) };
+}
+
+function checkOffline(certPem: string, intermediatePem: string, now: number): void {
   const [root, issued] = [certPem, intermediatePem].map((pem) => certificatesToDer(pem)[0] as Buffer);
   const { ca, subject, issuer, keyUsage = 0 } = readCertificate(root as Buffer);
   if (!ca || !subject.equals(issuer)) throw refused("the offered root is no self-signed certificate of a CA");
@@ -149,11 +209,6 @@ function takeOffline({ certPem, intermediatePem, intermediateKey }: OfflineRoot,
   if (!(keyUsage & KEY_CERT_SIGN)) throw refused("the offered root has no key usage for signing certificates");
   const chain = verifyChain(issued as Buffer, [], createTrustBundle([certPem]), now);
   if (!chain.ok) throw refused(`the offered intermediate does not lead to the offered root: ${chain.reason}`);
-  if (signer.notAfter - now < 3 * settings.leafTtlMs)
-    throw refused(
-      `the offered intermediate ends at ${new Date(signer.notAfter).toISOString()}, want at least three lives of a leaf (LeafCertTTL)`,
-    );
-  return { id: idOf(certPem), certPem, intermediate, origin: "offline", signer };
 }
 
 /** Another signer under the active root. Throws a refusal, and then nothing has changed. */
@@ -163,19 +218,15 @@ export async function prepareSigner(
   options: RotationOptions,
 ): Promise<NewIntermediate | undefined> {
   const { settings, now } = options;
-  const intermediate = await (async () => {
-    if ("intermediatePem" in wanted) return takeOffline(wanted, options).intermediate;
-    const { rootSigner } = active;
+  const { certPem, rootSigner } = active;
+  const { intermediate, issuing } = await (async () => {
+    if (!("isIntermediate" in wanted)) return take(wanted, options);
     if (!rootSigner) throw refused("the root's key is elsewhere: offer an intermediate that it has signed");
-    return wanted.isIntermediate
-      ? makeIntermediate(rootSigner, signingKeyType(rootSigner.key), settings, now)
-      : undefined;
+    if (!wanted.isIntermediate) return { intermediate: undefined, issuing: issuingOf(rootSigner) };
+    const made = await makeIntermediate(rootSigner, signingKeyType(rootSigner.key), settings, now);
+    return { intermediate: made, issuing: issuingOf(createSigner(made), certPem) };
   })();
-  const signer = intermediate ? createSigner(intermediate) : (active.rootSigner as Signer);
-  await rehearseRotation({
-    next: { rootPem: active.certPem, signer, chain: intermediate ? [intermediate.certPem] : [] },
-    now,
-  });
+  await rehearseRotation({ next: { ...issuing, chain: intermediate ? [intermediate.certPem] : [] }, now });
   return intermediate;
 }
 

@@ -47,18 +47,14 @@ export function rootWrites(
     ...(keyPem !== undefined && vault.toRecord(id, keyPem)),
     ...(leavesUntil > 0 && { leavesUntil }),
   };
-  return [
-    { table: ROOTS, key: id, value },
-    { table: KEYS, key: id, value: key },
-    ...(intermediate ? [keyWrite(intermediate, vault)] : []),
-  ];
+  return [{ table: ROOTS, key: id, value }, { table: KEYS, key: id, value: key }, ...keyWrites(intermediate, vault)];
 }
 
-const keyWrite = ({ id, keyPem }: NewIntermediate, vault: KeyVault): Write => ({
-  table: KEYS,
-  key: id,
-  value: vault.toRecord(id, keyPem) satisfies KeyRecord,
-});
+function keyWrites(intermediate: NewIntermediate | undefined, vault: KeyVault): Write[] {
+  if (intermediate?.keyPem === undefined) return [];
+  const { id, keyPem } = intermediate;
+  return [{ table: KEYS, key: id, value: vault.toRecord(id, keyPem) satisfies KeyRecord }];
+}
 
 /** Another intermediate, or the root itself, signs under the active root; leaves of the one before carry it themselves. */
 export function switchSigner(view: View, intermediate: NewIntermediate | undefined, vault: KeyVault): Write[] {
@@ -75,7 +71,7 @@ export function switchSigner(view: View, intermediate: NewIntermediate | undefin
   return [
     { table: ROOTS, key: active.key, value: next },
     ...(isOther ? [{ table: KEYS, key: idOf(before), value: undefined }] : []),
-    ...(intermediate ? [keyWrite(intermediate, vault)] : []),
+    ...keyWrites(intermediate, vault),
   ];
 }
 

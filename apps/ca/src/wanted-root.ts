@@ -11,13 +11,15 @@ import {
 } from "@heddle/tls";
 import type { RootOrigin } from "./records.ts";
 import { type CaSettings, refused } from "./provider-config.ts";
+import type { VaultPki } from "./vault/pki.ts";
 
 /** A root to be: made here, made of an offered key, offered whole, or kept elsewhere, with an intermediate that signs for it here. */
 export type WantedRoot =
   | { type: SigningKeyType }
   | { key: KeyObject }
   | { key: KeyObject; certPem: string; origin: RootOrigin }
-  | OfflineRoot;
+  | OfflineRoot
+  | VaultRoot;
 
 export interface OfflineRoot {
   certPem: string;
@@ -25,8 +27,15 @@ export interface OfflineRoot {
   intermediateKey: KeyObject;
 }
 
-/** Another signer under the same root: an offered one, or what the root itself makes of it. */
-export type WantedSigner = OfflineRoot | { isIntermediate: boolean };
+/** Both are Vault's. */
+export interface VaultRoot {
+  vault: VaultPki;
+  certPem: string;
+  intermediatePem: string;
+}
+
+/** Another signer under the same root: an offered one, one of Vault's, or what the root itself makes of it. */
+export type WantedSigner = OfflineRoot | VaultRoot | { isIntermediate: boolean };
 
 export type Wanted = { root: WantedRoot } | { signer: WantedSigner } | undefined;
 

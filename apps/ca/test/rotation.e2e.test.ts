@@ -307,7 +307,7 @@ describe("as time goes by", () => {
     const logs: LogEntry[] = [];
     hub.tap("info", (entry) => logs.push(entry));
     const ca = await createCa({ store, datacenter: "dc1", initialConfig, registry, clock, log: hub.log });
-    const rotateTo = (config: Record<string, unknown>) => ca.authority.configure(config, false);
+    const rotateTo = (config: Record<string, unknown>) => ca.authority.configure("consul", config, false);
     return {
       ca,
       store,
@@ -372,7 +372,7 @@ describe("as time goes by", () => {
     clock.advance(25 * HOUR_MS);
     await expect(rotateTo({ PrivateKeyBits: 384 })).rejects.toThrow(/the root stays as it is: the old root expired/);
     expect(ids()).toHaveLength(1);
-    await ca.authority.configure({ PrivateKeyBits: 384 }, true);
+    await ca.authority.configure("consul", { PrivateKeyBits: 384 }, true);
     expect(ca.authority.activeRoot.intermediates).toEqual([]);
     expect(ca.authority.roots().find((root) => root.value.isActive)?.value.intermediates).toEqual([]);
   });
@@ -380,7 +380,7 @@ describe("as time goes by", () => {
   it("a mesh may be founded with a key or a root of the operator's", async () => {
     const { ca } = await openCa(new ManualClock(Date.now()), { private_key_type: "rsa", private_key_bits: 2048 });
     await using _ca = ca;
-    expect(ca.authority.activeRoot.signer.key.asymmetricKeyType).toBe("rsa");
+    expect(ca.authority.activeRoot.signer?.key.asymmetricKeyType).toBe("rsa");
     await expect(openCa(new ManualClock(Date.now()), { root_cert: "x" })).rejects.toThrow("must provide a private key");
   });
 
@@ -393,7 +393,7 @@ describe("as time goes by", () => {
     expect(ids()).toEqual([first]);
     clock.advance(HOUR_MS);
     await expect.poll(() => ca.authority.activeRoot.id).not.toBe(first);
-    expect(ca.authority.activeRoot.signer.key.asymmetricKeyDetails?.namedCurve).toBe("secp384r1");
+    expect(ca.authority.activeRoot.signer?.key.asymmetricKeyDetails?.namedCurve).toBe("secp384r1");
     expect(ca.authority.activeRoot.intermediates).toHaveLength(1);
     clock.advance(2 * HOUR_MS);
     await expect.poll(ids).toEqual([ca.authority.activeRoot.id]);
@@ -414,11 +414,11 @@ describe("as time goes by", () => {
     const [first] = ids();
     clock.advance(200 * HOUR_MS);
     await expect.poll(() => ca.authority.activeRoot.id).not.toBe(first);
-    expect(ca.authority.activeRoot.signer.key.equals(key)).toBe(true);
+    expect(ca.authority.activeRoot.signer?.key.equals(key)).toBe(true);
 
     const { trustDomain } = ca.authority;
     const own = await createRootCertificate({ trustDomain, now: clock.now(), validityMs: 365 * 24 * HOUR_MS });
-    await ca.authority.configure({ RootCert: own.certPem, PrivateKey: own.keyPem }, false);
+    await ca.authority.configure("consul", { RootCert: own.certPem, PrivateKey: own.keyPem }, false);
     const { id } = ca.authority.activeRoot;
     expect(await metrics()).toContain(
       `heddle_ca_certificate_days_left{root="${id}",active="true",kind="root",daemon="ca"} 36`,

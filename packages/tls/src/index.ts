@@ -25,7 +25,7 @@ export {
 export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.ts";
 export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
-export { rehearseRotation } from "./rehearsal.ts";
+export { issuingOf, rehearseRotation } from "./rehearsal.ts";
 export { createRevocationList, NO_REVOCATIONS, serialKey } from "./revocation.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
 export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, URGENT_STAGE } from "./expiry.ts";

@@ -2,6 +2,7 @@
  * A rotation, tried before anything is switched: leaves of the old and the new root meet in real mutual-TLS handshakes, in
  * memory, each trusting only what it would trust at that moment. OpenSSL's own verifier judges, as it will in the proxies.
  */
+import type { KeyObject } from "node:crypto";
 import { duplexPair } from "node:stream";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { IdentityError, serviceSpiffeId } from "@heddle/spiffe";
@@ -18,8 +19,9 @@ const LEAF_TTL_MS = 3_600_000;
 /** A root, and how leaves come from it. */
 export interface Issuing {
   rootPem: string;
-  /** The root itself, or an intermediate of it. */
-  signer: Signer;
+  trustDomain: string;
+  /** Signs a leaf, by the root itself or an intermediate of it; PEM. */
+  issue: (key: KeyObject, spiffeId: string, now: number) => Promise<string> | string;
   /** What leaves are sent with: an intermediate that signs, and what leads to the root before. */
   chain: readonly string[];
 }
@@ -33,10 +35,10 @@ export interface Rehearsal {
 
 /** Resolves when every pair of proxies that can meet would understand each other. Throws IdentityError naming the pair that would not. */
 export async function rehearseRotation({ old, next, now }: Rehearsal): Promise<void> {
-  const after = identity(next, now, "after");
+  const after = await identity(next, now, "after");
   await meet("two proxies of the new root", after, after, now);
   if (!old) return;
-  const before = identity(old, now, "before");
+  const before = await identity(old, now, "before");
   const both = [old.rootPem, next.rootPem];
   const during = { ...before, roots: both };
   const switched = { ...after, roots: both };
@@ -45,11 +47,20 @@ export async function rehearseRotation({ old, next, now }: Rehearsal): Promise<v
   await meet("a proxy of the new root, called by one with a leaf of the old", switched, during, now);
 }
 
-function identity({ signer, rootPem, chain }: Issuing, now: number, service: string): Part {
-  const spiffeId = serviceSpiffeId({ trustDomain: signer.trustDomain, datacenter: "rehearsal", service });
+/** How leaves come from a signer whose key is here. */
+export function issuingOf(signer: Signer, rootPem = signer.certPem, chain: readonly string[] = []): Issuing {
+  return {
+    rootPem,
+    trustDomain: signer.trustDomain,
+    chain,
+    issue: (publicKey, spiffeId, now) => issueLeaf({ publicKey, spiffeId, signer, ttlMs: LEAF_TTL_MS, now }).certPem,
+  };
+}
+
+async function identity({ trustDomain, issue, rootPem, chain }: Issuing, now: number, service: string): Promise<Part> {
+  const spiffeId = serviceSpiffeId({ trustDomain, datacenter: "rehearsal", service });
   const key = generateKey();
-  const { certPem } = issueLeaf({ publicKey: key, spiffeId, signer, ttlMs: LEAF_TTL_MS, now });
-  const { trustDomain } = signer;
+  const certPem = await issue(key, spiffeId, now);
   return { certPem: certPem + chain.join(""), keyPem: keyToPem(key), roots: [rootPem], trustDomain };
 }
 

@@ -12,6 +12,7 @@ import {
   generateKey,
   generateSigningKey,
   issueLeaf,
+  issuingOf,
   keyToPem,
   parseSigningKey,
   readCertificate,
@@ -65,8 +66,6 @@ function opensslVerifies(root: string, leaf: string, intermediates: string): str
   );
 }
 
-const alone = (signer: Signer) => ({ rootPem: signer.certPem, signer, chain: [] });
-
 describe("a rotation", () => {
   it.each(PAIRS as [string, string, SigningKeyType, SigningKeyType][])(
     "from %s to %s leads whoever trusts either root to the new leaves",
@@ -77,7 +76,7 @@ describe("a rotation", () => {
       const leaf = issueLeaf({ publicKey: generateKey(), spiffeId: WEB, signer: next, ttlMs: DAY_MS, now: NOW });
       expect(opensslVerifies(next.certPem, leaf.certPem, "")).toContain(": OK");
       expect(opensslVerifies(old.certPem, leaf.certPem, crossPem)).toContain(": OK");
-      await rehearseRotation({ old: alone(old), next: { ...alone(next), chain: [crossPem] }, now: NOW });
+      await rehearseRotation({ old: issuingOf(old), next: issuingOf(next, next.certPem, [crossPem]), now: NOW });
     },
   );
 
@@ -99,13 +98,13 @@ describe("a rotation", () => {
     const other = await root({ type: "ec", bits: 521 }, "next");
     const wrong = crossSign({ certPem: other.certPem, signer: old, validityMs: DAY_MS, now: NOW });
     await expect(
-      rehearseRotation({ old: alone(old), next: { ...alone(next), chain: [wrong] }, now: NOW }),
+      rehearseRotation({ old: issuingOf(old), next: issuingOf(next, next.certPem, [wrong]), now: NOW }),
     ).rejects.toThrow(
       /the rehearsal failed: a proxy of the new root, called by one that knows only the old: no root or intermediate/,
     );
     const late = crossSign({ certPem: next.certPem, signer: old, validityMs: 1_000, now: NOW - DAY_MS });
     await expect(
-      rehearseRotation({ old: alone(old), next: { ...alone(next), chain: [late] }, now: NOW }),
+      rehearseRotation({ old: issuingOf(old), next: issuingOf(next, next.certPem, [late]), now: NOW }),
     ).rejects.toThrow(/issuer expired/);
   });
 

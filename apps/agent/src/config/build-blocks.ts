@@ -239,10 +239,28 @@ const CA_KEYS: Record<string, string> = {
   skip_validate: "SkipValidate",
 };
 
+/** Of the provider vault, beside those. */
+const VAULT_KEYS: Record<string, string> = {
+  address: "Address",
+  ca_file: "CAFile",
+  cert_file: "CertFile",
+  intermediate_pki_path: "IntermediatePKIPath",
+  key_file: "KeyFile",
+  namespace: "Namespace",
+  root_pki_path: "RootPKIPath",
+  tls_server_name: "TLSServerName",
+  token: "Token",
+};
+
 /** The authority's configuration with the keys of the HTTP API, whichever way the file spells them. */
-export function buildCaConfig(raw: Record<string, unknown> = {}, fail: Fail): Record<string, unknown> {
+export function buildCaConfig(
+  raw: Record<string, unknown> = {},
+  isVault: boolean,
+  fail: Fail,
+): Record<string, unknown> {
+  const keys = isVault ? { ...CA_KEYS, ...VAULT_KEYS } : CA_KEYS;
   const known = new Map(
-    Object.entries(CA_KEYS).flatMap(
+    Object.entries(keys).flatMap(
       ([snake, camel]) =>
         [
           [snake, camel],
@@ -254,7 +272,7 @@ export function buildCaConfig(raw: Record<string, unknown> = {}, fail: Fail): Re
   for (const [key, value] of Object.entries(raw)) {
     const name = known.get(key.toLowerCase());
     if (name === undefined)
-      fail("connect.ca_config", `unknown key '${key}': known here are ${Object.keys(CA_KEYS).join(", ")}`);
+      fail("connect.ca_config", `unknown key '${key}': known here are ${Object.keys(keys).toSorted().join(", ")}`);
     else config[name] = value;
   }
   return config;

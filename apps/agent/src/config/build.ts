@@ -80,8 +80,8 @@ export function buildConfig(
     sessionTtlMinMs: raw.session_ttl_min || defaults.DEFAULT_SESSION_TTL_MIN_MS,
     connect: {
       enabled: raw.connect?.enabled ?? true,
-      caProvider: "consul" as const,
-      caConfig: buildCaConfig(raw.connect?.ca_config, fail),
+      caProvider: raw.connect?.ca_provider ?? "consul",
+      caConfig: buildCaConfig(raw.connect?.ca_config, raw.connect?.ca_provider === "vault", fail),
     },
     configEntriesBootstrap: buildConfigEntries(raw.config_entries?.bootstrap ?? [], fail),
     acl: buildAcl(raw),

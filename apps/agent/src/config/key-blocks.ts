@@ -65,7 +65,7 @@ export const autopilot = () => ({
 
 export const connect = () => ({
   enabled: f.boolean(),
-  ca_provider: f.oneOf(["consul"], { want: "'consul', the built-in authority" }),
+  ca_provider: f.oneOf(["consul", "vault"], { want: "'consul', the built-in authority, or 'vault'" }),
   ca_config: any(),
   enable_mesh_gateway_wan_federation: f.boolean(),
   enable_serverless_plugin: f.boolean(),

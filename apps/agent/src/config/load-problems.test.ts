@@ -117,8 +117,8 @@ describe("what is wrong with a configuration", () => {
     ["a node id", { node_id: "abc" }, "dir/b.json:1:2: node_id: invalid value 'abc': want a UUID"],
     [
       "another provider",
-      { connect: { ca_provider: "vault" } },
-      "dir/b.json:1:13: connect.ca_provider: invalid value \"vault\": want 'consul', the built-in authority",
+      { connect: { ca_provider: "aws-pca" } },
+      "dir/b.json:1:13: connect.ca_provider: invalid value \"aws-pca\": want 'consul', the built-in authority, or 'vault'",
     ],
     [
       "a key of the authority",

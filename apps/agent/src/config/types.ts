@@ -55,7 +55,7 @@ export interface AgentConfig {
   telemetry: TelemetryConfig;
   limits: LimitsConfig;
   sessionTtlMinMs: number;
-  connect: { enabled: boolean; caProvider: "consul"; caConfig: Record<string, unknown> };
+  connect: { enabled: boolean; caProvider: "consul" | "vault"; caConfig: Record<string, unknown> };
   configEntriesBootstrap: ConfigEntry[];
   acl: AclConfig;
   defaultIntentionPolicy: Policy;

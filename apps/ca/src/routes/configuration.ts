@@ -14,7 +14,7 @@ import {
   type Spec,
 } from "@heddle/daemon";
 import type { Authority } from "../authority.ts";
-import { type ProviderConfig, withoutPrivateKey } from "../provider-config.ts";
+import { type ProviderConfig, withoutSecrets } from "../provider-config.ts";
 
 const MAX_BODY_BYTES = 64 * 1024;
 const FIELDS: Record<string, Spec> = {
@@ -39,7 +39,7 @@ export function configurationTable(authority: Authority): ApiTable {
         const { value, createIndex, modifyIndex } = authority.config();
         reply(request, {
           Provider: value.provider,
-          Config: value.config && withoutPrivateKey(value.config),
+          Config: value.config && withoutSecrets(value.config),
           State: null,
           ForceWithoutCrossSigning: value.forceWithoutCrossSigning,
           CreateIndex: createIndex,
@@ -50,10 +50,10 @@ export function configurationTable(authority: Authority): ApiTable {
         const body = await readBody(request.req, MAX_BODY_BYTES);
         const given = decode(body);
         const provider = given.Provider ?? "";
-        if (provider !== "consul")
+        if (provider !== "consul" && provider !== "vault")
           throw refusal(500, `could not initialize provider: unknown CA provider ${JSON.stringify(provider)}`);
         const force = given.ForceWithoutCrossSigning ?? given.force_without_cross_signing ?? false;
-        await authority.configure(given.Config ?? null, force);
+        await authority.configure(provider, given.Config ?? null, force);
         replyEmpty(request);
       },
     },

@@ -7,6 +7,7 @@ import {
   type ApiTable,
   type Clock,
   decodeBody,
+  HeddleError,
   InvalidArgumentError,
   readBody,
   reply,
@@ -68,8 +69,10 @@ const readFields = async <K extends string>({ req }: ApiRequest, fields: Record<
 function sendCrl({ res, query }: ApiRequest, { authority, revocations, clock }: RevocationRoutesOptions): void {
   const { Serials } = revocations.list.answer;
   const now = clock.now();
+  const { signer } = authority.activeRoot;
+  if (!signer) throw new HeddleError("conflict", "Vault keeps the key that signs: it has a list of its own");
   const crl = buildCrl({
-    signer: authority.activeRoot.signer,
+    signer,
     revoked: Serials.map(({ SerialNumber, RevokedAt }) => ({ serial: SerialNumber, at: Date.parse(RevokedAt) })),
     number: revocations.index,
     now,

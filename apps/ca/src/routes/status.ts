@@ -61,9 +61,9 @@ function status({ authority, ledger, followers, clock }: StatusOptions, since: n
 }
 
 function showIntermediate({ activeRoot, settings }: Authority, now: number) {
-  const { intermediateId: ID, signer } = activeRoot;
+  const { intermediateId: ID, signerValidity } = activeRoot;
   if (ID === undefined) return null;
   const renewAt = intermediateRenewalOf(activeRoot, settings);
   const RenewAt = renewAt === undefined ? null : rfc3339(renewAt);
-  return { ID, NotAfter: rfc3339(signer.notAfter), DaysLeft: daysLeft(signer, now), RenewAt };
+  return { ID, NotAfter: rfc3339(signerValidity.notAfter), DaysLeft: daysLeft(signerValidity, now), RenewAt };
 }

@@ -202,6 +202,7 @@ async function startServers(
       datacenter: config.datacenter,
       clusterId: (config.connect.caConfig["ClusterID"] as string | undefined) || undefined,
       initialConfig: config.connect.caConfig,
+      initialProvider: config.connect.caProvider,
       encryptionKeys,
       registry: registries.ca,
       log: hub.log.child("agent.connect.ca"),
