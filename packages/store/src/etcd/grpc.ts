@@ -57,6 +57,12 @@ export interface ChannelOptions {
   tls?: SecureContextOptions | undefined;
 }
 
+/**
+ * Node aborts where a stream or session is ended from a callback of its own that was reached from reading the socket
+ * (nodejs/node#38964): it is done in a turn of its own.
+ */
+const inOwnTurn = (end: () => void): void => void setImmediate(end);
+
 /** Connects with the first call, and again after the connection ended. */
 export function createChannel(url: string, { tls }: ChannelOptions = {}): Channel {
   let session: ClientHttp2Session | undefined;
@@ -79,7 +85,7 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
     });
     next.on("goaway", () => {
       if (session === next) session = undefined;
-      next.close();
+      inOwnTurn(() => next.close());
     });
     return next;
   };
@@ -108,7 +114,7 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
         const messages: Buffer[] = [];
         const timer = setTimeout(() => {
           end(new GrpcError(GRPC.deadlineExceeded, `no answer from ${url} within ${timeoutMs} ms`));
-          stream.close();
+          inOwnTurn(() => stream.close());
         }, timeoutMs);
         const end = (error: GrpcError | undefined) => {
           clearTimeout(timer);
@@ -139,17 +145,18 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
         send: (message) => void (stream.writable && stream.write(toFrame(message))),
         cancel: () => {
           isOver = true;
-          stream.close();
+          inOwnTurn(() => stream.close());
         },
       };
     },
     reset() {
-      session?.destroy();
+      const gone = session;
       session = undefined;
+      inOwnTurn(() => gone?.destroy());
     },
     close() {
       isClosed = true;
-      session?.destroy();
+      inOwnTurn(() => session?.destroy());
     },
   };
 }
@@ -168,7 +175,7 @@ function receive(stream: ClientHttp2Stream, { url, wasConnected, onMessage, onEn
   let why = "the connection was closed";
   const frames = frameReader(onMessage, () => {
     why = `a message is longer than ${MAX_MESSAGE_BYTES} bytes`;
-    stream.close();
+    inOwnTurn(() => stream.close());
   });
   stream.on("response", (headers) => (head = headers));
   stream.on("trailers", (headers: IncomingHttpHeaders) => (trailers = headers));
