@@ -12,7 +12,7 @@ import {
 } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
-import { createTlsAgent, tlsOptions, type TlsSource } from "@heddle/api-client";
+import { createTlsAgent, type ServerList, tlsOptions, type TlsSource } from "@heddle/api-client";
 import { describeError, type Logger, sendText } from "@heddle/daemon";
 
 const FORWARD_TIMEOUT_MS = 11 * 60_000; // past the longest blocking query
@@ -27,8 +27,7 @@ const HOP_HEADERS = new Set([
 ]);
 
 export interface ForwardOptions {
-  /** The servers' addresses; the first that answers is kept. */
-  targets: () => string[];
+  servers: ServerList;
   tls?: TlsSource | undefined;
   /** The node whose agent forwards: what a request says of "this node" is its. */
   nodeName: string;
@@ -42,7 +41,7 @@ export interface Forwarder {
   close(): void;
 }
 
-export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions): Forwarder {
+export function createForwarder({ servers, tls, nodeName, log }: ForwardOptions): Forwarder {
   const agents = { http: new PlainAgent({ keepAlive: true }), https: createTlsAgent(tls, { keepAlive: true }) };
   const optionsFor = (target: string, req: IncomingMessage) => {
     const url = new URL(target);
@@ -72,11 +71,13 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
     const { options, isTls } = optionsFor(target, req);
     const upstream = (isTls ? httpsRequest : httpRequest)(options, (answer) => {
       const headers = Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !HOP_HEADERS.has(name)));
+      if (answer.headers["x-consul-knownleader"] === "false") servers.isLimping(target);
       res.writeHead(answer.statusCode ?? 502, headers);
       answer.on("error", () => res.destroy());
       answer.pipe(res);
     });
     upstream.on("error", (error) => {
+      if (!res.destroyed) servers.failed(target);
       if (res.headersSent || res.destroyed) return void res.destroy();
       const canRetry = req.method === "GET" && others.length > 0;
       log.warn(canRetry ? "a server does not answer, asking the next" : "no server answers", {
@@ -93,11 +94,15 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
     });
     req.pipe(upstream);
   };
+  // What waits for an answer of the server that was left is asked of the next one.
+  const off = servers.onMove(() => {
+    agents.http.destroy();
+    agents.https.destroy();
+  });
   return {
-    handle: (req, res) => attempt(targets(), req, res),
+    handle: (req, res) => attempt(servers.inOrder(), req, res),
     upgrade(req, socket, head) {
-      const target = targets()[0];
-      if (target === undefined) return void socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n");
+      const target = servers.current;
       const { options, headers, isTls } = optionsFor(target, req);
       const upstream = (isTls ? httpsRequest : httpRequest)({
         ...options,
@@ -127,6 +132,7 @@ export function createForwarder({ targets, tls, nodeName, log }: ForwardOptions)
       upstream.end();
     },
     close() {
+      off();
       agents.http.destroy();
       agents.https.destroy();
     },

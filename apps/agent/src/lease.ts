@@ -2,6 +2,7 @@
  * The agent's end of its lease: one WebSocket to the catalog, on which it says each second that it lives. On the same one the
  * catalog asks it to try to reach other agents that it does not hear of.
  */
+import { serverList } from "@heddle/api-client";
 import { backoffMs, describeError, type Logger } from "@heddle/daemon";
 import { type ClientOptions, WebSocket } from "ws";
 
@@ -9,6 +10,7 @@ const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 2_000;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const SILENCE_MS = 5_000; // a catalog that answers no heartbeat for this long is connected to anew
+const SILENCE_WITH_OTHERS_MS = 1_500; // another one may do better at once
 const MAX_MESSAGE_BYTES = 8 * 1024;
 const MIN_HEARTBEAT_MS = 100;
 const MAX_HEARTBEAT_MS = 10_000;
@@ -24,7 +26,7 @@ export interface LeaseFacts {
 }
 
 export interface LeaseOptions {
-  /** The catalog's address: "http://127.0.0.1:8300". */
+  /** The catalog's address: "http://127.0.0.1:8300"; several with commas between them. */
   url: string;
   /** Asked for each connection. */
   tls?: (() => ClientOptions) | undefined;
@@ -44,7 +46,8 @@ export interface LeaseHolder {
 
 /** Holds this node's lease until it is closed. */
 export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, log }: LeaseOptions): LeaseHolder {
-  const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`;
+  const servers = serverList(url);
+  const silenceMs = servers.all.length > 1 ? SILENCE_WITH_OTHERS_MS : SILENCE_MS;
   let socket: WebSocket | undefined;
   let attempt = 0;
   let retry: NodeJS.Timeout | undefined;
@@ -52,7 +55,8 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
   let isClosed = false;
 
   const connect = () => {
-    const current = new WebSocket(target, {
+    const server = servers.current;
+    const current = new WebSocket(`${server.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`, {
       perMessageDeflate: false,
       maxPayload: MAX_MESSAGE_BYTES,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
@@ -66,7 +70,7 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
     const beat = (everyMs: number) => {
       clearInterval(beating);
       beating = setInterval(() => {
-        if (performance.now() - heardAt > SILENCE_MS) current.terminate();
+        if (performance.now() - heardAt > silenceMs) current.terminate();
         else send({ type: "beat" });
       }, everyMs);
       beating.unref();
@@ -77,7 +81,7 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
       const message = parse(data);
       if (message["type"] === "lease") {
         if (attempt > 0) {
-          log.info("the catalog hears of this node again", { url });
+          log.info("the catalog hears of this node again", { url: server });
           onRegained();
         }
         attempt = 0;
@@ -95,16 +99,19 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
     current.on("close", (code, reason) => {
       clearInterval(beating);
       if (isClosed) return;
+      if (code !== 1000 && code !== 1008 && code < 4000) servers.failed(server);
       if (reason.length > 0 && (code === 1008 || code >= 4000))
         log.error("the catalog refuses this node's lease, trying again", { reason: reason.toString("utf8") });
       retry = setTimeout(connect, backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS));
       retry.unref();
     });
   };
+  const off = servers.onMove(() => socket?.terminate());
   connect();
   return {
     close() {
       isClosed = true;
+      off();
       clearTimeout(retry);
       clearInterval(beating);
       socket?.terminate();

@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
-import { internalTls } from "@heddle/api-client";
+import { internalTls, serverList } from "@heddle/api-client";
 import {
   type HttpServer,
   InvalidArgumentError,
@@ -32,7 +32,12 @@ export interface ForwardingOptions {
 /** What is asked about the CA goes to the CA, all else to the catalog. */
 export function forwardToServers({ servers, identity, nodeName, log }: ForwardingOptions): Forwarding {
   const to = (role: "catalog" | "ca") =>
-    createForwarder({ targets: () => [servers[role]], tls: internalTls(identity, [role, "server"]), nodeName, log });
+    createForwarder({
+      servers: serverList(servers[role]),
+      tls: internalTls(identity, [role, "server"]),
+      nodeName,
+      log,
+    });
   const [catalog, ca] = [to("catalog"), to("ca")];
   return {
     handle: (req, res) => (req.url?.startsWith("/v1/connect/ca/") ? ca : catalog).handle(req, res),
@@ -112,7 +117,11 @@ function httpsOptions({
 }
 
 /** Throws InvalidArgumentError where the way to a server leaves this machine in plain text. */
-export function refusePlainTextOffLoopback(url: string): void {
+export function refusePlainTextOffLoopback(urls: string): void {
+  urls.split(",").forEach(refusePlainText);
+}
+
+function refusePlainText(url: string): void {
   const { protocol, hostname } = new URL(url);
   if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
   throw new InvalidArgumentError(

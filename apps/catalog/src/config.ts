@@ -16,7 +16,7 @@ export const CATALOG_OPTIONS = {
   ...STORE_OPTIONS,
   datacenter: option.string("Name of the datacenter.", "dc1"),
   dnsDomain: option.string("Zone that DNS answers.", "consul"),
-  caUrl: option.url("The CA: discovery chains name its trust domain.", "http://127.0.0.1:8310"),
+  caUrl: option.urls("The CA, or several: discovery chains name its trust domain.", "http://127.0.0.1:8310"),
   defaultIntentionPolicy: {
     ...option.string("allow or deny: what holds where no intention matches.", "allow"),
     expects: "allow or deny",

@@ -87,9 +87,11 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
 }
 
 function caTls(caUrl: string, identity: LiveIdentity | undefined): TlsSource | undefined {
-  const { protocol, hostname } = new URL(caUrl);
-  if (protocol === "https:" && identity) return internalTls(identity, ["ca", "server"]);
-  if (protocol !== "https:" && isLoopback(hostname.replace(/^\[|\]$/g, ""))) return undefined;
+  const urls = caUrl.split(",").map((url) => new URL(url));
+  const isTls = urls.every(({ protocol }) => protocol === "https:");
+  if (isTls && identity) return internalTls(identity, ["ca", "server"]);
+  if (urls.every(({ protocol, hostname }) => protocol === "http:" && isLoopback(hostname.replace(/^\[|\]$/g, ""))))
+    return undefined;
   throw new InvalidArgumentError(
     `refusing to ask the CA at ${caUrl}: off loopback it needs https, -ca-file, -cert-file and -key-file (made by 'heddle tls cert create')`,
   );

@@ -2,7 +2,6 @@
  * The change stream: `/v1/stream`, a WebSocket on which any blocking read can be subscribed to. The first message is the
  * answer as it stands (or the first past the caller's index), then one for each change.
  */
-import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { describeError, HeddleError, InvalidArgumentError, type Logger } from "@heddle/daemon";
@@ -35,8 +34,8 @@ export function createStreamServer(deps: StreamDeps): StreamServer {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES, perMessageDeflate: false });
   const pinger = setInterval(() => server.clients.forEach((client) => ping(client)), PING_INTERVAL_MS);
   pinger.unref();
-  // Tells a client that comes back whether its indexes are of this process's life: another one may have counted anew.
-  const instance = randomUUID();
+  // Tells a client that comes back whether its indexes go on here: another life of the process may have counted anew.
+  const { instance } = deps.state.store;
   server.on("headers", (headers) => void headers.push(`X-Heddle-Instance: ${instance}`));
   server.on("connection", (socket) => serveConnection(socket, deps));
   return {

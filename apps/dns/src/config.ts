@@ -46,7 +46,7 @@ const on = (help: string): Option<boolean> => ({ ...option.boolean(help), defaul
 export const DNS_OPTIONS = {
   host: option.string("Addresses to listen on (UDP and TCP), separated by spaces.", "127.0.0.1"),
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_DNS_PORT),
-  catalogUrl: option.url("The catalog.", "http://127.0.0.1:8300"),
+  catalogUrl: option.urls("The catalog, or several.", "http://127.0.0.1:8300"),
   datacenter: option.string("Name of the datacenter.", "dc1"),
   nodeName: option.string("The node whose view of what is near counts (Near: _agent in a prepared query)."),
   domain: option.string("Domain that is answered for.", "consul."),

@@ -73,7 +73,11 @@ export async function start(config: DnsConfig, deps: StartDeps): Promise<Running
   };
 }
 
-function refusePlainTextOffLoopback(catalogUrl: string): void {
+function refusePlainTextOffLoopback(catalogUrls: string): void {
+  catalogUrls.split(",").forEach(refusePlainText);
+}
+
+function refusePlainText(catalogUrl: string): void {
   const { protocol, hostname } = new URL(catalogUrl);
   if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
   throw new InvalidArgumentError(

@@ -101,7 +101,9 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
   };
 
   const client: ApiClient = {
-    address: transport.address,
+    get address() {
+      return transport.address;
+    },
     get: (path, request) => call("GET", path, request),
     put: (path, request) => call("PUT", path, request),
     post: (path, request) => call("POST", path, request),

@@ -17,6 +17,11 @@ function codeOf(status: number): ErrorCode {
   return known ?? (status >= 500 ? "unavailable" : "invalid_argument");
 }
 
+/** Nothing of the request has reached a server, so that it may be sent to another one whatever it asks. */
+export class UnreachableError extends UnavailableError {}
+
+const NEVER_SENT = new Set(["ECONNREFUSED", "ENOENT", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
+
 const WHY: Record<string, string> = {
   ECONNREFUSED: "connection refused (is `heddle agent` running?)",
   ECONNRESET: "the connection was reset",
@@ -42,7 +47,8 @@ export function explainTransportError(error: unknown, address: string): Error {
   if (error instanceof HeddleError) return error;
   const { code } = error as NodeJS.ErrnoException;
   const known = code === undefined ? undefined : WHY[code];
-  if (known) return new UnavailableError(`cannot reach the agent at ${address}: ${known}`);
+  const Kind = code !== undefined && NEVER_SENT.has(code) ? UnreachableError : UnavailableError;
+  if (known) return new Kind(`cannot reach the agent at ${address}: ${known}`);
   const why = (error as Error).message || String(error);
   return new UnavailableError(`cannot reach the agent at ${address}: ${why}`, { cause: error });
 }

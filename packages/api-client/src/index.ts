@@ -4,6 +4,7 @@ export { createEventId, eventIndex, NO_EVENT_INDEX } from "./event-id.ts";
 export { parseExact, toExactJson } from "./exact-json.ts";
 export { parseHttpHandler, tellHttpHandler } from "./http-handler.ts";
 export { apiOptions, DEFAULT_ADDRESS, toApiClientOptions } from "./options.ts";
+export { type ServerList, serverList } from "./servers.ts";
 export { createStreamClient } from "./stream.ts";
 export { createTlsAgent, internalTls, parseAddress, tlsOptions } from "./transport.ts";
 export { parseWatchPlan, readWatchPlan, watchChanges } from "./watch-plan.ts";

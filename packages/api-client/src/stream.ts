@@ -4,6 +4,7 @@
  */
 import { backoffMs, describeError, type Logger } from "@heddle/daemon";
 import { type ClientOptions, WebSocket } from "ws";
+import { serverList } from "./servers.ts";
 import { type TlsSource, tlsOptions } from "./transport.ts";
 
 const RETRY_BASE_MS = 50;
@@ -33,7 +34,7 @@ export interface StreamClient {
 }
 
 export interface StreamClientOptions {
-  /** The catalog's or the agent's address: "http://127.0.0.1:8300". */
+  /** The catalog's or the agent's address: "http://127.0.0.1:8300"; several with commas between them. */
   url: string;
   tls?: TlsSource | undefined;
   log: Logger;
@@ -46,7 +47,7 @@ interface Subscription {
 }
 
 export function createStreamClient({ url, tls, log }: StreamClientOptions): StreamClient {
-  const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
+  const servers = serverList(url);
   // ws passes what it does not know on to tls.connect; its types say otherwise of checkServerIdentity.
   const secure = (): ClientOptions => (url.startsWith("https:") ? (tlsOptions(tls) as ClientOptions) : {});
   const options: ClientOptions = {
@@ -80,6 +81,8 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
   };
   const connect = () => {
     if (isClosed) return;
+    const server = servers.current;
+    const target = `${server.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
     const current = new WebSocket(target, { ...options, ...secure() });
     socket = current;
     current.on("upgrade", ({ headers }) => {
@@ -88,7 +91,7 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
       for (const subscription of subscriptions.values()) subscription.index = 0;
     });
     current.on("open", () => {
-      if (attempt > 0) log.info("connected to the catalog's stream again", { url });
+      if (attempt > 0) log.info("connected to the catalog's stream again", { url: server });
       attempt = 0;
       heard();
       for (const [id, subscription] of subscriptions) ask(id, subscription);
@@ -100,12 +103,14 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
       receive(data);
     });
     current.on("error", (error) => {
-      if (attempt === 0) log.warn("lost the catalog's stream, trying again", { url, error: describeError(error) });
+      if (attempt === 0)
+        log.warn("lost the catalog's stream, trying again", { url: server, error: describeError(error) });
     });
     current.on("close", () => {
       clearTimeout(silence);
       setConnected(false);
       if (isClosed) return;
+      servers.failed(server);
       timer = setTimeout(connect, backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS));
       timer.unref();
     });
@@ -129,6 +134,8 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     subscription.index = message.index ?? 0;
     subscription.handlers.onAnswer({ index: subscription.index, body: message.body });
   };
+  // Somebody else has found that the server is gone, which this connection may not notice for long.
+  const off = servers.onMove(() => socket?.terminate());
   connect();
   return {
     get connected() {
@@ -151,6 +158,7 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     },
     close() {
       isClosed = true;
+      off();
       clearTimeout(timer);
       clearTimeout(silence);
       socket?.terminate();

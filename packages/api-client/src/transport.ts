@@ -6,9 +6,10 @@ import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest
 import { Agent as TlsAgent, type AgentOptions, request as httpsRequest } from "node:https";
 import type { ConnectionOptions } from "node:tls";
 import { Readable } from "node:stream";
-import { InvalidArgumentError, type LiveIdentity, TooLargeError } from "@heddle/daemon";
+import { HeddleError, InvalidArgumentError, type LiveIdentity, TooLargeError } from "@heddle/daemon";
 import { internalClientOptions } from "@heddle/tls";
-import { explainTransportError, requestTimeout } from "./errors.ts";
+import { explainTransportError, requestTimeout, UnreachableError } from "./errors.ts";
+import { type ServerList, serverList } from "./servers.ts";
 
 const KEEP_ALIVE_PROBE_MS = 15_000; // a vanished agent host is noticed while a blocking query waits
 const MAX_IDLE_CONNECTIONS = 4;
@@ -35,6 +36,8 @@ export interface Exchange {
   body?: string | Buffer | Readable | undefined;
   timeoutMs: number;
   signal?: AbortSignal | undefined;
+  /** Asked before the same server is asked once more. */
+  goesOn?: () => boolean;
 }
 
 export interface Transport {
@@ -42,6 +45,8 @@ export interface Transport {
   readonly address: string;
   /** Resolves with the answer's head; the caller reads the body. */
   open(exchange: Exchange): Promise<IncomingMessage>;
+  /** Ends every connection, with the requests on it; later ones make new connections. */
+  drop(): void;
   close(): void;
 }
 
@@ -64,7 +69,43 @@ function badAddress(text: string, cause?: unknown): InvalidArgumentError {
   return new InvalidArgumentError(`invalid agent address '${text}': ${want}`, { cause });
 }
 
+/** Of one server, or of several: "http://a:8300,http://b:8300". Then another one is asked where one does not answer. */
 export function createTransport(addressText: string, tls?: TlsSource): Transport {
+  return addressText.includes(",") ? spreadTransport(serverList(addressText), tls) : singleTransport(addressText, tls);
+}
+
+function spreadTransport(servers: ServerList, tls: TlsSource | undefined): Transport {
+  const each = new Map(servers.all.map((url) => [url, singleTransport(url, tls)]));
+  const at = (url: string) => each.get(url) as Transport;
+  const off = servers.onMove((left) => at(left).drop());
+  return {
+    get address() {
+      return at(servers.current).address;
+    },
+    async open(exchange) {
+      for (let left = servers.all.length - 1; ; left--) {
+        const url = servers.current;
+        try {
+          const res = await at(url).open({ ...exchange, goesOn: () => servers.current === url });
+          if (res.headers["x-consul-knownleader"] === "false") servers.isLimping(url);
+          return res;
+        } catch (error) {
+          if (exchange.signal?.aborted || !(error instanceof HeddleError)) throw error;
+          servers.failed(url);
+          const isRepeatable = exchange.method === "GET" || error instanceof UnreachableError;
+          if (left <= 0 || !isRepeatable || exchange.body instanceof Readable) throw error;
+        }
+      }
+    },
+    drop: () => each.forEach((transport) => transport.drop()),
+    close() {
+      off();
+      each.forEach((transport) => transport.close());
+    },
+  };
+}
+
+function singleTransport(addressText: string, tls?: TlsSource): Transport {
   const { url, socketPath } = parseAddress(addressText);
   const isTls = url.protocol === "https:";
   const keepAlive = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_PROBE_MS, maxFreeSockets: MAX_IDLE_CONNECTIONS };
@@ -117,11 +158,13 @@ export function createTransport(addressText: string, tls?: TlsSource): Transport
           return await send(exchange);
         } catch (error) {
           if (!(error instanceof StaleConnectionError)) throw error;
-          if (exchange.method === "GET" && attempt <= MAX_IDLE_CONNECTIONS) continue;
+          const goesOn = exchange.goesOn?.() ?? true;
+          if (exchange.method === "GET" && goesOn && attempt <= MAX_IDLE_CONNECTIONS) continue;
           throw explainTransportError(Object.assign(new Error("connection reset"), { code: "ECONNRESET" }), address);
         }
       }
     },
+    drop: () => agent.destroy(),
     close: () => agent.destroy(),
   };
 }

@@ -84,6 +84,12 @@ export const option = {
     parse: httpUrl,
     default: initial,
   }),
+  urls: (help: string, initial: string): Option<string> => ({
+    help,
+    expects: "a URL such as http://127.0.0.1:8300, or several with commas",
+    parse: httpUrls,
+    default: initial,
+  }),
   logLevel: (initial: LogLevel = "info"): Option<LogLevel> => ({
     help: "Log level.",
     expects: `one of ${LOG_LEVELS.join(", ")}`,
@@ -219,6 +225,8 @@ function boolean(text: string): boolean {
   if (/^(?:false|0|f)$/i.test(text)) return false;
   throw new TypeError("not a boolean");
 }
+
+const httpUrls = (text: string): string => text.split(",").map(httpUrl).join(",");
 
 function httpUrl(text: string): string {
   const url = new URL(text);

@@ -2,6 +2,7 @@
  * The store of one process: it alone commits. Commands run against memory plus the commits still under way, so a
  * compare-and-set is exact while the disk is awaited once for many.
  */
+import { randomUUID } from "node:crypto";
 import { aloneCluster, type Cluster, type ServerInfo } from "./cluster.ts";
 import { isSame, Records } from "./records.ts";
 import type { Backend, Change, Command, CommandResult, Commit, Contact } from "./record.ts";
@@ -18,6 +19,7 @@ interface Pending {
 
 export class LocalStore implements Store {
   readonly #backend: Backend;
+  readonly instance = randomUUID();
   readonly events = NO_EVENTS;
   readonly #records = new Records();
   /** What the commits under way will leave: the newest record, or undefined where they delete it. */

@@ -70,6 +70,8 @@ export interface RunOptions {
 
 /** Every record in memory, changed only by applying durable commits in revision order; the caller closes it. */
 export interface Store extends View, AsyncDisposable {
+  /** Equal for as long as indexes go on: of this life of a process that is alone, of the mesh where servers share it. */
+  readonly instance: string;
   /** True where nothing had ever been written when the store was opened. */
   readonly wasEmpty: boolean;
   /** The revision of the last commit that is in memory. */

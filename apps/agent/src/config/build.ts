@@ -323,12 +323,15 @@ function buildInternal(raw: RawConfig["heddle"] = {}, fail: Fail): AgentConfig["
   const url = (key: "ca_addr" | "catalog_addr" | "dns_addr" | "health_addr") => {
     const text = raw[key] ?? "";
     if (text === "") return "";
-    const parsed = URL.parse(text.includes("://") ? text : `http://${text}`);
-    if (!parsed || !/^https?:$/.test(parsed.protocol)) {
-      fail(`heddle.${key}`, `invalid value '${text}': want a URL such as http://127.0.0.1:8300`);
+    const parsed = text.split(",").map((one) => URL.parse(one.includes("://") ? one.trim() : `http://${one.trim()}`));
+    if (!parsed.every((one) => one && /^https?:$/.test(one.protocol))) {
+      fail(
+        `heddle.${key}`,
+        `invalid value '${text}': want a URL such as http://127.0.0.1:8300, or several with commas`,
+      );
       return "";
     }
-    return parsed.origin;
+    return parsed.map((one) => one?.origin).join(",");
   };
   return {
     catalogAddr: url("catalog_addr"),

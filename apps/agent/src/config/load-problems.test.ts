@@ -160,7 +160,7 @@ describe("what is wrong with a configuration", () => {
     [
       "a service daemon",
       { heddle: { catalog_addr: "ftp://x" } },
-      "dir/b.json:1:12: heddle.catalog_addr: invalid value 'ftp://x': want a URL such as http://127.0.0.1:8300",
+      "dir/b.json:1:12: heddle.catalog_addr: invalid value 'ftp://x': want a URL such as http://127.0.0.1:8300, or several with commas",
     ],
     ["a domain", { domain: "a b" }, "dir/b.json:1:2: domain: invalid value 'a b': want a DNS domain such as 'consul'"],
   ])("refuses %s", (_, extra, problem) => {

@@ -70,9 +70,9 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     ? await startServers(config, { hub, version, stack, identity, checker, registries })
     : undefined;
   const local = servers?.url ?? (await startNodeListener({ stack, checker, hub }));
-  const joined = config.internal.catalogAddr || config.retryJoin[0] || config.startJoin[0];
-  const catalogUrl = config.internal.catalogAddr || servers?.url || toServerUrl(joined, config, identity);
-  const caUrl = config.internal.caAddr || servers?.url || toServerUrl(joined, config, identity);
+  const joined = () => toServerUrls([...config.retryJoin, ...config.startJoin], config, identity);
+  const catalogUrl = config.internal.catalogAddr || servers?.url || joined();
+  const caUrl = config.internal.caAddr || servers?.url || joined();
   let dns: Dns | undefined;
   const agent = await startAgentDaemon(config, {
     hub,
@@ -336,12 +336,17 @@ function toDnsConfig(config: AgentConfig, catalogUrl: string): DnsConfig {
   };
 }
 
-function toServerUrl(joined: string | undefined, config: AgentConfig, identity: LiveIdentity | undefined): string {
-  if (joined === undefined) {
+/** Of all servers that were named, with commas between them: one of them is asked, and the next where that one is gone. */
+function toServerUrls(joined: string[], config: AgentConfig, identity: LiveIdentity | undefined): string {
+  if (joined.length === 0) {
     throw new Error(
       "this agent is no server and has none to join: give -retry-join=ADDRESS, or -server (or -dev) to run one here",
     );
   }
+  return [...new Set(joined.map((address) => toServerUrl(address, config, identity)))].join(",");
+}
+
+function toServerUrl(joined: string, config: AgentConfig, identity: LiveIdentity | undefined): string {
   if (/^https?:\/\//.test(joined)) return joined;
   const hasPort = /^\[.*\]:\d+$|^[^:]+:\d+$/.test(joined);
   const host = joined.includes(":") && !hasPort && !joined.startsWith("[") ? `[${joined}]` : joined;

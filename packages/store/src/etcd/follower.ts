@@ -26,6 +26,9 @@ export interface FollowerOptions {
 }
 
 interface Loaded {
+  /** The revisions of the key that says the format: of its last change, and of its making. */
+  formatRevision: number;
+  founded: number;
   format: Format;
   records: EtcdRecord[];
   marks: Map<string, TableMarks>;
@@ -38,6 +41,7 @@ export class Follower {
   readonly #options: FollowerOptions;
   #format: Format = { version: 0, generation: "", base: 0 };
   #formatRevision = 0;
+  #founded = 0;
   #marks = new Map<string, TableMarks>();
   #etcdRevision = 0;
   #headRevision = 0;
@@ -66,6 +70,11 @@ export class Follower {
   /** The revision of the key that says the format: a commit is one of this generation or none. */
   get formatRevision(): number {
     return this.#formatRevision;
+  }
+
+  /** etcd's revision at which the store was made: another one in its place has another. */
+  get founded(): number {
+    return this.#founded;
   }
 
   get generation(): string {
@@ -268,9 +277,10 @@ export class Follower {
     return changes;
   }
 
-  #adopt(loaded: Loaded & { formatRevision: number }): void {
+  #adopt(loaded: Loaded): void {
     this.#format = loaded.format;
     this.#formatRevision = loaded.formatRevision;
+    this.#founded = loaded.founded;
     this.#marks = loaded.marks;
     this.#headRevision = loaded.headRevision;
     this.#etcdRevision = loaded.revision;
@@ -283,7 +293,7 @@ export class Follower {
     this.#retry = setTimeout(go, backoffMs(this.#failures++, RETRY_BASE_MS, RETRY_MAX_MS));
   }
 
-  async #load(): Promise<Loaded & { formatRevision: number }> {
+  async #load(): Promise<Loaded> {
     const { layout } = this.#options;
     const format = await this.#loadFormat();
     const all: KeyValue[] = [];
@@ -312,11 +322,12 @@ export class Follower {
         });
     }
     const value = now ? decodeFormat(now) : format.value;
-    return { ...loaded, format: value, formatRevision: now?.modRevision ?? format.modRevision };
+    const { modRevision: formatRevision, createRevision: founded } = now ?? format;
+    return { ...loaded, format: value, formatRevision, founded };
   }
 
   /** Whoever comes first makes it. */
-  async #loadFormat(): Promise<{ value: Format; modRevision: number }> {
+  async #loadFormat(): Promise<{ value: Format; modRevision: number; createRevision: number }> {
     const { client, layout, emptyRevision } = this.#options;
     const first: Format = { version: 1, generation: "0", base: emptyRevision };
     const { ranges } = await client.txn({
@@ -329,6 +340,6 @@ export class Follower {
     });
     const kv = ranges[0]?.[0];
     if (!kv) throw new UnavailableError(`etcd has no ${layout.format} right after it was made`);
-    return { value: decodeFormat(kv), modRevision: kv.modRevision };
+    return { value: decodeFormat(kv), modRevision: kv.modRevision, createRevision: kv.createRevision };
   }
 }

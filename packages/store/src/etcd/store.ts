@@ -94,6 +94,10 @@ export class EtcdStore implements Store {
     }
   }
 
+  get instance(): string {
+    return `${this.#layout.prefix}${this.#follower.founded}`;
+  }
+
   get wasEmpty(): boolean {
     return this.#wasEmpty;
   }
