@@ -230,6 +230,17 @@ export const COMMANDS: Group = {
         },
       },
     },
+    proxy: {
+      synopsis: "Shows what the running proxies do",
+      about:
+        "Asks the proxies of this machine over their admin sockets.\n\n    $ heddle proxy status\n    $ heddle proxy connections -watch",
+      commands: {
+        config: leaf("Prints what a proxy decides on", async () => (await import("./commands/proxy.ts")).config),
+        connections: leaf("Lists open connections", async () => (await import("./commands/proxy.ts")).connections),
+        endpoints: leaf("Lists instances of upstreams", async () => (await import("./commands/proxy.ts")).endpoints),
+        status: leaf("Shows listeners, identity and threads", async () => (await import("./commands/proxy.ts")).status),
+      },
+    },
     query: {
       synopsis: "Manages prepared queries",
       about:

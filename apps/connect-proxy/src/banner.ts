@@ -8,6 +8,7 @@ export const SHUTDOWN = "==> Heddle Connect proxy shutdown";
 
 /** The configuration, one right-aligned line each. `proxyId` is what a sidecar was found to be. */
 export function configurationLines(source: ProxySource, proxyId: string): string[] {
+  if (source.mode === "node") return [line("Configuration mode", "Agent API"), line("Sidecars", "all of the node")];
   if (source.mode !== "flags") {
     const sidecar = source.mode === "sidecar" ? [line("Sidecar for ID", source.serviceId)] : [];
     return [line("Configuration mode", "Agent API"), ...sidecar, line("Proxy ID", proxyId)];

@@ -72,7 +72,7 @@ describe("where the proxy learns what to do", () => {
 });
 
 test.each([
-  [[], ["-sidecar-for, -proxy-id or -service must be specified so that proxy can configure itself"]],
+  [[], ["-sidecar-for, -proxy-id, -service or -node must be specified so that proxy can configure itself"]],
   [["-sidecar-for=a", "-proxy-id=b"], ["-sidecar-for and -proxy-id exclude each other"]],
   [
     ["-service=a", "-listen=:1"],

@@ -15,6 +15,7 @@ import {
   type ProxySpec,
   type UpstreamSpec,
 } from "@heddle/data-plane";
+import { defaultAdminDir } from "./admin/places.ts";
 
 const DEFAULT_DRAIN_MS = 4_000; // below the 5 s after which an orchestrator's SIGKILL is common
 
@@ -28,6 +29,7 @@ export const proxyOptions = {
     ...variables("CONNECT_SIDECAR_FOR"),
   },
   proxyId: { ...option.string("ID of this proxy on the local agent."), ...variables("CONNECT_PROXY_ID") },
+  node: option.boolean("Be the proxy of every sidecar that is registered with the agent, as long as it is."),
   service: option.string("Name of the service that this proxy represents."),
   serviceAddr: option.string("Address of the local service. Only with -service and -listen."),
   listen: option.string("Address to accept the service's callers on, such as ':8443'. Needs -service-addr."),
@@ -50,12 +52,21 @@ export const proxyOptions = {
     MAX_THREADS,
     0,
   ),
+  takeover: option.boolean("Take the listeners over from a running process of the same proxy, which then ends."),
+  adminDir: {
+    ...option.string("Folder of the admin socket, which 'heddle proxy' asks; 'none' for no socket."),
+    env: ["HEDDLE_RUNTIME_DIR"],
+  },
+  drainService: option.boolean(
+    "On SIGTERM drain the service of -sidecar-for first: it leaves the catalog, and does not come back.",
+  ),
   drainTime: option.durationMs("How long open connections may go on after SIGTERM.", DEFAULT_DRAIN_MS),
   ...apiOptions,
 };
 
 /** Where the proxy learns what to do. */
 export type ProxySource =
+  | { mode: "node" }
   | { mode: "sidecar"; serviceId: string }
   | { mode: "registered"; proxyId: string }
   | { mode: "flags"; spec: ProxySpec; register?: { idSuffix: string } | undefined };
@@ -67,6 +78,10 @@ export interface Config {
   logJson: boolean;
   metrics?: HostPort | undefined;
   drainMs: number;
+  drainsService: boolean;
+  /** Where the admin socket is; empty for none. */
+  adminDir: string;
+  takesOver: boolean;
   /** How many threads carry connections at most, and whether they do from the start. */
   threads: { max: number; isFixed: boolean };
   /** Where snapshots are saved; nowhere by default, for they hold a key. */
@@ -89,10 +104,17 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
   const metrics = hostPort("-metrics-addr", values.metricsAddr);
   const api = toApiClientOptions(values, sources, problems);
 
-  const given = [values.sidecarFor && "-sidecar-for", values.proxyId && "-proxy-id", values.service && "-service"];
+  const given = [
+    values.sidecarFor && "-sidecar-for",
+    values.proxyId && "-proxy-id",
+    values.service && "-service",
+    values.node && "-node",
+  ];
   const modes = given.filter(Boolean);
   if (modes.length === 0)
-    problems.push("-sidecar-for, -proxy-id or -service must be specified so that proxy can configure itself");
+    problems.push("-sidecar-for, -proxy-id, -service or -node must be specified so that proxy can configure itself");
+  if (values.drainService && values.sidecarFor === "")
+    problems.push("-drain-service is only useful with -sidecar-for: that service is drained");
   if (modes.length > 1) problems.push(`${modes.join(" and ")} exclude each other`);
   const isFlags = values.service !== "";
   if (!isFlags && modes.length > 0) {
@@ -126,8 +148,9 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
       },
     upstreams,
   };
-  const source: ProxySource =
-    values.sidecarFor !== ""
+  const source: ProxySource = values.node
+    ? { mode: "node" }
+    : values.sidecarFor !== ""
       ? { mode: "sidecar", serviceId: values.sidecarFor }
       : values.proxyId !== ""
         ? { mode: "registered", proxyId: values.proxyId }
@@ -139,6 +162,9 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
     logJson: values.logJson,
     metrics: metrics && { host: metrics.host || DEFAULT_BIND_ADDRESS, port: metrics.port },
     drainMs: values.drainTime,
+    drainsService: values.drainService,
+    adminDir: values.adminDir === "none" ? "" : values.adminDir || defaultAdminDir(sources.env),
+    takesOver: values.takeover,
     threads: { max: values.workers || Math.min(MAX_THREADS, availableParallelism()), isFixed: values.workers > 0 },
     // systemd gives several folders as one list.
     stateDir: values.stateDir.split(":")[0] || undefined,

@@ -1,6 +1,11 @@
+export { findRunning } from "./admin/client.ts";
+export { defaultAdminDir } from "./admin/places.ts";
 export { loadConfig, proxyOptions, usage } from "./config.ts";
 export { main } from "./main.ts";
 export { start } from "./server.ts";
+export type { RunningAdmin } from "./admin/client.ts";
+export type { StatusView } from "./admin/status.ts";
+export type { ConnectionView, InstanceView } from "./admin/views.ts";
 export type { Config, ProxySource } from "./config.ts";
 export type { ListenerState } from "./listeners.ts";
 export type { Deps, RunningProxy } from "./server.ts";

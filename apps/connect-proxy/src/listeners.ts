@@ -29,8 +29,8 @@ export interface ListenerState {
 
 export interface Listeners extends StandingListeners {
   states(): ListenerState[];
-  /** Stops accepting; open connections go on. */
-  stopAccepting(): void;
+  /** Stops accepting for good; open connections go on. Resolves when nothing more is accepted. */
+  stopAccepting(): Promise<void>;
   /** Resets what is still open. */
   reset(): void;
 }
@@ -54,6 +54,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
   const { mayShare = () => false, onChange = () => {} } = options;
   const entries = new Map<string, Entry>();
   const sockets = new Set<Socket>();
+  let isOver = false;
 
   const open = (entry: Entry) => {
     const { bind } = entry.spec;
@@ -101,22 +102,31 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
     onChange();
   };
 
-  const close = (key: string, entry: Entry): void => {
+  const close = async (key: string, entry: Entry): Promise<void> => {
     entries.delete(key);
     entry.isClosed = true;
     clearTimeout(entry.retry);
     const { server } = entry;
     if (!server) return;
-    log.info("Stopping listener", { listener: entry.spec.name, bind_addr: formatHostPort(entry.spec.bind) });
-    // Its callback comes when the last connection has ended; the port is free at once.
-    server.close();
     onChange();
+    // Once more through the loop: what is in the queue is accepted, not reset with it. The callback of `close` would come
+    // when the last connection has ended; the port is free at once.
+    return new Promise((resolve) => {
+      setImmediate(() =>
+        setImmediate(() => {
+          server.close();
+          log.info("Stopping listener", { listener: entry.spec.name, bind_addr: formatHostPort(entry.spec.bind) });
+          resolve();
+        }),
+      );
+    });
   };
 
   return {
     want(specs) {
+      if (isOver) return; // the snapshot may change still
       const wanted = new Map(specs.map((spec) => [`${spec.name} ${formatHostPort(spec.bind)}`, spec]));
-      for (const [key, entry] of entries) if (!wanted.has(key)) close(key, entry);
+      for (const [key, entry] of entries) if (!wanted.has(key)) void close(key, entry);
       for (const [key, spec] of wanted) {
         const known = entries.get(key);
         if (known) known.spec = spec;
@@ -133,8 +143,9 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       }
     },
     states: () => [...entries.values()].map((e) => e.state),
-    stopAccepting() {
-      for (const [key, entry] of entries) close(key, entry);
+    async stopAccepting() {
+      isOver = true;
+      await Promise.all([...entries].map(([key, entry]) => close(key, entry)));
     },
     reset() {
       for (const socket of sockets) socket.resetAndDestroy();

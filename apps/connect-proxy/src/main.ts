@@ -35,6 +35,7 @@ export async function main(argv: string[], env: NodeJS.ProcessEnv): Promise<numb
       log: proxyLog,
       print: config.logJson ? undefined : print,
       signal: early.signal,
+      onHandedOver: () => process.kill(process.pid, "SIGTERM"),
     });
     process.off("SIGTERM", onEarly).off("SIGINT", onEarly);
     return await runUntilSignal(running, { log: proxyLog, shutdownGraceMs: config.drainMs + GRACE_BEYOND_DRAIN_MS });

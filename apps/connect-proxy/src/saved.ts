@@ -3,7 +3,7 @@
  * alone, and what it says is checked again before it is used.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, type Logger } from "@heddle/daemon";
 import { NO_REVOCATIONS, type RevocationsAnswer } from "@heddle/tls";
@@ -52,26 +52,48 @@ export interface SnapshotFile {
   load(): Promise<Saved | undefined>;
   /** Saves each change of the store from now on. Returns what writes the last of them. */
   follow(store: SnapshotStore, proxyId: string): () => Promise<void>;
+  /** Nobody is to start from it again. */
+  remove(): Promise<void>;
+}
+
+/** Those of a folder that belong to `owner` of the proxy that they are of. */
+export async function loadSnapshots(dir: string, owner: (proxyId: string) => string, log: Logger): Promise<Saved[]> {
+  const names = await readdir(dir).catch(() => []);
+  const found = await Promise.all(
+    names
+      .filter((name) => FILE_NAME.test(name))
+      .map((name) => load(join(dir, name), log).then((saved) => ({ name, saved }))),
+  );
+  return found.flatMap(({ name, saved }) => (saved && name === fileName(owner(saved.proxyId)) ? [saved] : []));
+}
+
+const FILE_NAME = /^proxy-[0-9a-f]{16}\.json$/;
+
+function fileName(owner: string): string {
+  return `proxy-${digest(owner).slice(0, 16)}.json`;
+}
+
+async function load(path: string, log: Logger): Promise<Saved | undefined> {
+  try {
+    const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+    });
+    if (!found) return undefined;
+    if (found.size > MAX_BYTES) throw new Error(`the file has ${found.size} bytes, at most ${MAX_BYTES} are read`);
+    if ((found.mode & 0o077) !== 0) throw new Error("others may read or write the file: want mode 0600");
+    return check(parse(await readFile(path, "utf8")));
+  } catch (error) {
+    log.error("what was saved cannot be used", { path, error: describeError(error) });
+    return undefined;
+  }
 }
 
 export function createSnapshotFile({ dir, owner, log }: SavedOptions): SnapshotFile {
-  const path = join(dir, `proxy-${createHash("sha256").update(owner).digest("hex").slice(0, 16)}.json`);
+  const path = join(dir, fileName(owner));
   const cannot = (sentence: string, error: unknown) => log.error(sentence, { path, error: describeError(error) });
   return {
-    async load() {
-      try {
-        const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
-          if (error.code !== "ENOENT") throw error;
-        });
-        if (!found) return undefined;
-        if (found.size > MAX_BYTES) throw new Error(`the file has ${found.size} bytes, at most ${MAX_BYTES} are read`);
-        if ((found.mode & 0o077) !== 0) throw new Error("others may read or write the file: want mode 0600");
-        return check(parse(await readFile(path, "utf8")));
-      } catch (error) {
-        cannot("what was saved cannot be used", error);
-        return undefined;
-      }
-    },
+    load: () => load(path, log),
+    remove: () => rm(path, { force: true }),
     follow(store, proxyId) {
       let timer: NodeJS.Timeout | undefined;
       let writing: Promise<void> = Promise.resolve();
@@ -90,10 +112,12 @@ export function createSnapshotFile({ dir, owner, log }: SavedOptions): SnapshotF
             told = describeError(error);
           });
       };
+      let isOver = false;
       store.onChange(() => {
-        timer ??= setTimeout(save, SETTLE_MS);
+        if (!isOver) timer ??= setTimeout(save, SETTLE_MS);
       });
       return async () => {
+        isOver = true;
         if (timer) {
           clearTimeout(timer);
           save();

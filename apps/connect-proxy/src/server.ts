@@ -1,12 +1,13 @@
 /** `start`: finds out which proxy this is, and sets the parts of the data plane going. */
-import { type ApiClient, createApiClient } from "@heddle/api-client";
+import { createApiClient } from "@heddle/api-client";
 import {
+  describeError,
   type Health,
   type Logger,
   type Running,
+  sleep,
   startOpsServer,
   TaskGroup,
-  UnavailableError,
   writeToStandardOutput,
 } from "@heddle/daemon";
 import {
@@ -14,24 +15,23 @@ import {
   createCarrier,
   createDecisionReports,
   createSharedCounts,
-  createSnapshotStore,
-  DEFAULT_BIND_ADDRESS,
-  followAgent,
   type HostPort,
   keepRegistered,
-  type Proxy,
   sharedMemory,
 } from "@heddle/data-plane";
+import { statusOf } from "./admin/status.ts";
 import { configurationLines, LOG_FOLLOWS, SHUTDOWN, STARTING } from "./banner.ts";
 import type { Config } from "./config.ts";
 import type { ListenerState } from "./listeners.ts";
+import { createProxies, type Proxies } from "./proxies.ts";
+import { registrationOf } from "./registration.ts";
 import { findSidecar } from "./resolve.ts";
 import { createCrew } from "./threads/crew.ts";
 import { ThreadedRegistry } from "./threads/registry.ts";
-import { createUnit } from "./unit.ts";
 
 const SAY_WAIT_EVERY_MS = 15_000;
-const ASK_MS = 2_000; // an agent that is there answers sooner
+const SETTLE_MS = 300; // until callers have heard that our service drains
+const READY_POLL_MS = 20;
 
 export interface Deps {
   /** Named "proxy" by its caller. */
@@ -42,6 +42,8 @@ export interface Deps {
   print?: (line: string) => void;
   /** Ends a start that is still looking for its sidecar. */
   signal?: AbortSignal;
+  /** Another process has taken over: this one may end. */
+  onHandedOver?: () => void;
 }
 
 export interface RunningProxy extends Running {
@@ -60,7 +62,10 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const client = createApiClient({ ...config.api, log: log.child("api") });
   stack.defer(() => client.close());
   const { stateDir: dir } = config;
-  const file = dir ? (await import("./saved.ts")).createSnapshotFile({ dir, owner: ownerOf(config), log }) : undefined;
+  const file =
+    dir && source.mode !== "node"
+      ? (await import("./saved.ts")).createSnapshotFile({ dir, owner: ownerOf(config), log })
+      : undefined;
   const saved = await file?.load();
   const proxyId =
     source.mode === "sidecar"
@@ -84,107 +89,119 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const { logLevel, logJson } = config;
   const crew = createCrew({ max, isFixed, memory, counts, client, log, writeLog, logLevel, logJson });
   stack.defer(() => crew.close());
-  registry.others = () => crew.ask("metrics");
+  registry.others = () => crew.ask({ about: "metrics" });
 
-  // What it does: watches fill the snapshot, the snapshot opens listeners.
-  const store = createSnapshotStore();
-  const unit = createUnit({ id: proxyId, store, carrier, log, onChange: () => crew.stand(unit) });
-  const { listeners, carried } = unit;
-  const { proxy } = carried;
-  crew.add(unit);
-  const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
-  stack.defer(followAgent({ client, store, link, log, origin }));
-  if (saved && !(await answers(client))) {
-    log.warn("no agent answers: serving what was saved", { saved_at: saved.savedAt });
-    saved.restore(store);
-  }
-  if (file) stack.defer(file.follow(store, proxyId));
-  stack.defer(sayWhatIsMissing(proxy, log));
-
+  // What it does: watches fill each snapshot, a snapshot opens listeners.
+  const owner = ownerOf(config);
+  const predecessor = config.takesOver
+    ? await (await import("./takeover.ts")).findPredecessor(config.adminDir, owner, log)
+    : undefined;
+  const mayShare = (bind: HostPort) => predecessor?.has(bind) ?? false;
+  const proxies = createProxies({ client, link, carrier, crew, log, mayShare });
+  const { drainMs } = config;
   const tasks = new TaskGroup();
   stack.defer(() => tasks.close());
-  const bind = source.mode === "flags" ? source.spec.public?.bind : undefined;
-  if (source.mode === "flags" && source.register && bind) {
-    const service = registrationOf(source.spec.service, source.register.idSuffix, bind);
-    const check = { Name: "proxy heartbeat", Notes: "Built-in proxy will heartbeat this check." };
-    const isReady = () => listeners.states().some((s) => s.name === "public listener" && s.address);
-    tasks.run((signal) => keepRegistered({ service, check, client, isReady, log }, signal));
+  if (source.mode === "node") {
+    const { followNode } = await import("./node.ts");
+    const ownerOfOne = (id: string) => JSON.stringify([config.api.address, "node", id]);
+    tasks.run((signal) => followNode({ client, link, proxies, log, drainMs, dir, owner: ownerOfOne }, signal));
+  } else {
+    const origin = source.mode === "flags" ? { spec: source.spec } : { proxyId };
+    await proxies.start({ id: proxyId, origin, file, saved });
+  }
+  stack.defer(sayWhatIsMissing(proxies, log));
+  const states = () => [...proxies.all.values()].flatMap(({ listeners }) => listeners.states());
+
+  let isHandedOver = false;
+  const registration = registrationOf(source);
+  if (registration) {
+    const isReady = () => states().some((s) => s.name === "public listener" && s.address);
+    const isKept = () => isHandedOver; // by the process that took over
+    tasks.run((signal) => keepRegistered({ ...registration, client, isReady, isKept, log }, signal));
   }
 
+  let isClosing = false;
   const health = (): Record<string, Health> => {
-    const missing = proxy.missing();
-    const problem = proxy.identityProblem();
-    const closed = listeners.states().filter((s) => !s.address);
+    const { identity, listeners } = proxies.health();
     return {
       agent: { started: true, live: true, ready: true, details: link.isUp ? "answers" : "away, last snapshot in use" },
-      identity: part(
-        missing.length === 0 && problem === undefined,
-        missing.length > 0 ? `waiting for ${missing.join(", ")}` : (problem ?? ""),
-      ),
-      listeners: part(
-        closed.length === 0 && !isClosing,
-        closed.map((s) => s.error ?? `${s.name}: not open yet`).join("; "),
-      ),
+      identity,
+      listeners: isClosing ? { ...listeners, ready: false, details: "closing" } : listeners,
     };
   };
-  let isClosing = false;
-  let url = "";
-  if (config.metrics) {
-    const server = stack.use(await startOpsServer({ ...config.metrics, registry, health, log: log.child("metrics") }));
-    url = server.url;
+  if (predecessor) {
+    const areStanding = () => proxies.all.size > 0 && Object.values(proxies.health()).every(({ ready }) => ready);
+    await until(() => areStanding() && states().length > 0, deps.signal);
+    await predecessor.relieve();
+  }
+  const ops = config.metrics
+    ? await startOpsServer({ ...config.metrics, registry, health, log: log.child("metrics") })
+    : undefined;
+
+  // Others must stop choosing us before we stop answering.
+  const startedAt = new Date();
+  const stopAccepting = async (): Promise<{ drained: Promise<unknown> }> => {
+    isClosing = true;
+    if (config.drainsService && source.mode === "sidecar" && !isHandedOver) {
+      const path = `/v1/agent/service/drain/${encodeURIComponent(source.serviceId)}`;
+      const timeout = `${drainMs}ms`;
+      await client.put(path, { query: { timeout }, timeoutMs: 1_000 }).then(
+        () => sleep(SETTLE_MS),
+        (error: unknown) => log.warn("the service cannot be drained", { error: describeError(error) }),
+      );
+    }
+    await tasks.close();
+    await ops?.[Symbol.asyncDispose]();
+    return { drained: Promise.all([...proxies.all.keys()].map((id) => proxies.end(id, drainMs))) };
+  };
+  let stopping: ReturnType<typeof stopAccepting> | undefined;
+  const handOver = async () => {
+    isHandedOver = true;
+    log.info("another process takes over");
+    await (stopping ??= stopAccepting());
+    deps.onHandedOver?.();
+  };
+  if (config.adminDir !== "") {
+    const status = () => statusOf({ source, owner, startedAt, client, link, proxies, health: health() });
+    const { startAdmin } = await import("./admin/server.ts");
+    const admin = await startAdmin({ dir: config.adminDir, carrier, crew, log, status, handOver });
+    if (admin) stack.use(admin);
   }
 
   const owned = stack.move();
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
-    isClosing = true;
-    // Others must stop choosing us before we stop answering.
-    await tasks.close();
-    await crew.end(unit, config.drainMs);
+    const { drained } = await (stopping ??= stopAccepting());
+    await drained;
     await owned.disposeAsync();
     print(SHUTDOWN);
   };
   const closeOnce = () => (closed ??= close());
-  return { url, health, listeners: () => listeners.states(), close: closeOnce, [Symbol.asyncDispose]: closeOnce };
+  const url = ops?.url ?? "";
+  return { url, health, listeners: states, close: closeOnce, [Symbol.asyncDispose]: closeOnce };
 }
 
-/** What `-register` puts into the local agent's services. */
-function registrationOf(service: string, idSuffix: string, { host, port }: HostPort) {
-  return {
-    Kind: "connect-proxy",
-    ID: `${service}-proxy${idSuffix === "" ? "" : `-${idSuffix}`}`,
-    Name: `${service}-proxy`,
-    Address: host === DEFAULT_BIND_ADDRESS ? "" : host,
-    Port: port,
-    Proxy: { DestinationServiceName: service },
-  };
+async function until(isTrue: () => boolean, signal: AbortSignal | undefined): Promise<void> {
+  while (!isTrue()) await sleep(READY_POLL_MS, signal);
 }
 
 /** Two proxies never share a file: neither of two agents, nor of one. */
 function ownerOf({ source, api }: Config): string {
+  if (source.mode === "node") return JSON.stringify([api.address, source.mode]);
   const which =
     source.mode === "sidecar" ? source.serviceId : source.mode === "registered" ? source.proxyId : source.spec.service;
   const listeners = source.mode === "flags" ? [source.spec.public?.bind, source.spec.upstreams.map((u) => u.bind)] : [];
   return JSON.stringify([api.address, source.mode, which, listeners]);
 }
 
-async function answers(client: ApiClient): Promise<boolean> {
-  try {
-    await client.get("/v1/agent/self", { timeoutMs: ASK_MS });
-    return true;
-  } catch (error) {
-    return !(error instanceof UnavailableError);
-  }
-}
-
-function sayWhatIsMissing(proxy: Proxy, log: Logger): () => void {
+function sayWhatIsMissing(proxies: Proxies, log: Logger): () => void {
   const sayWait = setInterval(() => {
-    const missing = proxy.missing();
-    if (missing.length > 0) log.warn("no listener is open yet, still waiting", { for: missing.join(", ") });
+    for (const { id, carried } of proxies.all.values()) {
+      const missing = carried.proxy.missing();
+      if (missing.length === 0) continue;
+      const proxy = proxies.all.size > 1 ? { proxy: id } : {};
+      log.warn("no listener is open yet, still waiting", { ...proxy, for: missing.join(", ") });
+    }
   }, SAY_WAIT_EVERY_MS);
   return () => clearInterval(sayWait);
-}
-
-function part(ready: boolean, why: string): Health {
-  return { started: true, live: true, ready, ...(!ready && { details: why }) };
 }

@@ -31,7 +31,7 @@ export function createUnit({ id, store, carrier, log, filter = (own) => own, ...
     listeners,
     carried,
     async end(drainMs) {
-      listeners.stopAccepting();
+      await listeners.stopAccepting();
       proxy.leave();
       await table.drained(drainMs);
       listeners.reset();

@@ -1,5 +1,6 @@
 /** Services, applications and proxies for tests: real sockets on loopback, logs and ends that can be waited for. */
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createLogHub, type LogEntry } from "@heddle/daemon";
 import { fakeIntention } from "@heddle/intentions/testing";
@@ -15,6 +16,15 @@ export async function freePort(): Promise<number> {
   server.close();
   await once(server, "close");
   return port;
+}
+
+/** How many sockets of this machine listen on a port: one for each thread of a proxy. */
+export function listeningSockets(port: number): number {
+  const at = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const lines = readFileSync("/proc/net/tcp", "utf8").split("\n");
+  return lines
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local, , state]) => local?.endsWith(at) && state === "0A").length;
 }
 
 export interface Service {
@@ -62,7 +72,7 @@ export async function startProxy(
   const threadLines: string[] = [];
   hub.tap("debug", (entry) => entries.push(entry));
   const config = loadConfig({
-    argv: [...(options.agent ? [`-http-addr=${options.agent}`] : []), "-drain-time=200ms", ...argv],
+    argv: [...(options.agent ? [`-http-addr=${options.agent}`] : []), "-drain-time=200ms", "-admin-dir=none", ...argv],
     env: options.env ?? {},
     readFile: () => "",
   });

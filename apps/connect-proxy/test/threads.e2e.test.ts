@@ -1,11 +1,21 @@
 /** Several threads of one process: connections are dealt out, and rules, limits, leaves and metrics are one for all of them. */
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { connect as connectTls } from "node:tls";
 import { startFakeAgent } from "@heddle/data-plane/testing";
 import { createMeshClient } from "@heddle/tls";
 import { expect, onTestFinished, test } from "vitest";
-import { type App, deny, dialApp, echo, freePort, isReady, sidecar, startProxy, startService } from "./harness.ts";
+import {
+  type App,
+  deny,
+  dialApp,
+  echo,
+  freePort,
+  isReady,
+  listeningSockets,
+  sidecar,
+  startProxy,
+  startService,
+} from "./harness.ts";
 
 const THREADS = 2;
 
@@ -41,14 +51,6 @@ async function startThreads(options: { config?: Record<string, unknown>; limits?
   const standing = () => listeningSockets(publicPort) + listeningSockets(upstreamPort);
   await expect.poll(standing, { timeout: 10_000, interval: 20 }).toBe(2 * THREADS);
   return { agent, service, db, web, publicPort, upstreamPort };
-}
-
-function listeningSockets(port: number): number {
-  const at = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const lines = readFileSync("/proc/net/tcp", "utf8").split("\n");
-  return lines
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, local, , state]) => local?.endsWith(at) && state === "0A").length;
 }
 
 /** Applications that said something and heard it back. */

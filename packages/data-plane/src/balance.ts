@@ -29,6 +29,8 @@ export interface Balancer {
   /** Returns for how long the instance is left out from now on, if it is. */
   failed(instance: Instance): number | undefined;
   worked(instance: Instance): void;
+  /** Those of these endpoints, as they stand. */
+  all(endpoints: readonly Endpoint[]): readonly Instance[];
   /** Of the endpoints last asked for. */
   counts(): { healthy: number; ejected: number };
 }
@@ -89,6 +91,10 @@ export function createBalancer({ random = Math.random, now = () => performance.n
       instance.failures = 0;
       instance.ejections = 0;
       instance.ejectedUntil = 0;
+    },
+    all(endpoints) {
+      if (endpoints !== of) follow(endpoints);
+      return instances;
     },
     counts() {
       const at = now();

@@ -44,6 +44,8 @@ export interface Connection extends Parties {
 
 export interface ConnectionTable {
   readonly all: ReadonlySet<Connection>;
+  /** One is accepted and on its way, to be opened or refused; call what it returns when it is either. */
+  coming(direction: Direction): () => void;
   opened(connection: Connection): void;
   closed(connection: Connection, end: PipeEnd): void;
   refused(parties: Parties, refusal: Refusal): void;
@@ -63,8 +65,19 @@ export function createConnectionTable({ log, metrics, reports, pairs }: Connecti
   // Thousands of connections come with a handful of certificates: each is kept once.
   const certificates = new Map<string, { certificate: PeerCertificate; users: number }>();
   const draining = new Set<() => void>();
+  const coming: Record<Direction, number> = { inbound: 0, outbound: 0 };
+  const checkDrained = () => {
+    for (const check of draining) check();
+  };
   return {
     all,
+    coming(direction) {
+      coming[direction]++;
+      return () => {
+        coming[direction]--;
+        checkDrained();
+      };
+    },
     opened(connection) {
       const { certificate } = connection;
       const shared = certificates.get(certificate.fingerprint) ?? { certificate, users: 0 };
@@ -96,7 +109,7 @@ export function createConnectionTable({ log, metrics, reports, pairs }: Connecti
         duration_ms: round(durationMs),
         tls: connection.tls?.text,
       });
-      for (const check of draining) check();
+      checkDrained();
     },
     refused(parties, refusal) {
       metrics.refused(parties, refusal);
@@ -116,6 +129,7 @@ export function createConnectionTable({ log, metrics, reports, pairs }: Connecti
     drained: (ms, direction) =>
       new Promise((resolve) => {
         const check = () => {
+          if (direction === undefined ? coming.inbound + coming.outbound > 0 : coming[direction] > 0) return;
           for (const connection of all) if (direction === undefined || connection.direction === direction) return;
           clearTimeout(timer);
           draining.delete(check);

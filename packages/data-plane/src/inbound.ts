@@ -115,11 +115,14 @@ export function createInbound(deps: InboundDeps): Inbound {
       onOpen: (id) => {
         const { name, uri } = deps.service();
         const own = { ...parties, destination: name, destinationId: uri, startedAt: performance.now() };
-        serveStream(tunnel, id, caller, own).catch((error: unknown) => {
-          const refusal = refusalOf(error, own);
-          table.refused(own, refusal);
-          tunnel.refuse(id, refusal);
-        });
+        serveStream(tunnel, id, caller, own)
+          .catch((error: unknown) => {
+            const refusal = refusalOf(error, own);
+            table.refused(own, refusal);
+            tunnel.refuse(id, refusal);
+          })
+          .finally(table.coming("inbound"))
+          .catch(ignore);
       },
       onClose: () => tunnels.delete(tunnel),
     });
@@ -214,13 +217,16 @@ export function createInbound(deps: InboundDeps): Inbound {
         startedAt: performance.now(),
       };
       raw.on("error", ignore);
-      serve(raw, parties).catch((error: unknown) => {
-        const refusal = refusalOf(error, parties);
-        table.refused(parties, refusal);
-        const leg = refusedLeg(error);
-        if (leg?.isTunnel) refuseTunnel(leg, refusal);
-        else if (!raw.destroyed) raw.resetAndDestroy();
-      });
+      serve(raw, parties)
+        .catch((error: unknown) => {
+          const refusal = refusalOf(error, parties);
+          table.refused(parties, refusal);
+          const leg = refusedLeg(error);
+          if (leg?.isTunnel) refuseTunnel(leg, refusal);
+          else if (!raw.destroyed) raw.resetAndDestroy();
+        })
+        .finally(table.coming("inbound"))
+        .catch(ignore);
     },
   };
 }

@@ -22,6 +22,7 @@ export {
   upstreamListenerName,
 } from "./spec.ts";
 export type { AgentLink } from "./agent-link.ts";
+export type { Instance } from "./balance.ts";
 export type { Carried, Carrier } from "./carrier.ts";
 export type { Connection, ConnectionTable, Direction, Parties } from "./connections.ts";
 export type { SharedCounts } from "./counts.ts";

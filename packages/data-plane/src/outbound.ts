@@ -44,6 +44,8 @@ export interface Outbound {
   /** The same, for who waits: resolves when an instance has taken the connection, rejects with RefusedError after resetting the socket. */
   open: (app: PlainSocket) => Promise<Connection>;
   readonly tunnels: TunnelPool;
+  /** Each instance, as far as connections were made to it. */
+  instances: () => readonly Instance[];
   /** Instances, and those that are left out for a while. */
   counts: () => { destination: string; healthy: number; ejected: number };
 }
@@ -185,6 +187,8 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });
     };
     const leg = await attempt(!plainPeers.has(at)).catch((error: unknown) => {
+      // Reset before it said anything: the queue of a process whose listener another one has just taken over.
+      if (isReset(error)) return attempt(!plainPeers.has(at));
       if (!isAlpnRefusal(error)) throw error;
       if (plainPeers.size < MAX_PLAIN_PEERS) plainPeers.add(at);
       return attempt(false);
@@ -234,6 +238,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     };
     app.on("error", ignore);
     counts.add(countAs, 1);
+    const settled = table.coming("outbound");
     try {
       return await serve(app, parties);
     } catch (cause) {
@@ -243,11 +248,14 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       table.refused(parties, error.refusal ?? refusal(parties, error.code, error.message));
       if (!app.destroyed) app.resetAndDestroy();
       throw error;
+    } finally {
+      settled();
     }
   }
 
   return {
     tunnels,
+    instances: () => balancer.all(deps.endpoints() ?? []),
     counts: () => ({ destination: deps.upstream().name, ...balancer.counts() }),
     accept: (app) => void open(app).catch(ignore),
     open,
@@ -256,6 +264,11 @@ export function createOutbound(deps: OutboundDeps): Outbound {
 
 function refusal({ source, destination }: Parties, code: Refusal["code"], reason: string): Refusal {
   return { code, source, destination, reason };
+}
+
+function isReset(error: unknown): boolean {
+  const { code } = (error as { cause?: NodeJS.ErrnoException }).cause ?? {};
+  return code === "ECONNRESET" || code === "EPIPE";
 }
 
 function isAlpnRefusal(error: unknown): boolean {

@@ -15,6 +15,7 @@ import {
   URGENT_STAGE,
 } from "@heddle/tls";
 import { type Authorize, createAuthorizer } from "./authorize.ts";
+import type { Instance } from "./balance.ts";
 import type { ConnectionTable, Direction, Parties } from "./connections.ts";
 import { countKey, type Counts } from "./counts.ts";
 import { dialTcp } from "./dial.ts";
@@ -74,6 +75,7 @@ export interface Proxy {
   recheck(): void;
   /** What metrics show of it. */
   tunnels(): Record<Direction, number>;
+  endpoints(): { listener: string; instances: readonly Instance[] }[];
   instances(): { destination: string; healthy: number; ejected: number }[];
   /** Tells the far proxies to open no new streams; what is open goes on. */
   leave(direction?: Direction): void;
@@ -259,6 +261,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       else log.error("our certificate has expired: every peer refuses it until the agent gives a new one", fields);
     },
     tunnels: () => ({ inbound: inboundTunnels().length, outbound: outboundTunnels().length }),
+    endpoints: () => [...outbounds].map(([listener, outbound]) => ({ listener, instances: outbound.instances() })),
     instances: () => [...outbounds.values()].map(({ counts }) => counts()),
     leave(direction) {
       if (direction !== "outbound") for (const tunnel of inboundTunnels()) tunnel.leave();

@@ -15,6 +15,8 @@ export interface RegistrationOptions {
   client: ApiClient;
   /** False while the listener does not stand: the check then runs out. */
   isReady: () => boolean;
+  /** True where somebody else keeps it from here on: it is then left registered. */
+  isKept?: () => boolean;
   log: Logger;
 }
 
@@ -42,7 +44,7 @@ export async function keepRegistered(options: RegistrationOptions, signal: Abort
       await sleep(RETRY_MS, signal).catch(() => {});
     }
   }
-  if (!isRegistered) return;
+  if (!isRegistered || options.isKept?.()) return;
   log.info("stop request received, deregistering");
   await client
     .put(`/v1/agent/service/deregister/${encodeURIComponent(id)}`, { timeoutMs: 2_000 })

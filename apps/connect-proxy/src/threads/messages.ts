@@ -35,4 +35,8 @@ export type FromThread =
   /** What the agent is to be told. */
   | { type: "post"; id: number; path: string; body: unknown };
 
-export type Question = "metrics";
+export type Question =
+  | { about: "metrics" }
+  | { about: "carried" }
+  | { about: "connections"; limit: number }
+  | { about: "instances" };

@@ -13,6 +13,7 @@ import {
   type HostPort,
   type WantedListener,
 } from "@heddle/data-plane";
+import { viewCarried, viewConnections, viewInstances } from "../admin/views.ts";
 import type { Listeners } from "../listeners.ts";
 import { createUnit, type Unit } from "../unit.ts";
 import type { FromThread, Question, ThreadData, ToThread } from "./messages.ts";
@@ -100,9 +101,15 @@ function addUnit(id: string): void {
 }
 
 async function answer(question: Question): Promise<unknown> {
-  switch (question) {
+  switch (question.about) {
     case "metrics":
       return registry.getMetricsAsJSON();
+    case "carried":
+      return viewCarried(carrier);
+    case "connections":
+      return viewConnections(carrier, thread, question.limit);
+    case "instances":
+      return viewInstances(carrier);
   }
 }
 

@@ -1,0 +1,44 @@
+/**
+ * A new process in place of a running one of the same proxies: it listens on the same ports, beside the old one, and once all
+ * stand it tells the old one to accept nothing more. What the old one has open goes on until its drain time is over.
+ */
+import { readFile } from "node:fs/promises";
+import { describeError, type Logger } from "@heddle/daemon";
+import type { HostPort } from "@heddle/data-plane";
+import { findRunning, type RunningAdmin } from "./admin/client.ts";
+
+const MIGRATION = "/proc/sys/net/ipv4/tcp_migrate_req";
+
+export interface Predecessor {
+  readonly pid: number;
+  /** True for ports that it listens on. */
+  has(bind: HostPort): boolean;
+  /** Ends its accepting. A predecessor that is gone meanwhile is as good. */
+  relieve(): Promise<void>;
+}
+
+/** The running process that stands for the same proxies, if there is one. */
+export async function findPredecessor(dir: string, owner: string, log: Logger): Promise<Predecessor | undefined> {
+  const running = (await findRunning(dir)).filter(({ pid, status }) => pid !== process.pid && status.Owner === owner);
+  const old: RunningAdmin | undefined = running.at(-1);
+  if (!old) {
+    log.info("nobody to take over from");
+    return undefined;
+  }
+  const listeners = old.status.Proxies.flatMap(({ Listeners }) => Listeners);
+  const ports = new Set(listeners.map(({ Address }) => Number(Address.slice(Address.lastIndexOf(":") + 1))));
+  log.info("taking over", { from_pid: old.pid, listeners: listeners.length });
+  return {
+    pid: old.pid,
+    has: ({ port }) => ports.has(port),
+    async relieve() {
+      const isMigrating = (await readFile(MIGRATION, "utf8").catch(() => "0")).trim() === "1";
+      if (!isMigrating)
+        log.info("net.ipv4.tcp_migrate_req is 0: a connection that comes in the moment of the change may be reset");
+      await old.takeOver().catch((error: unknown) => {
+        log.warn("the process before did not answer", { pid: old.pid, error: describeError(error) });
+      });
+      log.info("took over", { from_pid: old.pid });
+    },
+  };
+}
