@@ -258,9 +258,12 @@ async function propagates(node: Inside): Promise<void> {
   await allow(node, await deny(node));
 }
 
+/** A service that did not exist before gets its certificate. */
 async function signs(service: string): Promise<void> {
+  expect(await a.http("PUT", `${API}/v1/agent/service/register`, { Name: service })).toMatchObject({ status: 200 });
   const leaf = await a.get<{ CertPEM: string }>(`${API}/v1/agent/connect/ca/leaf/${service}`);
   expect(leaf.CertPEM).toContain("BEGIN CERTIFICATE");
+  expect(await a.http("PUT", `${API}/v1/agent/service/deregister/${service}`)).toMatchObject({ status: 200 });
 }
 
 /** A check that did not exist before is run, and its result reaches the catalog. */

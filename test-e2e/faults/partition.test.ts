@@ -2,35 +2,28 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createNetwork, type Network } from "../compose/network.ts";
 import { missingNamespaces } from "../compose/needs.ts";
 import { needs } from "../support/tools.ts";
-import { HEDDLE, NODE, type Process, run, tempDir, until } from "./daemon.ts";
+import { HEDDLE, NODE, type Process, tempDir, until } from "./daemon.ts";
+import { createHosts, type Hosts } from "./hosts.ts";
 
 const SERVER = "10.77.0.10";
 const FAILED_MS = 20_000; // 5 s of silence and at most 5 s of suspicion, on a machine with other work
 const dir = tempDir();
-let network: Network;
+let hosts: Hosts;
 
 const why = missingNamespaces();
 beforeAll(async () => {
   if (why !== undefined) return;
-  network = await createNetwork(["server", "n1", "n2"], []);
+  hosts = await createHosts(["server", "n1", "n2"]);
   const tls = (...args: string[]) => execFileSync(NODE, [HEDDLE, "tls", ...args], { cwd: dir, stdio: "pipe" });
   tls("ca", "create");
   tls("cert", "create", "-server", "-additional-ipaddress", SERVER);
   for (const node of ["n1", "n2"]) tls("cert", "create", "-client", "-node", node);
 });
-afterAll(() => network?.close());
+afterAll(() => hosts?.close());
 
-const inside = (name: string, program: string, ...args: string[]): Process =>
-  run("nsenter", ["-t", String(network.namespaces.get(name)?.pid), "--net", "--", program, ...args]);
-
-async function said(name: string, program: string, ...args: string[]): Promise<string> {
-  const process = inside(name, program, ...args);
-  await process.exited;
-  return process.output();
-}
+const said: Hosts["said"] = (...args) => hosts.said(...args);
 
 async function startAgent(name: string): Promise<Process> {
   const files = (role: string) => [
@@ -38,10 +31,10 @@ async function startAgent(name: string): Promise<Process> {
     `-hcl=cert_file = "${join(dir, `dc1-${role}.pem`)}"`,
     `-hcl=key_file = "${join(dir, `dc1-${role}-key.pem`)}"`,
   ];
-  const address = network.namespaces.get(name)?.address ?? "";
-  const agent = inside(
+  const address = hosts.addressOf(name);
+  const agent = hosts.heddle(
     name,
-    ...[NODE, HEDDLE, "agent", `-node=${name}`, `-bind=${address}`, `-data-dir=${join(dir, name)}`],
+    ...["agent", `-node=${name}`, `-bind=${address}`, `-data-dir=${join(dir, name)}`],
     ...(name === "server"
       ? ["-server", "-bootstrap-expect=1", ...files("server")]
       : [`-retry-join=${SERVER}`, ...files(`agent-${name}`), `-hcl=service { name = "web", port = 80 }`]),
@@ -50,8 +43,7 @@ async function startAgent(name: string): Promise<Process> {
   return agent;
 }
 
-const api = async <T>(path: string, method = "GET"): Promise<T> =>
-  JSON.parse(await said("server", "curl", "-sS", "-X", method, `http://127.0.0.1:8500${path}`)) as T;
+const api = <T>(path: string): Promise<T> => hosts.api<T>("server", path);
 const members = async () => {
   const rows = await api<{ Name: string; Status: number }[]>("/v1/agent/members");
   return Object.fromEntries(rows.map(({ Name, Status }) => [Name, Status]));
@@ -69,11 +61,8 @@ const serfHealth = async (node: string) => {
   const [check] = await api<{ Status: string; Output: string }[]>(`/v1/health/node/${node}`);
   return `${check?.Status}: ${check?.Output}`;
 };
-// nsenter becomes the program, so its process is the agent.
 const signalAgent = (agent: Process, signal: NodeJS.Signals) => void agent.child.kill(signal);
 const killAgent = async (agent: Process) => void (await agent.end("SIGKILL"));
-const plug = (leg: number, state: "down" | "up") =>
-  execFileSync("nsenter", ["-t", String(network.switchPid), "--net", "ip", "link", "set", `leg${leg}`, state]);
 
 test("a node that is cut off fails with the reason and comes back by itself; so does one that is killed", async (ctx) => {
   if (why !== undefined) ctx.skip(why);
@@ -108,13 +97,13 @@ test("a node that is cut off fails with the reason and comes back by itself; so 
   await until(members, () => true);
   signalAgent(n1, "SIGCONT");
 
-  plug(1, "down");
+  hosts.plug("n1", "down");
   await until(healthy, (nodes) => nodes.join() === "n2", FAILED_MS);
   expect(await members()).toEqual({ n1: 4, n2: 1, server: 1 });
   expect(await serfHealth("n1")).toMatch(/^critical: Agent not live or unreachable: no heartbeat for \d+s/);
   expect(await resolved()).toEqual(["10.77.0.12"]);
   expect(await api(`/v1/session/info/${ID}`)).toEqual([]);
-  plug(1, "up");
+  hosts.plug("n1", "up");
   await until(healthy, (nodes) => nodes.join() === "n1,n2", FAILED_MS);
   expect(await serfHealth("n1")).toBe("passing: Agent alive and reachable");
   await until(resolved, (addresses) => addresses.join() === "10.77.0.11,10.77.0.12");

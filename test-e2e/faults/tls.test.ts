@@ -4,6 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { createCsr, generateKey } from "@heddle/tls";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Answer, type Daemon, freePort, heddle, serve, tempDir, until } from "./daemon.ts";
 import { exchange, raw } from "./tcp.ts";
@@ -104,6 +105,9 @@ interface Served {
   forbidden: { role: string; method?: string; path: string; headers?: Record<string, string> }[];
   allowed: { role: string; path: string; status: number };
 }
+/** The CA asks it what runs on a node, and here nothing is asked. */
+const NO_CATALOG = "-catalog-url=https://127.0.0.1:1";
+
 const SERVED: Served[] = [
   {
     name: "catalog",
@@ -123,7 +127,8 @@ const SERVED: Served[] = [
         method: "POST",
         path: "/internal/v1/ca/sign",
       })),
-      { role: "dns", method: "PUT", path: "/v1/connect/ca/configuration" },
+      ...["agent", "dns"].map((role) => ({ role, method: "PUT", path: "/v1/connect/ca/configuration" })),
+      { role: "agent", method: "PUT", path: "/v1/connect/ca/join-tokens" },
     ],
     allowed: { role: "dns", path: "/v1/connect/ca/roots", status: 200 },
   },
@@ -151,7 +156,8 @@ async function isMutualOnly(port: number): Promise<void> {
 describe.each(SERVED)("$name off loopback", ({ name, forbidden, allowed }) => {
   let daemon: Daemon;
   beforeAll(async () => {
-    daemon = await serve(name, await freePort(), "-host=0.0.0.0", ...files(name));
+    const more = name === "ca" ? [NO_CATALOG] : [];
+    daemon = await serve(name, await freePort(), "-host=0.0.0.0", ...files(name), ...more);
   });
 
   test("serves whoever has a certificate of its CA, and nobody else", async () => {
@@ -215,8 +221,54 @@ describe.each(SERVED)("$name off loopback", ({ name, forbidden, allowed }) => {
   });
 });
 
+test("an agent gets certificates for what the catalog has on its node, and for nothing else", async () => {
+  const node = heddle(["tls", "cert", "create", "-client", "-node=n1", "-dir", DIR]);
+  expect(await node.exited).toEqual([0, null]);
+  const alone = heddle(["serve", "ca", "-port=0", ...files("ca")]);
+  expect(await alone.exited).toEqual([1, null]);
+  expect(alone.output()).toContain("-catalog-url is missing");
+
+  const ports = { catalog: await freePort(), ca: await freePort() };
+  const url = (name: "catalog" | "ca") => `https://127.0.0.1:${ports[name]}`;
+  const catalog = await serve("catalog", ports.catalog, ...files("catalog"), `-ca-url=${url("ca")}`);
+  const ca = await serve("ca", ports.ca, ...files("ca"), `-catalog-url=${url("catalog")}`);
+  const { TrustDomain } = (await askAs(ca.port, "agent", { path: "/v1/connect/ca/roots" })).json<{
+    TrustDomain: string;
+  }>();
+  const register = (service: string, proxyOf = "") =>
+    askAs(catalog.port, "agent-n1", {
+      method: "PUT",
+      path: "/v1/catalog/register",
+      body: JSON.stringify({
+        ...{ Node: "n1", Address: "127.0.0.1" },
+        Service: {
+          Service: service,
+          ...(proxyOf && { Kind: "connect-proxy", Port: 1, Proxy: { DestinationServiceName: proxyOf } }),
+        },
+      }),
+    });
+  expect((await register("web")).text).toBe("true");
+  expect((await register("db-proxy", "db")).text).toBe("true");
+  const sign = async (role: string, service: string) => {
+    const csr = createCsr({ key: generateKey(), spiffeId: `spiffe://${TrustDomain}/ns/default/dc/dc1/svc/${service}` });
+    const body = JSON.stringify({ csr });
+    const { status, text } = await askAs(ca.port, role, { method: "POST", path: "/internal/v1/ca/sign", body });
+    return `${status} ${status === 200 ? "" : text}`;
+  };
+  expect(await sign("agent-n1", "web")).toBe("200 ");
+  expect(await sign("agent-n1", "db")).toBe("200 ");
+  expect(await sign("agent-n1", "api")).toMatch(/^403 .*no service 'api' is registered on node 'n1'/);
+  expect(await sign("agent", "web")).toMatch(/^403 .*names no node/);
+  expect(ca.output()).toMatch(/refused to sign a certificate: .*caller="agent of node 'n1' at /);
+  // While the catalog is away, what it has said before holds, and nothing else.
+  expect(await catalog.end()).toEqual([0, null]);
+  expect(await sign("agent-n1", "web")).toBe("200 ");
+  expect(await sign("agent-n1", "api")).toMatch(/^503 .*cannot ask the catalog whether 'api' runs on node 'n1'/);
+  expect(await ca.end()).toEqual([0, null]);
+});
+
 test("CA-10: handshakes that do not go on are dropped in time, others come through", async () => {
-  const ca = await serve("ca", await freePort(), "-host=0.0.0.0", ...files("ca"));
+  const ca = await serve("ca", await freePort(), "-host=0.0.0.0", ...files("ca"), NO_CATALOG);
   const half = await Promise.all(
     Array.from({ length: 300 }, (_, i) =>
       raw(ca.port, i % 2 ? Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]) : "", "127.0.0.9"),
@@ -229,7 +281,7 @@ test("CA-10: handshakes that do not go on are dropped in time, others come throu
   expect(await ca.end()).toEqual([0, null]);
 });
 
-test("a composition asks for the same roles on its internal listener, and without certificates stays on loopback", async () => {
+test("a composition asks for the same roles on its internal listener, and without certificates makes its own", async () => {
   const [http, internal] = [await freePort(), await freePort()];
   const config = join(tempDir(), "tls.json");
   writeFileSync(
@@ -279,11 +331,12 @@ test("a composition asks for the same roles on its internal listener, and withou
   const [plainHttp, plainInternal] = [await freePort(), await freePort()];
   const plain = heddle(argv(plainInternal, plainHttp));
   await plain.saw("Heddle agent running!");
-  expect(plain.output()).toContain(
-    "it listens on loopback only, and no other node can join; make them with 'heddle tls'",
-  );
   const { stdout } = await exec("ss", ["-Hltn", `sport = :${plainInternal}`]);
-  expect(stdout).toContain(`127.0.0.1:${plainInternal}`);
-  expect(stdout).not.toContain("0.0.0.0:" + plainInternal);
+  expect(stdout).toContain(`0.0.0.0:${plainInternal}`);
+  // Its own CA made its certificate; callers without one come to joining, and to nothing else.
+  const asStranger = (path: string) => exec("curl", ["-sk", `https://127.0.0.1:${plainInternal}${path}`]);
+  expect((await asStranger("/v1/kv/a")).stdout).toMatch(/^want a certificate of this mesh/);
+  expect((await asStranger("/internal/v1/join/roots")).stdout).toContain("BEGIN CERTIFICATE");
+  await expect(exec("curl", ["-sf", `http://127.0.0.1:${plainInternal}/v1/kv/a`])).rejects.toThrow();
   expect(await plain.end()).toEqual([0, null]);
 });

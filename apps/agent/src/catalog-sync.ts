@@ -4,13 +4,15 @@
  * agent's own are ever taken out, whether this one remembers them or not; those that others changed are put right.
  */
 import { type ApiClient, ApiError } from "@heddle/api-client";
-import { backoffMs, describeError, type Health, type Logger, sleep } from "@heddle/daemon";
+import { backoffMs, describeError, type Health, type Logger, sleep, UnavailableError } from "@heddle/daemon";
 import type { HealthCheck, NodeService } from "@heddle/service-definition";
 import type { LocalChange, LocalState, Source } from "./local-state.ts";
 import { syncIntervalMs } from "./sync-interval.ts";
 
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 5_000;
+const SETTLE_MS = 10_000;
+const SETTLE_LOOK_MS = 20;
 const MAX_BATCH = 64; // registrations in one request
 export const SERF_HEALTH = "serfHealth";
 
@@ -92,6 +94,17 @@ export class CatalogSync {
       this.#isFull = false;
       this.#wake();
     }
+  }
+
+  /** Resolves once a full sync has been made and what has changed so far is in the catalog; rejects where that takes too long. */
+  async settled(timeoutMs = SETTLE_MS): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (!this.#isFull || this.#hasWork()) {
+      if (performance.now() > deadline)
+        throw new UnavailableError("the catalog does not know yet what runs on this node");
+      await (this.#isFull ? this.flush() : sleep(SETTLE_LOOK_MS));
+    }
+    await this.#running.catch(() => {});
   }
 
   /** Has the whole node compared with the catalog at once: what that holds may have changed without this agent. */

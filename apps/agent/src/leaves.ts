@@ -20,17 +20,14 @@ import {
   expiryStage,
   generateKey,
   keyToPem,
+  renewalDelayMs,
   type RevocationList,
   URGENT_STAGE,
 } from "@heddle/tls";
 import { Watched } from "./watched.ts";
 
-const RENEW_FROM = 0.6;
-const RENEW_TO = 0.9;
-const MIN_RENEWAL_MS = 1_000; // whatever a CA's answer says, it is not asked in a loop
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
-const RENEW_STEPS = 64;
 const MAX_LEAVES = 10_000; // a node's services and those that its proxies speak for
 const IDLE_MS = 6 * 60 * 60_000; // a leaf that nobody asked for is not renewed for ever
 
@@ -72,8 +69,8 @@ export interface LeafExpiry {
 }
 
 export interface LeavesOptions {
-  /** Has a request signed by the CA: over HTTP, or in a composition by a call. */
-  sign: (csrPem: string) => Promise<SignedLeaf>;
+  /** Has a request for a service signed by the CA: over HTTP, or in a composition by a call. */
+  sign: (csrPem: string, service: string) => Promise<SignedLeaf>;
   roots: Watched<Roots>;
   revocations: Watched<RevocationList>;
   datacenter: string;
@@ -201,7 +198,7 @@ export class Leaves {
     if (trusted === undefined) throw new Error("the CA has not answered yet");
     const key = generateKey();
     const uri = serviceSpiffeId({ trustDomain: trusted.TrustDomain, namespace: "default", datacenter, service });
-    const signed = await sign(createCsr({ key, spiffeId: uri }));
+    const signed = await sign(createCsr({ key, spiffeId: uri }), service);
     const index = Math.max(this.#index + 1, Math.floor(clock.now() / 1000));
     const leaf: Leaf = {
       SerialNumber: signed.serial,
@@ -235,10 +232,8 @@ export class Leaves {
 
   #renewalDelay(entry: Entry): number {
     const { ValidAfter, ValidBefore } = entry.leaf.value as Leaf;
-    const from = Date.parse(ValidAfter);
-    const life = Date.parse(ValidBefore) - from;
-    const share = RENEW_FROM + (Math.floor(Math.random() * RENEW_STEPS) / RENEW_STEPS) * (RENEW_TO - RENEW_FROM);
-    return Math.max(MIN_RENEWAL_MS, from + life * share - this.#options.clock.now());
+    const validity = { notBefore: Date.parse(ValidAfter), notAfter: Date.parse(ValidBefore) };
+    return renewalDelayMs(validity, this.#options.clock.now());
   }
 
   async #renew(service: string, entry: Entry): Promise<void> {

@@ -37,7 +37,7 @@ import { Drains } from "./drains.ts";
 import { followServers, type LocalStream } from "./followed.ts";
 import { watchLeafExpiry } from "./leaf-expiry.ts";
 import type { LeaseFacts, LeaseOptions } from "./lease.ts";
-import { Leaves, type SignedLeaf } from "./leaves.ts";
+import { Leaves, type Roots, type SignedLeaf } from "./leaves.ts";
 import { forwardToServers, refusePlainTextOffLoopback, startListeners } from "./listeners.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
@@ -45,6 +45,7 @@ import { memberOf, startLease } from "./own-lease.ts";
 import { nodeFacts, serverService } from "./own-node.ts";
 import { RuleHolders } from "./rule-holders.ts";
 import { Registrar } from "./registrar.ts";
+import { signByCa } from "./sign.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
 import { Telemetry } from "./telemetry.ts";
 import type { Watches } from "./watches/index.ts";
@@ -52,6 +53,8 @@ import type { Watches } from "./watches/index.ts";
 export interface AgentStartDeps {
   hub: LogHub;
   version: string;
+  /** Told each list of roots that the servers have. */
+  onRoots?: (roots: Roots) => void;
   /** Where the daemons of this agent's mesh answer. */
   servers: { catalog: string; ca: string; health: string };
   /** Certificate for the internal API, where it is not loopback. */
@@ -133,13 +136,16 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     catalog,
     ca,
     log,
-    onRoots: () => void leaves?.rootsChanged(),
+    onRoots(roots) {
+      deps.onRoots?.(roots);
+      void leaves?.rootsChanged();
+    },
     onRevocations: () => void leaves?.revocationsChanged(),
     onRestored: () => sync.resync(),
     local: deps.localStream && { stream: deps.localStream, defaultAllow: config.defaultIntentionPolicy !== "deny" },
   });
   leaves = new Leaves({
-    sign: deps.sign ?? (async (csr) => (await ca.post<SignedLeaf>("/internal/v1/ca/sign", { body: { csr } })).body),
+    sign: deps.sign ?? signByCa({ ca, sync, state }),
     roots: followed.roots,
     revocations: followed.revocations,
     datacenter: config.datacenter,

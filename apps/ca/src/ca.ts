@@ -1,6 +1,14 @@
 /** The CA as a value: its authority, its issuer and its routes over one store, to be mounted on any listener. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type ApiTable, type Clock, formatDuration, type Health, type Logger, systemClock } from "@heddle/daemon";
+import {
+  type ApiTable,
+  type Clock,
+  formatDuration,
+  type Health,
+  type LiveIdentity,
+  type Logger,
+  systemClock,
+} from "@heddle/daemon";
 import type { Cluster, Store } from "@heddle/store";
 import type { Validity } from "@heddle/tls";
 import type { Registry } from "prom-client";
@@ -10,14 +18,17 @@ import { createLeafLedger } from "./leaf-ledger.ts";
 import { createCaMetrics, registerRevocations, registerRootExpiry } from "./metrics.ts";
 import type { ProviderConfig } from "./provider-config.ts";
 import type { Provider } from "./records.ts";
+import { createJoining, type Joining, noJoining } from "./join/joining.ts";
 import { configurationTable } from "./routes/configuration.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
+import { joinTable } from "./routes/join.ts";
 import { rfc3339 } from "./rfc3339.ts";
 import { revocationsTable } from "./routes/revocations.ts";
 import { type RootsFollowers, rootsTable } from "./routes/roots.ts";
 import { retireRoots } from "./retirement.ts";
 import { watchRootLife } from "./root-life.ts";
-import { signRoute } from "./routes/sign.ts";
+import { type RunsOn, signRoute } from "./routes/sign.ts";
+import { createServerIdentity } from "./server-identity.ts";
 import { statusTable } from "./routes/status.ts";
 
 export interface CaOptions {
@@ -33,6 +44,10 @@ export interface CaOptions {
   initialProvider?: Provider | undefined;
   /** Encrypt the roots' keys on disk (`readEncryptionKeys`). */
   encryptionKeys?: readonly Buffer[] | undefined;
+  /** Which services are on a node: its agent gets certificates for no others. Without it, for none. */
+  runsOn?: RunsOn;
+  /** Where nodes may join by a token: the address that they are told, and whether a node is alive. */
+  joining?: { address: string; isAlive: (node: string) => boolean } | undefined;
   registry: Registry;
   clock?: Clock;
   log: Logger;
@@ -46,6 +61,9 @@ export interface Ca extends AsyncDisposable {
   readonly authority: Authority;
   readonly issuer: Issuer;
   readonly revocations: Revocations;
+  readonly joining: Joining | undefined;
+  /** A certificate for the server whose process this is; the caller disposes of it. */
+  serverIdentity(): Promise<LiveIdentity & Disposable>;
   health(): Record<string, Health>;
   close(): Promise<void>;
 }
@@ -69,6 +87,8 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   const metrics = createCaMetrics(registry);
   const issuer = createIssuer({ authority, datacenter, metrics, ledger, revocations, clock, log });
   registerRevocations(registry, revocations);
+  const { address, isAlive } = options.joining ?? {};
+  const joining = isAlive && createJoining({ store, authority, issuer, isAlive, clock, log });
   registerRootExpiry(registry, authority, clock);
   const { id, validity } = authority.activeRoot;
   log.info("CA initialized", {
@@ -92,13 +112,16 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     authority,
     issuer,
     revocations,
+    joining,
+    serverIdentity: () => createServerIdentity({ authority, issuer, datacenter, clock, log }),
     table: {
       ...rootsTable(authority, followers),
       ...configurationTable(authority),
       ...revocationsTable({ authority, revocations, clock }),
       ...statusTable({ authority, ledger, followers, clock }),
+      ...joinTable({ store, authority, address: () => address ?? noJoining(), clock, log }),
     },
-    internal: signRoute({ issuer, log }),
+    internal: signRoute({ issuer, joining, runsOn: options.runsOn ?? (() => false), log }),
     health: () => ({ root: rootHealth(authority, clock.now()) }),
     close,
     [Symbol.asyncDispose]: close,

@@ -8,7 +8,7 @@ import {
   PermissionDeniedError,
   UnavailableError,
 } from "@heddle/daemon";
-import { DEFAULT_NAMESPACE, IdentityError, type ServiceId, type SpiffeId } from "@heddle/spiffe";
+import { DEFAULT_NAMESPACE, IdentityError, type SpiffeId } from "@heddle/spiffe";
 import { certificatesToDer, parseCsr, readCertificate, type CsrFacts } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 import type { LeafLedger } from "./leaf-ledger.ts";
@@ -29,12 +29,15 @@ export interface SignedLeaf {
   notAfter: string;
 }
 
+/** Why an identity may not be given, or nothing where it may; what else has to be done first is done here. */
+export type IdentityRule = (id: SpiffeId, csr: CsrFacts) => Promise<string | undefined> | string | undefined;
+
 export interface Issuer {
   /**
-   * Signs a request for `caller` (for the log). Throws InvalidArgumentError for a bad request, PermissionDeniedError for an
+   * Signs a request for `caller` (for the log), where `rule` lets it; by default services. Throws InvalidArgumentError for a bad request, PermissionDeniedError for an
    * identity that is not ours to give, RateLimitedError past CSRMaxPerSecond.
    */
-  sign(csrPem: string, caller: string): Promise<SignedLeaf>;
+  sign(csrPem: string, caller: string, rule?: IdentityRule): Promise<SignedLeaf>;
 }
 
 export interface IssuerOptions {
@@ -59,20 +62,23 @@ export function createIssuer({
   const rate = createRateLimit(clock);
   const concurrency = createConcurrencyLimit(clock);
   const validNow = createValidity();
-  const refuseRevoked = (service: string) => {
-    const why = revocations.list.blocked(service);
-    if (why !== undefined) throw new PermissionDeniedError(`certificate refused: ${why}`);
+  const refuseRevoked = (service: string | undefined) => {
+    const why = service === undefined ? undefined : revocations.list.blocked(service);
+    if (why !== undefined) refuse(why);
   };
-  const sign = async (csr: CsrFacts, csrPem: string): Promise<SignedLeaf> => {
-    const service = authorize(csr.id, authority.trustDomain, datacenter);
+  const sign = async (csr: CsrFacts, csrPem: string, rule: IdentityRule): Promise<SignedLeaf> => {
+    requireOurs(csr.id, authority.trustDomain, datacenter);
+    const service = csr.id.kind === "service" ? csr.id.service : undefined;
     refuseRevoked(service);
+    const why = await rule(csr.id, csr);
+    if (why !== undefined) refuse(why);
     const { csrMaxPerSecond, csrMaxConcurrent, leafTtlMs } = authority.settings;
     await rate.take(csrMaxPerSecond);
     // As in Consul, the limit per second takes the other's place.
     return concurrency.run(csrMaxPerSecond > 0 ? 0 : csrMaxConcurrent, async () => {
       const now = clock.now();
       refuseRevoked(service); // it may have waited for its turn
-      const earliest = revocations.list.earliest(service);
+      const earliest = service === undefined ? undefined : revocations.list.earliest(service);
       const { leaf, chain, rootId } = await authority.issue({ csr, csrPem, ttlMs: leafTtlMs, now, earliest });
       return {
         certPem: leaf.certPem,
@@ -85,15 +91,15 @@ export function createIssuer({
     });
   };
   return {
-    async sign(csrPem, caller) {
+    async sign(csrPem, caller, rule = servicesOnly) {
       const startedAt = performance.now();
       let asked: string | undefined;
       try {
         const csr = readRequest(csrPem);
         asked = csr.spiffeId;
-        const leaf = await sign(csr, csrPem);
+        const leaf = await sign(csr, csrPem, rule);
         const { rootId, serial } = leaf;
-        const { service } = csr.id as ServiceId;
+        const service = csr.id.kind === "service" ? csr.id.service : "";
         ledger.issued({ caller, spiffeId: asked, rootId, service, serial, notAfter: Date.parse(leaf.notAfter) });
         metrics.signed((performance.now() - startedAt) / 1_000);
         log.info("signed a certificate", {
@@ -136,15 +142,20 @@ function readRequest(csrPem: string): CsrFacts {
   }
 }
 
-/** Only services, and only of this trust domain, datacenter and namespace. Returns the service. */
-function authorize(id: SpiffeId, trustDomain: string, datacenter: string): string {
-  const refuse = (why: string): never => {
-    throw new PermissionDeniedError(`certificate refused: ${why}`);
-  };
-  if (id.kind !== "service") return refuse(`this CA signs for services, and this is a name of kind ${id.kind}`);
+const refuse = (why: string): never => {
+  throw new PermissionDeniedError(`certificate refused: ${why}`);
+};
+
+/** Only of this trust domain, datacenter and namespace, whatever it is for. */
+function requireOurs(id: SpiffeId, trustDomain: string, datacenter: string): void {
+  if (id.kind === "signing") return refuse(servicesOnly(id) as string);
   if (id.trustDomain !== trustDomain) refuse(`the trust domain is '${trustDomain}', not '${id.trustDomain}'`);
   if (id.datacenter !== datacenter) refuse(`the datacenter is '${datacenter}', not '${id.datacenter}'`);
-  if (id.namespace !== DEFAULT_NAMESPACE || id.partition !== undefined)
+  if (id.kind === "service" && (id.namespace !== DEFAULT_NAMESPACE || id.partition !== undefined))
     refuse(`services are in namespace '${DEFAULT_NAMESPACE}' and in no partition`);
-  return id.service;
+}
+
+/** What callers get that are not known any closer. */
+export function servicesOnly(id: SpiffeId): string | undefined {
+  return id.kind === "service" ? undefined : `this CA signs for services, and this is a name of kind ${id.kind}`;
 }

@@ -35,6 +35,19 @@ export const CA_OPERATIONS: Operations = {
     body: { object: REINSTATE_FIELDS },
   },
   "PUT /v1/connect/ca/rollback": { summary: "Has the root before sign again" },
+  "GET /v1/connect/ca/join-tokens": { summary: "Tokens by which nodes join, without their secrets" },
+  "PUT /v1/connect/ca/join-tokens": {
+    summary: "Makes a token by which nodes join; Join in the answer is the line for 'heddle agent -join'",
+    body: {
+      schema: {
+        type: "object",
+        properties: { TTL: { type: "string" }, Uses: { type: "integer" }, Node: { type: "string" } },
+      },
+    },
+  },
+  "DELETE /v1/connect/ca/join-tokens/": { summary: "Revokes a join token", argument: "id" },
+  "GET /v1/connect/ca/joined-nodes": { summary: "Nodes that have joined by a token" },
+  "DELETE /v1/connect/ca/joined-nodes/": { summary: "Forgets a node: its certificate is not renewed", argument: "node" },
   "GET /v1/connect/ca/status": { summary: "How far a rotation of the root is" },
   "GET /v1/connect/ca/roots": { summary: "Roots that are trusted", isRead: true, query: ["pem"] },
 };

@@ -4,13 +4,19 @@ import {
   createRegistry,
   guardedTable,
   followIdentityFiles,
+  InvalidArgumentError,
+  isLoopback,
+  type LiveIdentity,
   type Logger,
   requireTlsOffLoopback,
   type Running,
   startInternalServer,
   startOpsServer,
+  systemClock as clock,
 } from "@heddle/daemon";
+import { createApiClient, internalTls, type ApiClient } from "@heddle/api-client";
 import { openStore } from "@heddle/store";
+import { askCatalog } from "./ask-catalog.ts";
 import { createCa } from "./ca.ts";
 import type { CaConfig } from "./config.ts";
 import { requireSealing } from "./key-vault.ts";
@@ -22,6 +28,11 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
   const identity = stack.use(followIdentityFiles(config, log));
   requireTlsOffLoopback(config.host, identity);
   requireSealing(config.etcd, config.encryptionKeys);
+  // Without it an agent would get the certificate of any service.
+  if (identity && config.catalogUrl === "")
+    throw new InvalidArgumentError(
+      "-catalog-url is missing: with mutual TLS an agent gets certificates for what the catalog has on its node",
+    );
   const registry = createRegistry("ca");
   const store = stack.use(await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "ca", log }));
   const cluster = await store.join({
@@ -35,6 +46,9 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     clusterId: config.clusterId || undefined,
     initialConfig: { LeafCertTTL: config.leafCertTtl, CSRMaxPerSecond: config.csrMaxPerSecond },
     encryptionKeys: config.encryptionKeys,
+    ...(config.catalogUrl && {
+      runsOn: askCatalog({ catalog: catalogClient(config, { stack, identity, log }), clock }),
+    }),
     registry,
     log,
   });
@@ -54,4 +68,18 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: server.url, health, close, [Symbol.asyncDispose]: close };
+}
+
+interface ClientDeps {
+  stack: AsyncDisposableStack;
+  identity: LiveIdentity | undefined;
+  log: Logger;
+}
+
+function catalogClient({ catalogUrl }: CaConfig, { stack, identity, log }: ClientDeps): ApiClient {
+  const { protocol, hostname } = new URL(catalogUrl);
+  if (protocol !== "https:" && !isLoopback(hostname.replace(/^\[|\]$/g, "")))
+    throw new InvalidArgumentError(`refusing to ask the catalog in plain text at ${catalogUrl}: use https`);
+  const tls = internalTls(identity, ["catalog", "server"]);
+  return stack.adopt(createApiClient({ address: catalogUrl, tls, log }), (client) => client.close());
 }

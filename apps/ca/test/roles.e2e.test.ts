@@ -31,7 +31,12 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
-const config = (more: object) => ({ ...loadConfig({ argv: [], env: {}, readFile: () => "" }), port: 0, ...more });
+const config = (more: object) => ({
+  ...loadConfig({ argv: [], env: {}, readFile: () => "" }),
+  port: 0,
+  catalogUrl: "https://127.0.0.1:1",
+  ...more,
+});
 
 async function ask(
   url: string,
@@ -52,13 +57,15 @@ async function ask(
 }
 
 describe("over mutual TLS", () => {
-  it("an agent may have leaves signed, and nobody else", async () => {
+  it("a server may have leaves signed, an agent for its node, and nobody else", async () => {
     await using ca = await start(config(files), { log: silentLog });
     const { TrustDomain } = JSON.parse((await ask(ca.url, "agent", "GET", "/v1/connect/ca/roots")).text) as {
       TrustDomain: string;
     };
     const csr = createCsr({ key: generateKey(), spiffeId: `spiffe://${TrustDomain}/ns/default/dc/dc1/svc/web` });
-    expect((await ask(ca.url, "agent", "POST", "/internal/v1/ca/sign", { csr })).status).toBe(200);
+    expect((await ask(ca.url, "server", "POST", "/internal/v1/ca/sign", { csr })).status).toBe(200);
+    const ofNoNode = await ask(ca.url, "agent", "POST", "/internal/v1/ca/sign", { csr });
+    expect([ofNoNode.status, ofNoNode.text]).toEqual([403, expect.stringContaining("names no node")]);
     for (const role of ["catalog", "health", "dns", "operator", "ca"] as const) {
       const answer = await ask(ca.url, role, "POST", "/internal/v1/ca/sign", { csr });
       expect([role, answer.status]).toEqual([role, 403]);
@@ -66,12 +73,13 @@ describe("over mutual TLS", () => {
     }
   });
 
-  it("agents and operators may change the configuration, the other daemons read", async () => {
+  it("servers and operators may change the configuration, the other daemons read", async () => {
     await using ca = await start(config(files), { log: silentLog });
     const put = (role: InternalRole) =>
       ask(ca.url, role, "PUT", "/v1/connect/ca/configuration", { Provider: "consul", Config: {} });
     expect((await put("operator")).status).toBe(200);
-    expect((await put("agent")).status).toBe(200);
+    expect((await put("server")).status).toBe(200);
+    expect((await put("agent")).status).toBe(403);
     expect((await put("health")).status).toBe(403);
     expect((await ask(ca.url, "health", "GET", "/v1/connect/ca/roots")).status).toBe(200);
   });

@@ -29,6 +29,7 @@ import { uiQuestions, uiTable } from "./routes/ui.ts";
 import { createLeaseServer, type LeaseServer } from "./members/lease-server.ts";
 import { Members } from "./members/members.ts";
 import { DEFAULT_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
+import { runsOn } from "./runs-on.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { RuleHolders } from "./rule-holders.ts";
 import { createLocalStream, type LocalStream } from "./local-stream.ts";
@@ -69,6 +70,8 @@ export interface Catalog extends AsyncDisposable {
   /** Who is alive, and the connections by which agents say so. */
   readonly members: Members;
   readonly leases: LeaseServer;
+  /** Whether a service, or a proxy of it, is registered on a node. */
+  runsOn(node: string, service: string): boolean;
   /** Loads what the stored records need, before anybody asks. */
   prepare(): Promise<void>;
   health(): Record<string, Health>;
@@ -147,6 +150,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     state: deps.state,
     members: deps.members,
     leases,
+    runsOn: (node, service) => runsOn(deps.state, node, service),
     questions,
     stream,
     localStream: createLocalStream({ state: deps.state, questions }),

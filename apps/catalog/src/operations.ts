@@ -22,6 +22,11 @@ const read = (summary: string, query: string[] = [], argument?: string): Operati
 const entry = { schema: { type: "object", properties: { Kind: { type: "string" }, Name: { type: "string" } } } };
 
 export const CATALOG_OPERATIONS: Operations = {
+  "GET /v1/internal/runs-on/": {
+    summary: "Whether a service, or a proxy of it, is registered on a node",
+    query: ["service"],
+    argument: "node",
+  },
   "GET /v1/catalog/connect/": read(
     "Instances to dial for a service over Connect",
     ["filter", "near", "node-meta", "tag", "explain"],

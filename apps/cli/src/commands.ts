@@ -329,6 +329,15 @@ export const COMMANDS: Group = {
         },
       },
     },
+    token: {
+      synopsis: "Lets nodes join the mesh",
+      about: "Works with the tokens by which nodes join. On a server.\n\n    $ heddle token join",
+      commands: {
+        join: leaf("Prints a line for 'heddle agent -join'", async () => (await import("./commands/token.ts")).join),
+        list: leaf("Lists join tokens, or joined nodes", async () => (await import("./commands/token.ts")).list),
+        revoke: leaf("Revokes a join token, or a node", async () => (await import("./commands/token.ts")).revoke),
+      },
+    },
     validate: leaf(
       "Checks configuration files and directories",
       async () => (await import("./commands/validate.ts")).validate,

@@ -45,6 +45,8 @@ export interface HealthCheckerOptions {
   /** True: script and Docker checks run. */
   scripts: boolean;
   clock?: Clock;
+  /** Roles of those who may bring checks over mutual TLS; agents and servers by default. */
+  callers?: readonly string[];
   /** Where metrics are registered; one of its own by default. */
   registry?: Registry;
   /** Most checks of all connections together. */
@@ -120,7 +122,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
         closed ? "closing" : `at most ${MAX_CONNECTIONS} agents may connect`,
       );
     try {
-      await requireRole(req, ["agent", "server"]);
+      await requireRole(req, options.callers ?? ["agent", "server"]);
     } catch (error) {
       log.warn("refused a connection for checks", { peer: socket.remoteAddress, reason: describeError(error) });
       return refuse(socket, "403 Forbidden", describeError(error));

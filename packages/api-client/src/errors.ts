@@ -48,7 +48,7 @@ export function explainTransportError(error: unknown, address: string): Error {
   const { code } = error as NodeJS.ErrnoException;
   const known = code === undefined ? undefined : WHY[code];
   const Kind = code !== undefined && NEVER_SENT.has(code) ? UnreachableError : UnavailableError;
-  if (known) return new Kind(`cannot reach the agent at ${address}: ${known}`);
+  if (known) return new Kind(`cannot reach the agent at ${address}: ${known}`, { cause: error });
   const why = (error as Error).message || String(error);
   return new UnavailableError(`cannot reach the agent at ${address}: ${why}`, { cause: error });
 }

@@ -27,6 +27,7 @@ export {
   toInternalError,
 } from "./internal.ts";
 export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-server.ts";
+export { formatJoinLine, isJoinLine, parseJoinLine } from "./join-line.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
 export { explainListenError, portHolder } from "./listen.ts";
 export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog, writeToStandardOutput } from "./log.ts";
@@ -44,6 +45,7 @@ export type { FollowedIdentity, LiveIdentity, SettableIdentity } from "./identit
 export type { HttpServer, HttpServerOptions } from "./http.ts";
 export type { Caller, InternalFiles, InternalIdentity } from "./internal.ts";
 export type { InternalPart, InternalServerOptions, Roles } from "./internal-server.ts";
+export type { JoinLine } from "./join-line.ts";
 export type { Health, MainOptions, Running } from "./lifecycle.ts";
 export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
 export type { Operation, Operations, Schema } from "./openapi.ts";

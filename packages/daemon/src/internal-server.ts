@@ -4,9 +4,10 @@
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import type { Server as TlsServer } from "node:https";
 import { type ApiTable, rowMatcher } from "./api.ts";
-import { describeError, HeddleError } from "./errors.ts";
+import { describeError, HeddleError, PermissionDeniedError } from "./errors.ts";
 import { type HttpServer, sendText, startHttpServer } from "./http.ts";
 import type { LiveIdentity } from "./identity.ts";
 import { type Caller, requireRole } from "./internal.ts";
@@ -69,6 +70,8 @@ export interface InternalServerOptions {
   identity: LiveIdentity | undefined;
   /** Tried in order. */
   parts: readonly InternalPart[];
+  /** Tried first, and all that callers without a certificate of ours come to; without any, they come to nothing. */
+  open?: readonly InternalPart[];
   /** A daemon alone answers /metrics, /healthz and /readyz here too. */
   ops?: OpsDeps;
   log: Logger;
@@ -76,11 +79,14 @@ export interface InternalServerOptions {
 
 /** Throws UnavailableError for a port that it cannot have. */
 export async function startInternalServer(options: InternalServerOptions): Promise<HttpServer> {
-  const { identity, parts, ops, log } = options;
+  const { identity, open = [], ops, log } = options;
+  const parts = [...open, ...options.parts];
+  const partsFor = (req: IncomingMessage) => (isStranger(req) ? [...open, REFUSE_STRANGERS] : parts);
   const route: RequestListener = (req, res) => {
-    answer(req, res, parts).catch((error: unknown) => refuse(error, req, res, log));
+    answer(req, res, partsFor(req)).catch((error: unknown) => refuse(error, req, res, log));
   };
   const tls = identity && (await import("@heddle/tls"));
+  const tlsOptions = open.length > 0 ? tls?.openInternalServerOptions : tls?.internalServerOptions;
   const server = await startHttpServer({
     host: options.host,
     port: options.port,
@@ -88,8 +94,8 @@ export async function startInternalServer(options: InternalServerOptions): Promi
     log,
     maxConnectionsPerClient: MAX_CONNECTIONS_PER_CLIENT,
     connectionsLimitName: "fixed, of the internal API",
-    tls: identity && tls?.internalServerOptions(identity.current()),
-    upgrade: (req, socket, head) => void takeOver(req, socket, head, parts),
+    tls: identity && tlsOptions?.(identity.current()),
+    upgrade: (req, socket, head) => void takeOver(req, socket, head, partsFor(req)),
   });
   const off = identity?.onChange(() => tls?.swapServerIdentity(server.server as TlsServer, identity.current()));
   return {
@@ -100,6 +106,16 @@ export async function startInternalServer(options: InternalServerOptions): Promi
     },
   };
 }
+
+const isStranger = ({ socket }: IncomingMessage): boolean => socket instanceof TLSSocket && !socket.authorized;
+
+const refuseStranger = ({ socket }: IncomingMessage): never => {
+  const { authorizationError } = socket as TLSSocket;
+  throw new PermissionDeniedError(
+    `want a certificate of this mesh (${String(authorizationError ?? "none was presented")}): a node joins with 'heddle agent -join'`,
+  );
+};
+const REFUSE_STRANGERS: InternalPart = { handle: refuseStranger, upgrade: refuseStranger };
 
 async function answer(req: IncomingMessage, res: ServerResponse, parts: readonly InternalPart[]): Promise<void> {
   for (const { handle } of parts) if (handle && (await handle(req, res))) return;

@@ -14,7 +14,9 @@ import {
   type TlsOptions,
   type TLSSocket,
 } from "node:tls";
-import { IdentityError } from "@heddle/spiffe";
+import { IdentityError, parseSpiffeId } from "@heddle/spiffe";
+import { readCertificate } from "./certificate.ts";
+import { certificatesToDer } from "./pem.ts";
 import { checkPeerCertificate } from "./peer.ts";
 
 /** A peer that has not finished its handshake by then is gone (SECURITY.md, A3). */
@@ -31,13 +33,6 @@ const CIPHERS = [
   "ECDHE-ECDSA-CHACHA20-POLY1305",
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
-
-/** A leaf with its intermediates, its key, and the roots that peers must lead to. All PEM. */
-export interface TlsIdentity {
-  certPem: string;
-  keyPem: string;
-  roots: readonly string[];
-}
 
 /** A leaf with its intermediates, its key, and the roots that peers must lead to. All PEM. */
 export interface TlsIdentity {
@@ -115,25 +110,45 @@ export function internalServerOptions(identity: TlsIdentity): TlsOptions {
   return meshServerOptions(identity);
 }
 
+/** The same where some paths are for callers without a certificate too: the listener tells them apart by `authorized`. */
+export function openInternalServerOptions(identity: TlsIdentity): TlsOptions {
+  return { ...meshServerOptions(identity), rejectUnauthorized: false };
+}
+
 export interface InternalClientOptions extends TlsIdentity {
   /** The roles that the server may have. */
   serverRoles: readonly string[];
 }
 
-/** Options of an `https.Agent` or `tls.connect` to the internal API: host name and role are both checked. */
+/**
+ * Options of an `https.Agent` or `tls.connect` to the internal API: host name and role are both checked. A certificate of the
+ * mesh's own CA holds no host name; there cluster, datacenter and kind say who it is.
+ */
 export function internalClientOptions({ serverRoles, ...identity }: InternalClientOptions) {
+  const cluster = clusterOf(identity.certPem);
   return {
     ...secureOptions(identity),
     rejectUnauthorized: true,
     // An https.Agent would resume sessions, and a resumed session skips checkServerIdentity.
     maxCachedSessions: 0,
     checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
-      const wrongHost = checkServerIdentity(host, certificate);
+      const peer = checkPeerCertificate(certificate.raw, { kind: "daemon", roles: serverRoles, ...cluster });
+      const wrongHost = peer.ok && peer.id.kind !== "daemon" ? undefined : checkServerIdentity(host, certificate);
       if (wrongHost) return wrongHost;
-      const peer = checkPeerCertificate(certificate.raw, { kind: "daemon", roles: serverRoles });
       return peer.ok ? undefined : new IdentityError(peer.reason);
     },
   };
+}
+
+/** Whose servers are meant, by the caller's own certificate where the mesh's CA made it; a caller without one joins. */
+function clusterOf(certPem: string): { trustDomain: string; datacenter: string } | undefined {
+  const [leaf] = certPem === "" ? [] : certificatesToDer(certPem);
+  const [uri] = leaf ? readCertificate(leaf).altNames.uris : [];
+  if (uri === undefined) return undefined;
+  const id = parseSpiffeId(uri);
+  return id.kind === "agent" || id.kind === "server"
+    ? { trustDomain: id.trustDomain, datacenter: id.datacenter }
+    : undefined;
 }
 
 function secureOptions({ certPem, keyPem, roots }: TlsIdentity): SecureContextOptions {

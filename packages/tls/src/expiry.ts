@@ -27,6 +27,20 @@ export function nextStageAt(validity: Validity, now: number): number | undefined
   return starts.find((at) => at > now);
 }
 
+const RENEW_FROM = 0.6;
+const RENEW_TO = 0.9;
+const RENEW_STEPS = 64;
+const MIN_RENEWAL_MS = 1_000; // whatever a CA's answer says, it is not asked in a loop
+
+/**
+ * How long to wait from `now` with the renewal: to a random point between 60 % and 90 % of the life, so that those that were
+ * made together are not renewed together. The points are few: thousands of timers share their lengths.
+ */
+export function renewalDelayMs({ notBefore, notAfter }: Validity, now: number, random = Math.random): number {
+  const share = RENEW_FROM + (Math.floor(random() * RENEW_STEPS) / RENEW_STEPS) * (RENEW_TO - RENEW_FROM);
+  return Math.max(MIN_RENEWAL_MS, notBefore + (notAfter - notBefore) * share - now);
+}
+
 /** Days left, with one decimal; negative once it has expired. */
 export function daysLeft({ notAfter }: Pick<Validity, "notAfter">, now: number): number {
   return Math.floor(((notAfter - now) / DAY_MS) * 10) / 10;

@@ -7,6 +7,7 @@ export {
   internalClientOptions,
   internalServerOptions,
   meshServerOptions,
+  openInternalServerOptions,
   swapServerIdentity,
 } from "./context.ts";
 export { buildCrl, crlToPem } from "./crl.ts";
@@ -23,12 +24,12 @@ export {
   write0600,
 } from "./keys.ts";
 export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.ts";
-export { checkPeer, checkPeerCertificate, peerDaemon, peerRole } from "./peer.ts";
+export { checkPeer, checkPeerCertificate, peerDaemon, peerRole, toInternalPeer } from "./peer.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { issuingOf, rehearseRotation } from "./rehearsal.ts";
 export { createRevocationList, NO_REVOCATIONS, serialKey } from "./revocation.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
-export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, URGENT_STAGE } from "./expiry.ts";
+export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, renewalDelayMs, URGENT_STAGE } from "./expiry.ts";
 export {
   certificateKeyType,
   generateSigningKey,
@@ -42,7 +43,7 @@ export type { InternalClientOptions, MeshClient, MeshTlsOptions, TlsIdentity } f
 export type { CsrFacts } from "./csr.ts";
 export type { InternalCaOptions, InternalCertificateOptions, InternalRole } from "./internal.ts";
 export type { IssuedLeaf, LeafOptions, Signer } from "./leaf.ts";
-export type { Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
+export type { InternalPeer, Peer, PeerChain, PeerCheck, PeerExpectation } from "./peer.ts";
 export type { KeyAndCertificate, RootOptions } from "./root.ts";
 export type { CrossSignOptions, IntermediateOptions } from "./cross-sign.ts";
 export type { Validity } from "./expiry.ts";

@@ -4,7 +4,7 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import { IdentityError, parseSpiffeId, type DaemonId, type SpiffeId } from "@heddle/spiffe";
+import { IdentityError, parseSpiffeId, type SpiffeId } from "@heddle/spiffe";
 import { readCertificate, type CertificateFacts } from "./certificate.ts";
 import { MAX_CHAIN_LENGTH, verifyChain, type TrustBundle } from "./chain.ts";
 import { KEY_USAGE, OID } from "./extensions.ts";
@@ -71,19 +71,45 @@ export function checkPeer(socket: TLSSocket, expectation: PeerExpectation): Peer
   return checkPeerCertificate(certificate.raw, expectation);
 }
 
+/** Who a daemon is on the internal API. */
+export interface InternalPeer {
+  trustDomain: string;
+  datacenter: string;
+  role: string;
+  /** The node that it speaks for, where it speaks for one. */
+  node?: string;
+}
+
+/**
+ * Who an identity is on the internal API: by the role that a CA for that alone has given, or as a node's agent or a server by
+ * the mesh's own CA. Undefined for services and all else.
+ */
+export function toInternalPeer(id: SpiffeId): InternalPeer | undefined {
+  switch (id.kind) {
+    case "daemon":
+      return id;
+    case "agent":
+      // Agents of a partition are nobody here: there are none.
+      return id.partition === undefined ? { ...id, role: "agent" } : undefined;
+    case "server":
+      return { ...id, role: "server" };
+    default:
+      return undefined;
+  }
+}
+
 /** The role in a daemon's certificate; undefined for anybody else, and where the handshake proved nothing. */
 export function peerRole(socket: TLSSocket): string | undefined {
   return peerDaemon(socket)?.role;
 }
 
 /** The daemon at the other end of a mutual-TLS connection of the internal API. */
-export function peerDaemon(socket: TLSSocket): DaemonId | undefined {
+export function peerDaemon(socket: TLSSocket): InternalPeer | undefined {
   const certificate = socket.authorized && !socket.isSessionReused() ? socket.getPeerX509Certificate() : undefined;
   if (!certificate) return undefined;
   try {
     const facts = readCertificate(certificate.raw);
-    const id = parseSpiffeId(checkLeaf(facts, "daemon"));
-    return id.kind === "daemon" ? id : undefined;
+    return toInternalPeer(parseSpiffeId(checkLeaf(facts, "daemon")));
   } catch {
     return undefined;
   }
@@ -126,13 +152,15 @@ function checkIdentity(spiffeId: string, expectation: PeerExpectation): SpiffeId
       if (id.kind !== "service") throw new IdentityError(`${presented}, which is no service`);
       if (id.trustDomain !== expectation.trustDomain) throw new IdentityError(`${presented}, of another trust domain`);
       break;
-    case "daemon":
-      if (id.kind !== "daemon") throw new IdentityError(`${presented}, which is no daemon`);
-      if (!expectation.roles.includes(id.role)) throw new IdentityError(presented);
-      if ((expectation.trustDomain ?? id.trustDomain) !== id.trustDomain)
+    case "daemon": {
+      const peer = toInternalPeer(id);
+      if (!peer) throw new IdentityError(`${presented}, which is no daemon`);
+      if (!expectation.roles.includes(peer.role)) throw new IdentityError(presented);
+      if ((expectation.trustDomain ?? peer.trustDomain) !== peer.trustDomain)
         throw new IdentityError(`${presented}, of another trust domain`);
-      if ((expectation.datacenter ?? id.datacenter) !== id.datacenter)
+      if ((expectation.datacenter ?? peer.datacenter) !== peer.datacenter)
         throw new IdentityError(`${presented}, of another datacenter`);
+    }
   }
   return id;
 }

@@ -63,7 +63,7 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
   flag("health-addr", "heddle.health_addr", "URL of a health checker that runs by itself."),
   flag("http-port", "ports.http", "Port for HTTP."),
   flag("https-port", "ports.https", "Port for HTTPS."),
-  flag("join", "start_join", "Address of an agent to join at start. Repeatable."),
+  flag("join", "start_join", "A line of 'heddle token join', or the address of a server. Repeatable."),
   flag("join-wan", "start_join_wan", "Accepted; there is no WAN gossip. Repeatable."),
   flag("log-file", "log_file", "File that logs are written to as well."),
   flag("log-json", "log_json", "Write logs as JSON."),

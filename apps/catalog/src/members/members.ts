@@ -93,6 +93,10 @@ export class Members {
     return this.#options.store.list<MemberRecord>(MEMBERS);
   }
 
+  isAlive(node: string): boolean {
+    return this.#options.store.get<MemberRecord>(MEMBERS, nodeKey(node))?.value.Status === "alive";
+  }
+
   /** How many leases are held now. */
   get held(): number {
     return [...this.#leases.values()].filter((lease) => lease.link || lease.isOwn).length;

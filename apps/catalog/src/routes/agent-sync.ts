@@ -3,6 +3,7 @@ import { type ApiTable, decodeObject, parseBody, readBody, refusal, reply } from
 import { SYNC_FIELDS, syncAll, toSyncRegistration } from "../commands/agent-sync.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { requireOwnNode } from "../own-node.ts";
+import { runsOn } from "../runs-on.ts";
 import { requireDatacenter } from "./catalog.ts";
 import { argument } from "./reads.ts";
 
@@ -25,6 +26,13 @@ export function agentSyncTable(deps: CatalogDeps): ApiTable {
           requireOwnNode(request.req, { ...node, isOwnOnly: true }, { store: state.store, log });
         const { result } = await state.store.run(syncAll(registrations));
         reply(request, result);
+      },
+    },
+    // For the CA: whether a certificate of this service may go to this node's agent.
+    "/v1/internal/runs-on/": {
+      GET: (request) => {
+        const node = argument(request.rest, "node name");
+        reply(request, runsOn(state, node, request.query.get("service") ?? ""));
       },
     },
     // What is there of a node, and whose it is; null where the node is unknown.

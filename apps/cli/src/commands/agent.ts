@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { type AgentConfig, formatAgentFlags, leaveOnSignal, loadAgentConfig } from "@heddle/agent";
 import { createLogHub, describeError, isLoopback, type LogHub, writeToStandardOutput } from "@heddle/daemon";
 import { startComposition } from "../compose/agent.ts";
+import { usesTls } from "../compose/internal-tls.ts";
 import { nodeId } from "../compose/node-id.ts";
 import { VERSION } from "../version.ts";
 
@@ -38,11 +39,18 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
   for (const warning of config.warnings) log.warn(warning);
   // Before anything is started: a signal that comes meanwhile is answered once it is.
   const stopped = signalled();
+  const waiting = new AbortController();
+  void stopped.then(() => waiting.abort());
   const running = await startComposition(config, {
     hub,
     version: VERSION,
     readConfig: async () => ({ ...(await readConfig()), nodeId: config.nodeId }),
+    signal: waiting.signal,
+  }).catch((error: unknown) => {
+    if (!waiting.signal.aborted) throw error;
+    log.info("told to end before it was started");
   });
+  if (!running) return 0;
   if (config.pidFile) writeFileSync(config.pidFile, String(process.pid), { mode: 0o644 });
   log.info("Heddle agent running!", { node: config.nodeName, node_id: config.nodeId });
   process.on("SIGHUP", () => {
@@ -99,7 +107,7 @@ function isDirectory(path: string): boolean {
 function banner(config: AgentConfig): string {
   const { ports } = config;
   const clients = config.addresses.http.join(" ");
-  const isTls = config.tls.certFile !== "";
+  const isTls = usesTls(config);
   const internal = isTls ? config.bindAddr : isLoopback(config.bindAddr) ? config.bindAddr : "127.0.0.1";
   const rows: [string, string][] = [
     ["Version", `'${VERSION}'`],

@@ -5,7 +5,14 @@
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { type AgentConfig, start as startAgentDaemon, type RunningAgent } from "@heddle/agent";
+import {
+  type AgentConfig,
+  hasJoined,
+  type NodeIdentity,
+  openNodeIdentity,
+  start as startAgentDaemon,
+  type RunningAgent,
+} from "@heddle/agent";
 import { createApiClient, createStreamClient, internalTls } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
 import {
@@ -25,22 +32,27 @@ import {
   guardedTable,
   guardedUpgrade,
   type Health,
+  isJoinLine,
   isLoopback,
   type LiveIdentity,
   type Logger,
   type LogHub,
   refusal,
   startInternalServer,
+  systemClock,
 } from "@heddle/daemon";
 import { createDns, type Dns, DNS_EXPLAIN, DNS_OPTIONS, type DnsConfig } from "@heddle/dns";
 import { createHealthChecker } from "@heddle/health";
 import { openStore, readStoreOptions } from "@heddle/store";
 import type { Registry } from "prom-client";
+import { hasOwnIdentity } from "./internal-tls.ts";
 
 export interface ComposeOptions {
   hub: LogHub;
   version: string;
   readConfig: () => Promise<AgentConfig>;
+  /** Ends a start that waits for a server. */
+  signal?: AbortSignal;
 }
 
 const LOOPBACK = "127.0.0.1";
@@ -50,7 +62,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   const { hub, version } = options;
   const log = hub.log.child("agent");
   await using stack = new AsyncDisposableStack();
-  const identity = stack.use(followIdentityFiles(config.tls, log.child("internal")));
+  const files = stack.use(followIdentityFiles(config.tls, log.child("internal")));
   const registries = {
     catalog: createRegistry("catalog"),
     ca: createRegistry("ca"),
@@ -58,6 +70,8 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     health: createRegistry("health"),
   };
   const checker = createHealthChecker({
+    // A checker in a server's process is its own agent's: nobody else has something run there.
+    callers: ["server"],
     scripts: config.scripts.local || config.scripts.remote,
     outputMaxBytes: config.checkOutputMaxSize,
     damping: config.flapDamping,
@@ -67,10 +81,13 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   stack.defer(() => checker.close());
 
   const servers = config.server
-    ? await startServers(config, { hub, version, stack, identity, checker, registries })
+    ? await startServers(config, { hub, version, stack, identity: files, checker, registries })
     : undefined;
+  const node = servers || files ? undefined : stack.use(await openIdentity(config, options));
+  const identity = files ?? servers?.identity ?? node;
   const local = servers?.url ?? (await startNodeListener({ stack, checker, hub }));
-  const joined = () => toServerUrls([...config.retryJoin, ...config.startJoin], config, identity);
+  const named = [...config.retryJoin, ...config.startJoin].filter((text) => !isJoinLine(text));
+  const joined = () => toServerUrls(named.length === 0 && node ? [node.address] : named, config, identity);
   const catalogUrl = config.internal.catalogAddr || servers?.url || joined();
   const caUrl = config.internal.caAddr || servers?.url || joined();
   let dns: Dns | undefined;
@@ -79,6 +96,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     version,
     servers: { catalog: catalogUrl, ca: caUrl, health: config.internal.healthAddr || local },
     identity,
+    onRoots: (roots) => node?.rootsChanged(roots),
     ...(servers && {
       mounted: servers.table,
       health: () => ({ ...servers.catalog.health(), ...prefixed("ca", servers.ca.health()) }),
@@ -135,6 +153,7 @@ interface Servers {
   table: ApiTable;
   catalog: Catalog;
   ca: Ca;
+  identity: LiveIdentity | undefined;
 }
 
 async function startServers(
@@ -143,7 +162,7 @@ async function startServers(
     hub,
     version,
     stack,
-    identity,
+    identity: files,
     checker,
     registries,
   }: {
@@ -169,7 +188,14 @@ async function startServers(
     openStore({ dataDir, etcd, name: "ca", log }),
   ]);
   // The CA that counts may be another one than that of this process, which is made below.
-  const elsewhere = config.internal.caAddr && askElsewhere(config.internal.caAddr, { stack, identity, log });
+  const elsewhere = config.internal.caAddr && askElsewhere(config.internal.caAddr, { stack, identity: files, log });
+  // Off loopback, and without files, the mesh's own CA says who is who on the internal API, too: nodes join by a token.
+  const joining = hasOwnIdentity(config)
+    ? {
+        address: hostPort(config.advertiseAddr, config.ports.server),
+        isAlive: (name: string) => catalog.members.isAlive(name),
+      }
+    : undefined;
   let ca: Ca | undefined;
   const self = {
     ...{ id: randomUUID(), name: config.nodeName, version, startedAt: Date.now() },
@@ -204,11 +230,14 @@ async function startServers(
       initialConfig: config.connect.caConfig,
       initialProvider: config.connect.caProvider,
       encryptionKeys,
+      runsOn: (name, service) => catalog.runsOn(name, service),
+      joining,
       registry: registries.ca,
       log: hub.log.child("agent.connect.ca"),
     }),
   );
   const table: ApiTable = { ...catalog.table, ...ca.table };
+  const identity = files ?? (joining && stack.use(await ca.serverIdentity()));
   // Without certificates the internal API stays on this machine: plain text never leaves it.
   const host = identity || isLoopback(config.bindAddr) ? config.bindAddr : LOOPBACK;
   if (host !== config.bindAddr) {
@@ -222,6 +251,7 @@ async function startServers(
     host,
     port: config.ports.server,
     identity,
+    open: joining && ca.joining ? [ca.joining.open] : [],
     parts: [
       { handle: ca.internal },
       guardedTable(ca.table, CA_ROLES, context),
@@ -237,7 +267,7 @@ async function startServers(
     log: log.child("internal"),
   });
   stack.defer(() => listener.close());
-  return { url: listener.url, table, catalog, ca };
+  return { url: listener.url, table, catalog, ca, identity };
 }
 
 function askElsewhere(
@@ -335,6 +365,20 @@ function toDnsConfig(config: AgentConfig, catalogUrl: string): DnsConfig {
     keyFile: "",
   };
 }
+
+async function openIdentity(config: AgentConfig, { hub, signal }: ComposeOptions): Promise<NodeIdentity | undefined> {
+  const line = [...config.startJoin, ...config.retryJoin].find(isJoinLine);
+  const { dataDir, nodeName, datacenter } = config;
+  // What waits for the first join is loaded with it: most agents have no servers elsewhere.
+  if (line === undefined && !hasJoined(dataDir)) return undefined;
+  return openNodeIdentity({
+    ...{ dataDir, node: nodeName, datacenter, line, signal },
+    clock: systemClock,
+    log: hub.log.child("agent.join"),
+  });
+}
+
+const hostPort = (host: string, port: number): string => `${host.includes(":") ? `[${host}]` : host}:${port}`;
 
 /** Of all servers that were named, with commas between them: one of them is asked, and the next where that one is gone. */
 function toServerUrls(joined: string[], config: AgentConfig, identity: LiveIdentity | undefined): string {
