@@ -47,7 +47,10 @@ export const CA_OPERATIONS: Operations = {
   },
   "DELETE /v1/connect/ca/join-tokens/": { summary: "Revokes a join token", argument: "id" },
   "GET /v1/connect/ca/joined-nodes": { summary: "Nodes that have joined by a token" },
-  "DELETE /v1/connect/ca/joined-nodes/": { summary: "Forgets a node: its certificate is not renewed", argument: "node" },
+  "DELETE /v1/connect/ca/joined-nodes/": {
+    summary: "Forgets a node: its certificate is not renewed",
+    argument: "node",
+  },
   "GET /v1/connect/ca/status": { summary: "How far a rotation of the root is" },
   "GET /v1/connect/ca/roots": { summary: "Roots that are trusted", isRead: true, query: ["pem"] },
 };
