@@ -14,7 +14,7 @@ export function askCatalog({ catalog, clock }: { catalog: ApiClient; clock: Cloc
     const key = `${node}\0${service}`;
     try {
       const path = `/v1/internal/runs-on/${encodeURIComponent(node)}`;
-      const { body } = await catalog.get<boolean>(path, { query: { service }, timeoutMs: TIMEOUT_MS });
+      const { body } = await catalog.get(path, { query: { service }, timeoutMs: TIMEOUT_MS });
       known.delete(key);
       if (body === true) known.set(key, clock.now());
       if (known.size > MAX_KNOWN) known.delete(known.keys().next().value as string);

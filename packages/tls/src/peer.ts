@@ -93,7 +93,9 @@ export function toInternalPeer(id: SpiffeId): InternalPeer | undefined {
       return id.partition === undefined ? { ...id, role: "agent" } : undefined;
     case "server":
       return { ...id, role: "server" };
-    default:
+    case "gateway":
+    case "service":
+    case "signing":
       return undefined;
   }
 }
