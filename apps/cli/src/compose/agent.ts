@@ -384,7 +384,7 @@ const hostPort = (host: string, port: number): string => `${host.includes(":") ?
 function toServerUrls(joined: string[], config: AgentConfig, identity: LiveIdentity | undefined): string {
   if (joined.length === 0) {
     throw new Error(
-      "this agent is no server and has none to join: give -retry-join=ADDRESS, or -server (or -dev) to run one here",
+      "this agent is no server and has none to join: give -join with a line of 'heddle token join', -retry-join=ADDRESS, or -server (or -dev) to run one here",
     );
   }
   return [...new Set(joined.map((address) => toServerUrl(address, config, identity)))].join(",");
