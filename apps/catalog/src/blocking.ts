@@ -31,11 +31,13 @@ const READ_HEAD = ["Vary", "Accept-Encoding", "X-Content-Type-Options", "nosniff
 const CONTACT_STEP_MS = 50;
 
 /** How fresh an answer of now is; 0 and true where nobody else writes. */
-function contactHead(store: Store): [string, string, string, string] {
+export function contactFields(store: Store): Record<string, string> {
   const { lastContactMs, knowsLeader } = store.contact();
   const ms = Math.ceil(lastContactMs / CONTACT_STEP_MS) * CONTACT_STEP_MS;
-  return ["X-Consul-KnownLeader", String(knowsLeader), "X-Consul-LastContact", String(ms)];
+  return { "X-Consul-KnownLeader": String(knowsLeader), "X-Consul-LastContact": String(ms) };
 }
+
+const contactHead = (store: Store): string[] => Object.entries(contactFields(store)).flat();
 
 // Up to a sixteenth longer, as in Consul, in steps: Node keeps a list for each length of time, and waiters share these.
 const JITTER_STEPS = 64;
@@ -98,7 +100,7 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
 }
 
 /** A consistent read waits for every commit from before it; a stale one only where memory is older than it takes. */
-function mustCatchUp(store: Store, query: URLSearchParams): boolean {
+export function mustCatchUp(store: Store, query: URLSearchParams): boolean {
   const { mode, maxStaleMs } = readParams(query);
   return mode === "consistent" || (maxStaleMs !== undefined && store.contact().lastContactMs > maxStaleMs);
 }

@@ -2,7 +2,7 @@
 import { createGzip } from "node:zlib";
 import { pipeline, Readable } from "node:stream";
 import { type ApiRequest, type ApiTable, describeError, InvalidArgumentError, readParams } from "@heddle/daemon";
-import { type Ask, read } from "../blocking.ts";
+import { type Ask, contactFields, read } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { RESTORES } from "../records.ts";
 
@@ -27,15 +27,15 @@ export function snapshotTable(deps: CatalogDeps): ApiTable {
 }
 
 async function take({ res, query }: ApiRequest, { state, datacenter, log }: CatalogDeps): Promise<void> {
-  readParams(query);
+  // Everything that was acknowledged before is in it, whichever server took it.
+  if (readParams(query).mode !== "stale") await state.store.catchUp();
   const { writeSnapshot } = await import("@heddle/store/snapshot");
   const { revision, records } = state.store.snapshot();
   const bytes = writeSnapshot({ index: revision, datacenter, records, now: Date.now() });
   res.writeHead(200, {
     "Content-Type": "application/x-gzip",
     "X-Consul-Index": revision,
-    "X-Consul-KnownLeader": "true",
-    "X-Consul-LastContact": 0,
+    ...contactFields(state.store),
     Vary: "Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
   });

@@ -6,12 +6,11 @@ import {
   HeddleError,
   parseExactBody,
   readBody,
-  readParams,
   refusal,
   type Spec,
   TooLargeError,
 } from "@heddle/daemon";
-import { prettify } from "../blocking.ts";
+import { contactFields, mustCatchUp, prettify } from "../blocking.ts";
 import { CHECK_FIELDS, SERVICE } from "../commands/register.ts";
 import { type Operation, transact, transactRead, type TxnOutcome, type TxnResult } from "../commands/txn.ts";
 import { checkOperation, nodeOperation, serviceOperation } from "../commands/txn-catalog.ts";
@@ -72,7 +71,7 @@ export function txnTable(deps: CatalogDeps): ApiTable {
         for (const node of writtenNodes(given)) requireOwnNode(req, node, { store: state.store, log: deps.log });
         const operations = toOperations(given, { ...deps, maxValues });
         const isRead = !operations.some((operation) => operation.isWrite);
-        if (isRead) readParams(query); // conflicting modes are refused; every answer is as fresh as can be
+        if (isRead && mustCatchUp(state.store, query)) await state.store.catchUp();
         const outcome = isRead
           ? transactRead(operations, state.store)
           : (await state.store.run(transact(operations))).result;
@@ -83,7 +82,7 @@ export function txnTable(deps: CatalogDeps): ApiTable {
           "Content-Length": bytes.length,
           Vary: "Accept-Encoding",
           "X-Content-Type-Options": "nosniff",
-          ...(isRead && { "X-Consul-KnownLeader": "true", "X-Consul-LastContact": 0 }),
+          ...(isRead && contactFields(state.store)),
         });
         res.end(bytes);
       },
