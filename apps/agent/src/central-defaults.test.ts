@@ -41,6 +41,15 @@ test("what the proxy says itself stays, its service's defaults come before those
   });
 });
 
+test("a service's proxies require post-quantum key agreement where it says so, or all proxies do", () => {
+  const of = (all: object, own: object) =>
+    new CentralDefaults([{ ...proxies, Config: { ...all } }], [service("web", own)]).applyTo(sidecar({})).Proxy?.Config;
+  expect(of({}, { RequirePQ: true })).toMatchObject({ require_pq: true });
+  expect(of({ require_pq: true }, {})).toMatchObject({ require_pq: true });
+  expect(of({ require_pq: true }, { RequirePQ: false })).toMatchObject({ require_pq: false });
+  expect(of({}, {})).not.toHaveProperty("require_pq");
+});
+
 test("upstreams get the protocol of their service and the proxy's gateway mode; queries get none", () => {
   const defaults = new CentralDefaults([proxies], [service("db", { Protocol: "tcp" })]);
   const { Upstreams } = defaults.applyTo(

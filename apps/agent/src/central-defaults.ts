@@ -31,8 +31,12 @@ export class CentralDefaults {
 
   #configOf(own: ServiceDefaultsEntry | undefined): Config | undefined {
     const common = this.#proxies?.Config;
-    if (!common && !own?.Protocol) return undefined;
-    return { ...common, ...(own?.Protocol && { protocol: own.Protocol }) };
+    if (!common && !own?.Protocol && own?.RequirePQ === undefined) return undefined;
+    return {
+      ...common,
+      ...(own?.Protocol && { protocol: own.Protocol }),
+      ...(own?.RequirePQ !== undefined && { require_pq: own.RequirePQ }),
+    };
   }
 
   #expose(proxy: ProxyConfig, own: ServiceDefaultsEntry | undefined): NonNullable<ProxyConfig["Expose"]> {

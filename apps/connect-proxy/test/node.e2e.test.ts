@@ -44,7 +44,7 @@ async function startNode() {
 async function says(port: number, text: string): Promise<string> {
   const app = await dialApp(port);
   app.socket.write(text);
-  await Promise.race([app.ended, expect.poll(() => app.received().length).toBeGreaterThan(0)]);
+  await Promise.race([app.ended, expect.poll(() => app.received().length, { timeout: 5_000 }).toBeGreaterThan(0)]);
   app.socket.destroy();
   return app.received().toString();
 }
@@ -76,7 +76,7 @@ test("sidecars are served as long as they are registered, each as itself", async
   await stands(node, 5);
   expect(await says(apiToDb, "hello")).toBe("db:hello");
   agent.change((state) => state.intentions.push(deny("web", "db")));
-  await expect.poll(() => says(webToDb, "denied")).toBe("");
+  await expect.poll(() => says(webToDb, "denied"), { timeout: 10_000 }).toBe("");
   expect(await says(apiToDb, "still")).toBe("db:still");
 
   const open = await dialApp(apiToDb);
@@ -100,7 +100,7 @@ test("it starts from what it saved while no agent answers", async () => {
   await add("gone");
   const first = await start();
   await stands(first, 4);
-  await expect.poll(() => readdirSync(dir).length).toBe(3);
+  await expect.poll(() => readdirSync(dir).length, { timeout: 10_000 }).toBe(3);
   agent.change((state) => delete state.services["gone-sidecar-proxy"]);
   await expect.poll(() => readdirSync(dir).length, { timeout: 5_000 }).toBe(2);
   await first.running.close();

@@ -56,11 +56,11 @@ test("under load no connection fails, what is open goes on, and the old process 
       else failed.push(how);
     }
   });
-  await expect.poll(() => served).toBeGreaterThan(50);
+  await expect.poll(() => served, { timeout: 20_000 }).toBeGreaterThan(50);
   const second = db();
   await second.saw("took over");
   const before = served;
-  await expect.poll(() => served).toBeGreaterThan(before + 50);
+  await expect.poll(() => served, { timeout: 20_000 }).toBeGreaterThan(before + 50);
   isOver = true;
   await Promise.all(load);
   expect(failed).toEqual([]);

@@ -49,7 +49,7 @@ async function startThreads(options: { config?: Record<string, unknown>; limits?
   await Promise.all([isReady(db), isReady(web)]);
   // Each thread has its own socket on the port.
   const standing = () => listeningSockets(publicPort) + listeningSockets(upstreamPort);
-  await expect.poll(standing, { timeout: 10_000, interval: 20 }).toBe(2 * THREADS);
+  await expect.poll(standing, { timeout: 20_000, interval: 20 }).toBe(2 * THREADS);
   return { agent, service, db, web, publicPort, upstreamPort };
 }
 
@@ -83,8 +83,8 @@ test("what all threads carry is in one value, and a deny cuts it on all of them"
   expect(await Promise.all(apps.map((app) => app.ended))).toEqual(apps.map(() => "ECONNRESET"));
   const again = await Promise.all(Array.from({ length: 30 }, () => dialApp(upstreamPort)));
   expect(await Promise.all(again.map((app) => app.ended))).toEqual(again.map(() => "ECONNRESET"));
-  await expect.poll(() => valueOf(web.running.url, /^heddle_proxy_connections_open/)).toBe(0);
-  await expect.poll(() => valueOf(db.running.url, /result="refused",reason="intention"/)).toBe(30);
+  await expect.poll(() => valueOf(web.running.url, /^heddle_proxy_connections_open/), { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => valueOf(db.running.url, /result="refused",reason="intention"/), { timeout: 10_000 }).toBe(30);
   // Both threads had some: the kernel deals out by address and port.
   expect(web.entries.filter((e) => e.sentence === "connection closed").length).toBeGreaterThan(0);
   expect(web.threadLines.filter((line) => line.includes("connection closed")).length).toBeGreaterThan(0);
@@ -126,13 +126,13 @@ test("the service's own limit, too, and a renewed leaf is shown by each", async 
     return serial;
   };
   for (const app of apps) app.socket.destroy();
-  await expect.poll(() => valueOf(db.running.url, /^heddle_proxy_connections_open/)).toBe(0);
+  await expect.poll(() => valueOf(db.running.url, /^heddle_proxy_connections_open/), { timeout: 10_000 }).toBe(0);
   const before = await shown();
   agent.change((state) => {
     state.signing = { ...state.signing };
   });
-  await expect.poll(() => db.count("Parsed TLS identity")).toBe(2);
+  await expect.poll(() => db.count("Parsed TLS identity"), { timeout: 10_000 }).toBe(2);
   const after = async () => new Set(await Promise.all(Array.from({ length: 8 }, shown)));
-  await expect.poll(async () => (await after()).has(before)).toBe(false);
+  await expect.poll(async () => (await after()).has(before), { timeout: 10_000 }).toBe(false);
   expect((await after()).size).toBe(1);
 });

@@ -53,6 +53,11 @@ describe("what is stored", () => {
       },
     ],
     [
+      "what is Heddle's own",
+      { kind: "service-defaults", name: "web", require_pq: true },
+      { ...defaults, Protocol: "", MeshGateway: {}, Expose: {}, RequirePQ: true },
+    ],
+    [
       "the one name of proxy-defaults; opaque values as they are",
       { Kind: "proxy-defaults", Name: "other", Config: { A: { b_C: [1, "x", true] } } },
       { Kind: "proxy-defaults", Name: "global", Config: { A: { b_C: [1, "x", true] } }, MeshGateway: {}, Expose: {} },

@@ -140,6 +140,7 @@ const fieldsOf: Record<ConfigKind, Fields> = {
     LocalConnectTimeoutMs: "integer",
     LocalRequestTimeoutMs: "integer",
     BalanceInboundConnections: "text",
+    RequirePQ: "boolean",
   },
   "proxy-defaults": {
     Config: kept("opaque"),

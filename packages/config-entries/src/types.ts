@@ -75,6 +75,8 @@ export interface ServiceDefaultsEntry {
   LocalConnectTimeoutMs?: number;
   LocalRequestTimeoutMs?: number;
   BalanceInboundConnections?: string;
+  /** Heddle's own: key agreements of the service's proxies have to be post-quantum hybrids. */
+  RequirePQ?: boolean;
   Meta?: Meta;
 }
 

@@ -56,9 +56,9 @@ export interface MeshIdentity extends TlsIdentity {
   own: Revocable;
 }
 
-export function toTlsIdentity(leaf: Leaf, roots: Roots): MeshIdentity {
+export function toTlsIdentity(leaf: Leaf, roots: Roots, requirePq: boolean): MeshIdentity {
   const { certPem, keyPem, serial, service, notBefore } = leaf;
-  return { certPem, keyPem, roots: roots.certPems, own: { serial, service, notBefore } };
+  return { certPem, keyPem, roots: roots.certPems, requirePq, own: { serial, service, notBefore } };
 }
 
 /** The certificates of both ends of a connection. */

@@ -86,7 +86,7 @@ export interface Proxy {
 export function createProxy(deps: ProxyDeps): Proxy {
   const { id, store, listeners, table, metrics, counts, log, openService = dialService } = deps;
   let told: { leaf: Leaf; stage: number } | undefined;
-  let tls: { terminator: Terminator; handshakeTimeoutMs: number; dialler: Dialler } | undefined;
+  let tls: { terminator: Terminator; handshakeTimeoutMs: number; requirePq: boolean; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
   let decidedBy: unknown;
   let ours: Inbound | undefined;
@@ -114,7 +114,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
   function onChange(part: SnapshotPart): void {
     const { spec, roots, rules } = store.current;
     if (part === "revocations") takeRevocations();
-    if (part === "leaf" || part === "roots") takeIdentity();
+    const isStricter = part === "spec" && tls !== undefined && tls.requirePq !== (spec?.requirePq ?? false);
+    if (part === "leaf" || part === "roots" || isStricter) takeIdentity();
     if (spec && (part === "spec" || part === "rules") && areNewRules()) {
       authorize = createAuthorizer(spec, rules);
       recheckRules(table, authorize);
@@ -135,16 +136,21 @@ export function createProxy(deps: ProxyDeps): Proxy {
     const { spec, leaf, roots } = store.current;
     if (!leaf || !roots) return;
     try {
-      const identity = toTlsIdentity(leaf, roots);
+      const requirePq = spec?.requirePq ?? false;
+      const identity = toTlsIdentity(leaf, roots, requirePq);
       if (tls) {
         tls.terminator.swap(identity);
         tls.dialler.swap(identity);
+        // What is open goes on; new connections come over tunnels that were made by the rule.
+        if (requirePq && !tls.requirePq) for (const tunnel of ours?.tunnels ?? []) tunnel.leave();
+        tls.requirePq = requirePq;
         for (const { tunnels } of outbounds.values()) tunnels.retire();
       } else {
         const handshakeTimeoutMs = spec?.public?.handshakeTimeoutMs ?? 0;
         tls = {
           terminator: createTerminator(identity, handshakeTimeoutMs, revoked),
           handshakeTimeoutMs,
+          requirePq,
           dialler: createDialler(identity, revoked),
         };
         log.info("Proxy loaded config and ready to serve");
@@ -173,7 +179,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       tls = {
         ...tls,
         handshakeTimeoutMs,
-        terminator: createTerminator(toTlsIdentity(leaf, roots), handshakeTimeoutMs, revoked),
+        terminator: createTerminator(toTlsIdentity(leaf, roots, tls.requirePq), handshakeTimeoutMs, revoked),
       };
     }
     const wanted: WantedListener[] = [];

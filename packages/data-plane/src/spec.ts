@@ -44,6 +44,8 @@ export interface ProxySpec {
   namespace: string;
   public?: PublicSpec | undefined;
   upstreams: UpstreamSpec[];
+  /** Peers that cannot agree on a key by a post-quantum hybrid are refused, at both of our ends. */
+  requirePq?: boolean;
 }
 
 /** The answer of `/v1/agent/service/:id`, as far as a proxy reads it. */
@@ -93,6 +95,7 @@ export function parseAgentService(service: AgentService): ParsedSpec {
     namespace: "default",
     public: publicSpec(service, proxy.Config ?? {}, problems),
     upstreams: (proxy.Upstreams ?? []).flatMap((upstream) => upstreamSpec(upstream, problems, skipped)),
+    ...(reader(proxy.Config ?? {}, "proxy.config", problems).boolean("require_pq") && { requirePq: true }),
   };
   const binds = new Map<string, string>();
   for (const { name, bind } of spec.upstreams) {
@@ -181,6 +184,14 @@ function reader(config: Record<string, unknown>, where: string, problems: string
       if (typeof value === "string") return value;
       problems.push(`${where}.${key}: invalid value ${JSON.stringify(value)}: want text`);
       return initial;
+    },
+    boolean(key: string): boolean {
+      const value = Object.hasOwn(config, key) ? config[key] : undefined;
+      if (value === undefined || value === null || value === "") return false;
+      if (value === true || value === "true") return true;
+      if (value !== false && value !== "false")
+        problems.push(`${where}.${key}: invalid value ${JSON.stringify(value)}: want true or false`);
+      return false;
     },
     ms: (key: string, initial: number) => number(key, initial, DAY_MS, "milliseconds, at most a day"),
     count: (key: string, initial: number) => number(key, initial, 1_000_000, "a number up to 1000000"),

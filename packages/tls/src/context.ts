@@ -34,11 +34,16 @@ const CIPHERS = [
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
 
+/** Hybrids of a classical and a post-quantum key agreement, those that OpenSSL 3.5 knows for TLS 1.3. */
+const POST_QUANTUM_GROUPS = "X25519MLKEM768:SecP256r1MLKEM768:SecP384r1MLKEM1024";
+
 /** A leaf with its intermediates, its key, and the roots that peers must lead to. All PEM. */
 export interface TlsIdentity {
   certPem: string;
   keyPem: string;
   roots: readonly string[];
+  /** True: peers that cannot agree on a key by a post-quantum hybrid are refused. */
+  requirePq?: boolean;
 }
 
 export interface MeshTlsOptions {
@@ -151,13 +156,14 @@ function clusterOf(certPem: string): { trustDomain: string; datacenter: string }
     : undefined;
 }
 
-function secureOptions({ certPem, keyPem, roots }: TlsIdentity): SecureContextOptions {
+function secureOptions({ certPem, keyPem, roots, requirePq = false }: TlsIdentity): SecureContextOptions {
   return {
     cert: certPem,
     key: keyPem,
     // An empty list trusts nobody; undefined would trust the public CAs.
     ca: [...roots],
-    minVersion: "TLSv1.2",
+    minVersion: requirePq ? "TLSv1.3" : "TLSv1.2",
+    ...(requirePq && { ecdhCurve: POST_QUANTUM_GROUPS }),
     maxVersion: "TLSv1.3",
     ciphers: CIPHERS,
     honorCipherOrder: true,
