@@ -1,7 +1,7 @@
 export { createCa } from "./ca.ts";
 export { CA_OPTIONS, DEFAULT_CA_PORT, loadConfig } from "./config.ts";
 export { readEncryptionKeys } from "./encryption-key.ts";
-export { requireSealing } from "./key-vault.ts";
+export { requireSealing, sealRecords } from "./key-vault.ts";
 export { main } from "./main.ts";
 export { CA_ROLES } from "./roles.ts";
 export { start } from "./server.ts";

@@ -1,7 +1,7 @@
 /** The roots' private keys as they lie on disk: sealed with AES-256-GCM where the operator has given a key, in plain where not. */
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
-import type { Store } from "@heddle/store";
+import type { Store, StoredRecord } from "@heddle/store";
 import { hasKey, KEYS, type KeyRecord } from "./records.ts";
 
 const CIPHER = "aes-256-gcm";
@@ -66,6 +66,17 @@ export async function sealStored(store: Store, keys: readonly Buffer[], log: Log
     result: undefined,
   }));
   log.info("encrypted the CA's keys with the key that was given", { roots: stale.length });
+}
+
+/** The records of a CA with their keys sealed under the first of `keys`; as they are where none is given. */
+export function sealRecords(records: readonly StoredRecord[], keys: readonly Buffer[]): StoredRecord[] {
+  const vault = createKeyVault(keys);
+  return records.map((record) => {
+    const value = record.value as KeyRecord;
+    if (keys.length === 0 || record.table !== KEYS || !hasKey(value)) return record;
+    const { keyPem: _plain, sealed: _old, ...rest } = value;
+    return { ...record, value: { ...rest, ...vault.toRecord(record.key, vault.read(record.key, value)) } };
+  });
 }
 
 // The root's id is bound in, so that a sealed key cannot stand for another root's.

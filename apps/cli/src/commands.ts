@@ -138,6 +138,14 @@ export const COMMANDS: Group = {
       "Makes the cluster forget a node that is gone",
       async () => (await import("./commands/control.ts")).forceLeave,
     ),
+    import: {
+      synopsis: "Brings what another registry holds",
+      about:
+        "Reads another registry and writes what it holds to this one.\n\n    $ heddle import consul http://10.0.0.1:8500",
+      commands: {
+        consul: leaf("Imports from a running Consul", async () => (await import("./commands/import-consul.ts")).consul),
+      },
+    },
     info: leaf("Shows an agent's figures for operators", async () => (await import("./commands/members.ts")).info),
     intention: {
       synopsis: "Manages who may talk to whom",
@@ -217,6 +225,10 @@ export const COMMANDS: Group = {
             ),
           },
         },
+        migrate: leaf(
+          "Moves a mesh between a data directory and etcd",
+          async () => (await import("./commands/operator-migrate.ts")).migrate,
+        ),
         raft: {
           synopsis: "Shows the servers that hold the state",
           about: "Heddle has no Raft of its own; what it answers describes the servers that really run.",
