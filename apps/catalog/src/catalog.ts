@@ -29,6 +29,7 @@ import { uiQuestions, uiTable } from "./routes/ui.ts";
 import { createLeaseServer, type LeaseServer } from "./members/lease-server.ts";
 import { Members } from "./members/members.ts";
 import { DEFAULT_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
+import { createExternalServer, type ExternalServer } from "./external/external-server.ts";
 import { runsOn } from "./runs-on.ts";
 import { LockDelays, SessionTimers } from "./session-timers.ts";
 import { RuleHolders } from "./rule-holders.ts";
@@ -70,6 +71,8 @@ export interface Catalog extends AsyncDisposable {
   /** Who is alive, and the connections by which agents say so. */
   readonly members: Members;
   readonly leases: LeaseServer;
+  /** Those who probe nodes without an agent. */
+  readonly externals: ExternalServer;
   /** Whether a service, or a proxy of it, is registered on a node. */
   runsOn(node: string, service: string): boolean;
   /** Loads what the stored records need, before anybody asks. */
@@ -136,11 +139,13 @@ export function createCatalog(options: CatalogOptions): Catalog {
   };
   const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
   const leases = createLeaseServer({ members: deps.members, log: log.child("members") });
+  const externals = createExternalServer({ state: deps.state, clock, log: log.child("external") });
   const coordinates = new CoordinateBatch({ store, log });
   const close = async () => {
     members.close();
     reaper.close();
     leases.close();
+    externals.close();
     stream.close();
     coordinates.close();
     deps.sessionTimers.close();
@@ -150,6 +155,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     state: deps.state,
     members: deps.members,
     leases,
+    externals,
     runsOn: (node, service) => runsOn(deps.state, node, service),
     questions,
     stream,

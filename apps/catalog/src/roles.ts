@@ -9,3 +9,6 @@ export const CATALOG_ROLES: Roles = {
 
 /** Who may hold the lease of a node. */
 export const LEASE_ROLES = ["agent", "server"] as const;
+
+/** Who may probe nodes without an agent. */
+export const EXTERNAL_ROLES = ["health", "operator", "server"] as const;

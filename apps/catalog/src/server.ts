@@ -18,10 +18,11 @@ import {
 import { openStore } from "@heddle/store";
 import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
+import { EXTERNAL_PATH } from "./external/external-server.ts";
 import { LEASE_PATH } from "./members/lease-server.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
 import { askTrustDomain } from "./trust-domain.ts";
-import { CATALOG_ROLES, LEASE_ROLES } from "./roles.ts";
+import { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
@@ -69,6 +70,11 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
         CATALOG_ROLES.readers,
       ),
       guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
+      guardedUpgrade(
+        EXTERNAL_PATH,
+        (...[req, socket, head]) => catalog.externals.upgrade(req, socket, head),
+        EXTERNAL_ROLES,
+      ),
     ],
     ops: { registry, health },
     log,

@@ -4,7 +4,11 @@ import type { CheckDefinition, CheckStatus } from "@heddle/service-definition";
 import { kindOf } from "./probes/kinds.ts";
 
 /** What a probe and the scheduler need of a definition. */
-export type Check = Partial<CheckDefinition> & { CheckID: string };
+export type Check = Partial<CheckDefinition> & {
+  CheckID: string;
+  /** A host that is to be there at all: of nodes without an agent. */
+  Reach?: string;
+};
 
 export interface SyncMessage {
   type: "sync";
@@ -41,7 +45,7 @@ const MAX_HEADER_VALUES = 128;
 const MAX_HEADER_BYTES = 32 * 1_024;
 
 // What is read of a definition; the rest (names, notes, tokens) is the agent's and is not kept here.
-const FIELDS: Partial<Record<keyof CheckDefinition, Field>> = {
+const FIELDS: Partial<Record<keyof Check, Field>> = {
   CheckID: NAME,
   IntervalMs: "ms",
   TimeoutMs: "ms",
@@ -60,6 +64,7 @@ const FIELDS: Partial<Record<keyof CheckDefinition, Field>> = {
   H2PING: TARGET,
   H2PingUseTLS: "boolean",
   OSService: NAME,
+  Reach: NAME,
   DockerContainerID: NAME,
   Shell: NAME,
   OutputMaxSize: "count",

@@ -16,7 +16,7 @@ import {
 } from "@heddle/daemon";
 import type { Registry } from "prom-client";
 import { WebSocketServer } from "ws";
-import { createCheckSet } from "./check-set.ts";
+import { type CheckSet, type CheckSetDeps, createCheckSet } from "./check-set.ts";
 import { serveConnection } from "./connection.ts";
 import { createCheckMetrics } from "./metrics.ts";
 import { DEFAULT_OUTPUT_MAX_BYTES } from "./output.ts";
@@ -39,6 +39,8 @@ const SCRIPTS_DISABLED =
   "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true";
 const SCRIPTS_OF_OTHERS =
   "Scripts are refused: the agent must run as the health checker's user, or connect with mutual TLS";
+
+const SCRIPTS_OF_EXTERNALS = "Scripts are refused: nobody's program runs for a node without an agent";
 
 export interface HealthCheckerOptions {
   log: Logger;
@@ -72,6 +74,8 @@ export interface HealthChecker {
   readonly registry: Registry;
   /** Takes the connection over when it asks for the checks' WebSocket; false where it asks for something else. */
   handleUpgrade(req: IncomingMessage, socket: Socket, head: Buffer): boolean;
+  /** A set of checks that no agent brings, for nodes without one; nothing in it runs a program. The caller closes it. */
+  openSet(onResult: CheckSetDeps["onResult"]): CheckSet;
   health(): Health;
   /** Closes every connection and resolves when no probe is under way. */
   close(): Promise<void>;
@@ -110,6 +114,12 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     dockerHost: options.dockerHost || env.DOCKER_HOST || "unix:///var/run/docker.sock",
     roots: targetRoots(options.targetCaPem),
   };
+  const openSet = (onResult: CheckSetDeps["onResult"], scriptsRefused: string | undefined) =>
+    createCheckSet({
+      ...{ scheduler, probing, flapping, metrics, log, onResult, scriptsRefused },
+      minIntervalMs: options.minIntervalMs ?? DEFAULT_MIN_INTERVAL_MS,
+      damping: options.damping ?? true,
+    });
   let closed: Promise<void> | undefined;
 
   const accept = async (req: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -137,17 +147,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
         pingIntervalMs: PING_INTERVAL_MS,
         allowance: () => maxChecks - countChecks() + (sizes.get(client)?.() ?? 0),
         openSet: (onResult) =>
-          createCheckSet({
-            scheduler,
-            probing,
-            minIntervalMs: options.minIntervalMs ?? DEFAULT_MIN_INTERVAL_MS,
-            scriptsRefused: isTrusted ? undefined : scripts ? SCRIPTS_OF_OTHERS : SCRIPTS_DISABLED,
-            damping: options.damping ?? true,
-            flapping,
-            metrics,
-            log,
-            onResult,
-          }),
+          openSet(onResult, isTrusted ? undefined : scripts ? SCRIPTS_OF_OTHERS : SCRIPTS_DISABLED),
         onClose: (reason) => {
           sizes.delete(client);
           log.info("an agent is gone, its checks end", { agent, reason });
@@ -171,6 +171,21 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
       socket.on("error", () => socket.destroy());
       void accept(req, socket, head);
       return true;
+    },
+    openSet(onResult) {
+      const set = openSet(onResult, SCRIPTS_OF_EXTERNALS);
+      sizes.set(set, () => set.size);
+      const close = () => {
+        sizes.delete(set);
+        set.close();
+      };
+      return {
+        get size() {
+          return set.size;
+        },
+        sync: (sync) => set.sync(sync),
+        close,
+      };
     },
     health: () => ({
       started: true,

@@ -37,6 +37,11 @@ export const HEALTH_OPTIONS = {
   allowLinkLocal: option.boolean("Let HTTP checks go to link-local addresses, where clouds keep credentials."),
   noFlapDamping: option.boolean("Tell each change of a check, however often it comes and goes."),
   dockerHost: { ...option.string("Docker engine's API.", "unix:///var/run/docker.sock"), env: ["DOCKER_HOST"] },
+  external: option.boolean(
+    "Probe nodes without an agent (external-node in their metadata), shared with others that do.",
+  ),
+  externalId: option.string("What this checker is called among those; by default host name and process id."),
+  catalogUrl: option.string("URL of the catalog that names those nodes.", "http://127.0.0.1:8300"),
   ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),

@@ -1,8 +1,11 @@
 /** Starts the health checker as a daemon of its own: one internal listener with the checks' WebSocket and the operator's routes. */
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import {
   createRegistry,
   InvalidArgumentError,
+  isLoopback,
+  type LiveIdentity,
   followIdentityFiles,
   type Clock,
   type Logger,
@@ -11,8 +14,9 @@ import {
   startInternalServer,
   startOpsServer,
 } from "@heddle/daemon";
-import { createHealthChecker } from "./checker.ts";
+import { createHealthChecker, type HealthChecker } from "./checker.ts";
 import type { HealthConfig } from "./config.ts";
+import type { ExternalChecks } from "./external/external.ts";
 
 export interface HealthDeps {
   log: Logger;
@@ -42,7 +46,8 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     ...(config.checkCaFile && { targetCaPem: readPem(config.checkCaFile) }),
     ...(clock && { clock }),
   });
-  const health = () => ({ checker: checker.health() });
+  const external = config.external && stack.use(await startExternal(config, { checker, identity, log }));
+  const health = () => ({ checker: checker.health(), ...(external && { external: external.health() }) });
 
   const server = await startInternalServer({
     host: config.host,
@@ -60,6 +65,27 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: server.url, health, close, [Symbol.asyncDispose]: close };
+}
+
+/** Loaded only where it is asked for. */
+async function startExternal(
+  { catalogUrl, externalId, maxChecks }: HealthConfig,
+  { checker, identity, log }: { checker: HealthChecker; identity: LiveIdentity | undefined; log: Logger },
+): Promise<ExternalChecks> {
+  for (const url of catalogUrl.split(",").map((text) => new URL(text)))
+    if (url.protocol !== "https:" && !isLoopback(url.hostname.replace(/^\[|\]$/g, "")))
+      throw new InvalidArgumentError(`refusing to reach the catalog in plain text at ${url.origin}: use https`);
+  const { checkExternal } = await import("./external/external.ts");
+  const { internalClientOptions } = await import("@heddle/tls");
+  const tls = (live: LiveIdentity) => internalClientOptions({ ...live.current(), serverRoles: ["catalog", "server"] });
+  return checkExternal({
+    urls: catalogUrl.split(","),
+    id: externalId || `${hostname()}-${process.pid}`,
+    maxChecks,
+    tls: identity && (() => tls(identity)),
+    openSet: (onResult) => checker.openSet(onResult),
+    log: log.child("external"),
+  });
 }
 
 function readPem(path: string): string {

@@ -20,6 +20,8 @@ import {
   type Catalog,
   CATALOG_ROLES,
   createCatalog,
+  EXTERNAL_PATH,
+  EXTERNAL_ROLES,
   LEASE_PATH,
   LEASE_ROLES,
   registerCatalogMetrics,
@@ -263,6 +265,11 @@ async function startServers(
         CATALOG_ROLES.readers,
       ),
       guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
+      guardedUpgrade(
+        EXTERNAL_PATH,
+        (...[req, socket, head]) => catalog.externals.upgrade(req, socket, head),
+        EXTERNAL_ROLES,
+      ),
     ],
     log: log.child("internal"),
   });

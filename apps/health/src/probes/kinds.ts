@@ -22,6 +22,7 @@ const KINDS: readonly Kind[] = [
   { name: "h2ping", matches: (c) => given(c.H2PING), load: () => import("./h2ping.ts") },
   { name: "docker", matches: (c) => given(c.DockerContainerID), load: () => import("./docker.ts"), runsPrograms: true },
   { name: "script", matches: (c) => (c.Args?.length ?? 0) > 0, load: () => import("./script.ts"), runsPrograms: true },
+  { name: "reach", matches: (c) => given(c.Reach), load: () => import("./reach.ts") },
   { name: "os_service", matches: (c) => given(c.OSService), load: () => import("./os-service.ts") },
 ];
 
