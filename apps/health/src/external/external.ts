@@ -3,7 +3,7 @@
  * what changed. When the catalog is away it goes on with nothing: another one may have its share by then.
  */
 import { backoffMs, describeError, type Health, type Logger } from "@heddle/daemon";
-import { type ClientOptions, WebSocket } from "ws";
+import { WebSocket } from "ws";
 import { parseSync, type ResultMessage } from "../check.ts";
 import type { CheckSet } from "../check-set.ts";
 
@@ -21,8 +21,8 @@ export interface ExternalOptions {
   /** What this checker is called among those that share the nodes. */
   id: string;
   maxChecks: number;
-  /** Asked for each connection. */
-  tls?: (() => ClientOptions) | undefined;
+  /** TLS options of `ws`, asked for each connection. */
+  tls?: (() => object) | undefined;
   openSet: (onResult: (checkId: string, status: ResultMessage["status"], output: string) => void) => CheckSet;
   log: Logger;
 }
