@@ -34,7 +34,7 @@ describe("every command", () => {
   it("takes -format=json where it prints data", async () => {
     // What these say is that it was done, or belongs to another program.
     const silent =
-      /^(?:completion|debug|force-leave|join|keygen|leave|lock|monitor|reload|validate|tls .*|connect ca csr|connect ca set-intermediate|connect expose|.* (?:delete|write|set-config|put|import|update|drain|register|deregister|destroy|renew|remove-peer|reinstate|restore|revoke|rollback|save)|intention create)$/;
+      /^(?:completion|debug|force-leave|import consul|join|keygen|leave|lock|monitor|operator migrate|reload|validate|tls .*|connect ca csr|connect ca set-intermediate|connect expose|.* (?:delete|write|set-config|put|import|update|drain|register|deregister|destroy|renew|remove-peer|reinstate|restore|revoke|rollback|save)|intention create)$/;
     const without: string[] = [];
     for (const path of own) {
       const entry = entryAt(path);

@@ -9,10 +9,12 @@ import { bring } from "../import/bring.ts";
 
 export const consul = command({
   usage: "import consul [options] URL",
-  about: `Reads nodes, services, checks, keys, intentions, config entries and prepared queries from a running Consul and writes them here.
-Nothing is written to Consul, and nothing that is here and not there is touched. With -watch what changes or goes there
-changes or goes here too, until the command is ended: move the services meanwhile, and end it when the last one has moved.
-Sessions, locks, ACLs and the certificate authority are not brought.
+  about: `Reads nodes, services, checks, keys, intentions, config entries and prepared
+queries from a running Consul and writes them here. Nothing is written to
+Consul, and nothing that is here and not there is touched. With -watch what
+changes or goes there changes or goes here too, until the command is ended:
+move the services meanwhile, and end it when the last one has moved. Sessions,
+locks, ACLs and the certificate authority are not brought.
 
     $ heddle import consul http://10.0.0.1:8500
     $ heddle import consul -watch -only=kv,intentions http://10.0.0.1:8500`,

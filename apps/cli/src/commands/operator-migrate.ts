@@ -28,12 +28,14 @@ const flags = {
 
 export const migrate = command({
   usage: "operator migrate -from=STORE -to=STORE [options]",
-  about: `Copies everything that the servers keep, the catalog and the certificate authority, from a data directory to etcd or back,
-and checks it by counting and hashing. No server may run on either. Indexes go on from where they were: a
+  about: `Copies everything that the servers keep, the catalog and the certificate
+authority, from a data directory to etcd or back, and checks it by counting and
+hashing. No server may run on either. Indexes go on from where they were: a
 client of the old place that comes to the new one is not confused.
 
-    $ heddle operator migrate -from=sqlite:/var/lib/heddle -to=etcds://etcd1:2379,etcd2:2379/mesh \\
-        -store-ca-file=etcd-ca.pem -ca-encryption-key=file:ca.key`,
+    $ heddle operator migrate -from=sqlite:/var/lib/heddle \\
+        -to=etcds://etcd1,etcd2,etcd3/mesh -store-ca-file=etcd-ca.pem \\
+        -ca-encryption-key=file:ca.key`,
   flags,
   async run({ args, flags: given, terminal }) {
     refuseExtra(args, 0);
