@@ -117,10 +117,12 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
   // The agent's leaves have all followed: of socat, of web, and of nobody else.
   const now = () => ok("connect", "ca", "status");
   await expect.poll(now, { timeout: 10_000 }).toMatch(/ active +ec 256 +\S+ +2 +-$/m);
+  await expect.poll(now, { timeout: 10_000 }).toMatch(/^Proxies: +2 of 2 trust it$/m);
+  await expect.poll(now, { timeout: 10_000 }).toMatch(/^Leaves in use: +2 of 2 are signed by it$/m);
   expect(await now()).toMatch(/ trusted +rsa 2048 +\S+ +0 +20\d\d-/);
   await load.stop();
   expect(load.failures).toEqual([]);
   open.write("after\n");
   await open.printed("after\n");
   expect(mesh.sidecar.text + mesh.web.text).not.toContain("decision=refused");
-});
+}, 60_000);

@@ -129,6 +129,18 @@ export class Leaves {
       if (entry.leaf.value && this.#isOfOldRoot(entry)) await this.#renew(service, entry);
   }
 
+  /** Leaves in use, and those of them that a root has signed. */
+  renewed(root: string): { leaves: number; renewed: number } {
+    const count = { leaves: 0, renewed: 0 };
+    for (const { leaf, rootId } of this.#entries.values()) {
+      if (!leaf.value || !leaf.isAwaited) continue;
+      count.leaves++;
+      // A proxy has it when it waits for the one after.
+      if (rootId === root && leaf.waitingForNext === leaf.waiting) count.renewed++;
+    }
+    return count;
+  }
+
   /** Drops every leaf that was revoked, and has others signed in their place where that is allowed. */
   async revocationsChanged(): Promise<void> {
     const { log } = this.#options;

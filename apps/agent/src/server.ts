@@ -44,6 +44,7 @@ import { registerAgentMetrics } from "./metrics.ts";
 import { memberOf, startLease } from "./own-lease.ts";
 import { nodeFacts, serverService } from "./own-node.ts";
 import { RuleHolders } from "./rule-holders.ts";
+import { reportProgress } from "./progress.ts";
 import { Registrar } from "./registrar.ts";
 import { signByCa } from "./sign.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
@@ -270,6 +271,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   tasks.run((signal) => followed.run(signal));
   tasks.run((signal) => ruleHolders.run(signal));
   if (central) tasks.run((signal) => central.run(signal));
+  stack.defer(reportProgress({ ca, followed, leaves, node: config.nodeName, clock, log: log.child("connect") }));
   const link = linkHealthChecker({
     url: servers.health,
     tls: identity && (() => tlsOptions(tlsFor("health")) as ClientOptions),

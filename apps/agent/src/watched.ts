@@ -23,6 +23,17 @@ export class Watched<T> {
     return this.#waiting.size > 0;
   }
 
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** Those of them that know the present value. */
+  get waitingForNext(): number {
+    let count = 0;
+    for (const { after } of this.#waiting) if (after === this.#index) count++;
+    return count;
+  }
+
   /** Sets the value; `index` must grow with each change and is never below 1. */
   set(value: T, index: number): void {
     this.#value = value;

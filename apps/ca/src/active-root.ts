@@ -27,6 +27,9 @@ export interface ActiveRoot {
   /** Certificates from the signer to the root, and from it to older roots, as PEM; leaves are sent with them. */
   intermediates: readonly string[];
   origin: RootOrigin;
+  /** When it took the place of another: milliseconds since the epoch. */
+  rotatedAt: number | undefined;
+  isRolledBack: boolean;
 }
 
 /** Throws UnavailableError where what is stored does not fit together; the same object as `known` where nothing has changed. */
@@ -63,6 +66,8 @@ export function loadActiveRoot(store: Store, vault: KeyVault, known?: ActiveRoot
     intermediatePem,
     intermediates,
     origin,
+    rotatedAt: root.value.rotatedAt,
+    isRolledBack: root.value.isRolledBack ?? false,
   };
 }
 

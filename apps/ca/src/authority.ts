@@ -94,6 +94,8 @@ export interface Authority {
    * old root is left, and where proxies could not follow.
    */
   rollBack(): Promise<string>;
+  /** Whether a root is left that could sign again. */
+  readonly canRollBack: boolean;
   /** Calls back after every commit that changed the roots. */
   onRootsChanged(listener: () => void): () => void;
   /** When the last leaf has expired that may have been signed until `now`: milliseconds since the epoch. */
@@ -146,7 +148,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     next: CaSettings,
     wanted: Wanted,
     given?: Pick<ConfigRecord, "config" | "forceWithoutCrossSigning" | "provider">,
-    token?: string,
+    { token, isRolledBack = false }: { token?: string; isRolledBack?: boolean } = {},
   ): Promise<void> => {
     const now = clock.now();
     const { id: from } = activeRoot;
@@ -154,6 +156,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const activeVault = activeRoot.origin === "vault" ? remote?.pki : undefined;
     const options = { settings: next, trustDomain, isForced, activeVault, now, log };
     const root = wanted && "root" in wanted ? await prepareRoot(wanted.root, activeRoot, options) : undefined;
+    if (root) root.isRolledBack = isRolledBack;
     const signer =
       wanted && "signer" in wanted
         ? { intermediate: await prepareSigner(wanted.signer, activeRoot, options) }
@@ -188,7 +191,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     if (next.vault) {
       const token = canonicalKeys(given ?? {})["Token"] || storedToken();
       if (typeof token !== "string" || token === "") throw refused("must provide a Vault token");
-      await withVault(next, token, (wanted) => change(next, wanted, kept, token));
+      await withVault(next, token, (wanted) => change(next, wanted, kept, { token }));
       return;
     }
     const { id, certPem, rootSigner, intermediateId, origin } = activeRoot;
@@ -283,7 +286,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       await withVault(before, storedToken(), async (wanted) => {
         if (!wanted || !("root" in wanted) || !("certPem" in wanted.root) || idOf(wanted.root.certPem) !== newest.key)
           throw new HeddleError("conflict", `Vault's root at ${before.vault?.rootPath} is another one now`);
-        await change(before, wanted, { provider: "vault", config, forceWithoutCrossSigning: false });
+        const given = { provider: "vault" as const, config, forceWithoutCrossSigning: false };
+        await change(before, wanted, given, { isRolledBack: true });
       });
       return newest.key;
     }
@@ -292,7 +296,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         ? { certPem, intermediatePem, intermediateKey: keyOf(idOf(intermediatePem)) }
         : { key: keyOf(newest.key), certPem, origin };
     const given = { provider: "consul" as const, config, forceWithoutCrossSigning: false };
-    await change(readSettings(config ?? {}, "consul"), { root }, given);
+    await change(readSettings(config ?? {}, "consul"), { root }, given, { isRolledBack: true });
     return newest.key;
   };
 
@@ -320,6 +324,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     renewIntermediate: () => inTurn(renewIntermediate),
     requestIntermediate: () => inTurn(requestIntermediate),
     rollBack: () => inTurn(rollBack),
+    get canRollBack() {
+      return store.list<RootRecord>(ROOTS).some(({ value }) => !value.isActive);
+    },
     onRootsChanged: (listener) =>
       store.subscribe(({ changes }) => {
         if (changes.some((change) => change.table === ROOTS)) listener();

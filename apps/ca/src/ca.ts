@@ -25,7 +25,10 @@ import { joinTable } from "./routes/join.ts";
 import { rfc3339 } from "./rfc3339.ts";
 import { revocationsTable } from "./routes/revocations.ts";
 import { type RootsFollowers, rootsTable } from "./routes/roots.ts";
+import { createProgress } from "./progress.ts";
 import { retireRoots } from "./retirement.ts";
+import { watchRotations } from "./rotation-watch.ts";
+import { progressRoute } from "./routes/progress.ts";
 import { watchRootLife } from "./root-life.ts";
 import { type RunsOn, signRoute } from "./routes/sign.ts";
 import { createServerIdentity } from "./server-identity.ts";
@@ -101,7 +104,14 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     isLeader: () => cluster?.isLeader ?? true,
     onLeader: (listener: () => void) => cluster?.onChange(listener),
   };
-  const stops = [retireRoots({ authority, store, lead, clock, log }), watchRootLife({ authority, lead, clock, log })];
+  const progress = createProgress(clock);
+  const stops = [
+    retireRoots({ authority, store, lead, clock, log }),
+    watchRootLife({ authority, lead, clock, log }),
+    watchRotations({ authority, progress, lead, clock, log }),
+  ];
+  const answersSign = signRoute({ issuer, joining, runsOn: options.runsOn ?? (() => false), log });
+  const answersProgress = progressRoute(progress);
   const close = () => {
     for (const stop of stops) stop();
     revocations.close();
@@ -118,10 +128,10 @@ export async function createCa(options: CaOptions): Promise<Ca> {
       ...rootsTable(authority, followers),
       ...configurationTable(authority),
       ...revocationsTable({ authority, revocations, clock }),
-      ...statusTable({ authority, ledger, followers, clock }),
+      ...statusTable({ authority, ledger, progress, followers, clock }),
       ...joinTable({ store, authority, address: () => address ?? noJoining(), clock, log }),
     },
-    internal: signRoute({ issuer, joining, runsOn: options.runsOn ?? (() => false), log }),
+    internal: (req, res) => answersSign(req, res) || answersProgress(req, res),
     health: () => ({ root: rootHealth(authority, clock.now()) }),
     close,
     [Symbol.asyncDispose]: close,

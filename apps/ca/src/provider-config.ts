@@ -22,6 +22,8 @@ export interface CaSettings {
   intermediateTtlMs: number;
   /** An intermediate is replaced after this, and at two thirds of its life where that is sooner; 0 leaves it at that. */
   rotationPeriodMs: number;
+  /** A rotation that proxies do not follow is taken back after this; 0 never. */
+  rotationTimeoutMs: number;
   /** The root signs one intermediate now and then, and that signs leaves. */
   intermediateSigns: boolean;
   keyType: SigningKeyType;
@@ -46,6 +48,7 @@ const MIN_LEAF_TTL_MS = HOUR_MS;
 const MAX_LEAF_TTL_MS = 8_760 * HOUR_MS;
 const DEFAULT_LEAF_TTL_MS = 72 * HOUR_MS;
 const DEFAULT_INTERMEDIATE_TTL_MS = 8_760 * HOUR_MS;
+const DEFAULT_ROTATION_TIMEOUT_MS = 10 * 60_000; // at 50 leaves a second the last of 30,000
 const DEFAULT_CSR_MAX_PER_SECOND = 50;
 const SHORTEST_LEAF_TTL_MS = 10_000;
 const MAX_ROOT_TTL_MS = 100 * 8_760 * HOUR_MS;
@@ -65,6 +68,7 @@ const KNOWN = [
   "RootCert",
   "RootCertTTL",
   "RotationPeriod",
+  "RotationTimeout",
   "SkipValidate",
 ];
 const NAMES = new Map([...KNOWN, ...VAULT_KEYS].map((name) => [name.toLowerCase(), name]));
@@ -98,6 +102,7 @@ export function readSettings(given: ProviderConfig, provider: Provider): CaSetti
   const leafTtlMs = read("LeafCertTTL", DEFAULT_LEAF_TTL_MS, duration);
   const intermediateTtlMs = read("IntermediateCertTTL", DEFAULT_INTERMEDIATE_TTL_MS, duration);
   const rotationPeriodMs = read("RotationPeriod", 0, duration);
+  const rotationTimeoutMs = read("RotationTimeout", DEFAULT_ROTATION_TIMEOUT_MS, duration);
   const rootTtlMs = read("RootCertTTL", DEFAULT_ROOT_VALIDITY_MS, duration);
   const csrMaxPerSecond = read("CSRMaxPerSecond", DEFAULT_CSR_MAX_PER_SECOND, float);
   const csrMaxConcurrent = read("CSRMaxConcurrent", 0, integer);
@@ -125,6 +130,7 @@ export function readSettings(given: ProviderConfig, provider: Provider): CaSetti
     rootTtlMs,
     intermediateTtlMs,
     rotationPeriodMs: Math.max(0, rotationPeriodMs),
+    rotationTimeoutMs: Math.max(0, rotationTimeoutMs),
     intermediateSigns,
     keyType: { type: type as SigningKeyType["type"], bits },
     hasKeyType: isGiven(config["PrivateKeyType"]) || isGiven(config["PrivateKeyBits"]),

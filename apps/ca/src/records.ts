@@ -36,6 +36,10 @@ export interface RootRecord {
   isActive: boolean;
   /** Made here, made here of an offered key, offered whole, offered without its key, or Vault's; made here where it is absent. */
   origin?: RootOrigin;
+  /** Of an active root: when it took the place of another. Milliseconds since the epoch. */
+  rotatedAt?: number;
+  /** True where that was a way back: nobody goes back from it by itself, and it is not renewed at once. */
+  isRolledBack?: boolean;
   /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
   rotatedOutAt?: number;
   /** Of an inactive root: the configuration that held while it was active. */

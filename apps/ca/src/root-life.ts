@@ -8,6 +8,7 @@ import type { Lead } from "./retirement.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 const RENEW_AT = 2 / 3;
+const ROLLED_BACK_MS = 86_400_000;
 const RETRY_MS = 3_600_000; // a rotation that failed once, for a disk or a rehearsal
 
 export interface RootLifeOptions {
@@ -104,8 +105,10 @@ function watchLife(
 const twoThirds = ({ notBefore, notAfter }: Validity): number => notBefore + (notAfter - notBefore) * RENEW_AT;
 
 /** When a root is replaced by itself. A root that an operator has made is the operator's to replace. */
-export function renewalOf({ origin, validity }: ActiveRoot): number | undefined {
-  return origin === "made" || origin === "key" ? twoThirds(validity) : undefined;
+export function renewalOf({ origin, validity, rotatedAt = 0, isRolledBack }: ActiveRoot): number | undefined {
+  if (origin !== "made" && origin !== "key") return undefined;
+  // Whoever went back to it has to find out why first.
+  return Math.max(twoThirds(validity), isRolledBack ? rotatedAt + ROLLED_BACK_MS : 0);
 }
 
 /** When the intermediate that signs is replaced by itself; undefined where there is none, or its root's key is elsewhere. */

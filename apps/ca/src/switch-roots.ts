@@ -20,27 +20,30 @@ export function switchRoots(view: View, root: NewRoot, times: SwitchTimes, vault
   const writes: Write[] = [];
   for (const { key, value } of view.list<RootRecord>(ROOTS)) {
     if (!value.isActive || key === root.id) continue;
+    const { rotatedAt: _at, isRolledBack: _back, ...old } = value;
     const removeAt = Math.max(now + 2 * Math.max(leafTtlMs, nextLeafTtlMs), leavesUntil(key));
-    writes.push({ table: ROOTS, key, value: { ...value, isActive: false, rotatedOutAt: now, removeAt, config } });
+    writes.push({ table: ROOTS, key, value: { ...old, isActive: false, rotatedOutAt: now, removeAt, config } });
   }
   // One that was replaced before, and has another intermediate now.
   const before = view.get<RootRecord>(ROOTS, root.id)?.value.intermediatePem;
   if (before !== undefined && before !== root.intermediate?.certPem)
     writes.push({ table: KEYS, key: idOf(before), value: undefined });
-  return [...writes, ...rootWrites(root, vault, leavesUntil(root.id))];
+  return [...writes, ...rootWrites(root, vault, { leavesUntil: leavesUntil(root.id), rotatedAt: now })];
 }
 
 /** A root that was replaced before may be offered again: its leaves are still out there, until `leavesUntil`. */
 export function rootWrites(
-  { id, certPem, keyPem, intermediate, chain, origin }: NewRoot,
+  { id, certPem, keyPem, intermediate, chain, origin, isRolledBack }: NewRoot,
   vault: KeyVault,
-  leavesUntil = 0,
+  { leavesUntil = 0, rotatedAt }: { leavesUntil?: number; rotatedAt?: number } = {},
 ): Write[] {
   const value: RootRecord = {
     certPem,
     intermediates: chain,
     isActive: true,
     origin,
+    ...(rotatedAt !== undefined && { rotatedAt }),
+    ...(isRolledBack && { isRolledBack }),
     ...(intermediate && { intermediatePem: intermediate.certPem }),
   };
   const key: KeyRecord = {

@@ -25,6 +25,7 @@ export {
 } from "./keys.ts";
 export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.ts";
 export { checkPeer, checkPeerCertificate, peerDaemon, peerRole, toInternalPeer } from "./peer.ts";
+export { verifyStrictly } from "./openssl.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { issuingOf, rehearseRotation } from "./rehearsal.ts";
 export { createRevocationList, NO_REVOCATIONS, serialKey } from "./revocation.ts";
@@ -49,5 +50,6 @@ export type { CrossSignOptions, IntermediateOptions } from "./cross-sign.ts";
 export type { Validity } from "./expiry.ts";
 export type { CrlOptions } from "./crl.ts";
 export type { Revocable, RevocationList, RevocationsAnswer, RevokedSerial, RevokedService } from "./revocation.ts";
+export type { StrictCheck } from "./openssl.ts";
 export type { Issuing, Rehearsal } from "./rehearsal.ts";
 export type { SigningKeyType } from "./signing-key.ts";

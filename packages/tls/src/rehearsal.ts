@@ -11,7 +11,8 @@ import { createMeshClient, meshServerOptions, type TlsIdentity } from "./context
 import { generateKey, keyToPem } from "./keys.ts";
 import { CLOCK_SKEW_MS, issueLeaf, type Signer } from "./leaf.ts";
 import { checkPeer } from "./peer.ts";
-import { certificatesToDer } from "./pem.ts";
+import { verifyStrictly } from "./openssl.ts";
+import { certificatesToDer, certificateToPem } from "./pem.ts";
 
 const HANDSHAKE_MS = 5_000;
 const LEAF_TTL_MS = 3_600_000;
@@ -33,11 +34,15 @@ export interface Rehearsal {
   now: number;
 }
 
-/** Resolves when every pair of proxies that can meet would understand each other. Throws IdentityError naming the pair that would not. */
-export async function rehearseRotation({ old, next, now }: Rehearsal): Promise<void> {
+/**
+ * Resolves when every pair of proxies that can meet would understand each other, with whether openssl's own command was there to
+ * judge, too. Throws IdentityError naming the pair that would not.
+ */
+export async function rehearseRotation({ old, next, now }: Rehearsal): Promise<{ isStrict: boolean }> {
   const after = await identity(next, now, "after");
+  const isStrict = await judge("the new root", after, after.roots, now);
   await meet("two proxies of the new root", after, after, now);
-  if (!old) return;
+  if (!old) return { isStrict };
   const before = await identity(old, now, "before");
   const both = [old.rootPem, next.rootPem];
   const during = { ...before, roots: both };
@@ -45,6 +50,18 @@ export async function rehearseRotation({ old, next, now }: Rehearsal): Promise<v
   await meet("a proxy of the new root, called by one that knows only the old", switched, before, now);
   await meet("a proxy that knows only the old root, called by one of the new", before, switched, now);
   await meet("a proxy of the new root, called by one with a leaf of the old", switched, during, now);
+  await judge("the new root, for those who know only the old", after, before.roots, now);
+  await judge("the old root", before, both, now);
+  return { isStrict };
+}
+
+/** False where the command is not installed. */
+async function judge(who: string, { certPem }: Part, rootPems: readonly string[], at: number): Promise<boolean> {
+  const [leafPem = "", ...chain] = certificatesToDer(certPem).map(certificateToPem);
+  const verdict = await verifyStrictly({ leafPem, chain, rootPems, at });
+  if (verdict !== "ok" && verdict !== "absent")
+    throw new IdentityError(`the rehearsal failed: openssl refuses a leaf of ${who}: ${verdict}`);
+  return verdict === "ok";
 }
 
 /** How leaves come from a signer whose key is here. */

@@ -236,6 +236,7 @@ const CA_KEYS: Record<string, string> = {
   root_cert: "RootCert",
   root_cert_ttl: "RootCertTTL",
   rotation_period: "RotationPeriod",
+  rotation_timeout: "RotationTimeout",
   skip_validate: "SkipValidate",
 };
 

@@ -123,7 +123,7 @@ describe("what is wrong with a configuration", () => {
     [
       "a key of the authority",
       { connect: { ca_config: { leaf_ttl: "1h" } } },
-      "dir/b.json:1:13: connect.ca_config: unknown key 'leaf_ttl': known here are cluster_id, csr_max_concurrent, csr_max_per_second, intermediate_cert, intermediate_cert_ttl, intermediate_signs, leaf_cert_ttl, private_key, private_key_bits, private_key_type, root_cert, root_cert_ttl, rotation_period, skip_validate",
+      "dir/b.json:1:13: connect.ca_config: unknown key 'leaf_ttl': known here are cluster_id, csr_max_concurrent, csr_max_per_second, intermediate_cert, intermediate_cert_ttl, intermediate_signs, leaf_cert_ttl, private_key, private_key_bits, private_key_type, root_cert, root_cert_ttl, rotation_period, rotation_timeout, skip_validate",
     ],
     [
       "a header that splits",

@@ -86,7 +86,8 @@ function csrKind(csr: string): string | undefined {
   }
 }
 
-function nameOf({ socket }: IncomingMessage, caller: Caller | undefined): string {
+/** Who calls, for the log. */
+export function nameOf({ socket }: IncomingMessage, caller: Caller | undefined): string {
   const address = socket.remoteAddress ?? "unknown";
   return caller ? `${caller.role}${caller.node ? ` of node '${caller.node}'` : ""} at ${address}` : address;
 }

@@ -6,6 +6,7 @@ import { type ApiTable, type Clock, reply } from "@heddle/daemon";
 import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
 import type { LeafLedger } from "../leaf-ledger.ts";
+import type { Following, Progress } from "../progress.ts";
 import { rfc3339 } from "../rfc3339.ts";
 import { intermediateRenewalOf, renewalOf } from "../root-life.ts";
 import { factsOf, type RootsFollowers } from "./roots.ts";
@@ -13,6 +14,7 @@ import { factsOf, type RootsFollowers } from "./roots.ts";
 export interface StatusOptions {
   authority: Authority;
   ledger: LeafLedger;
+  progress: Progress;
   followers: RootsFollowers;
   clock: Clock;
 }
@@ -29,7 +31,7 @@ export function statusTable(options: StatusOptions): ApiTable {
   };
 }
 
-function status({ authority, ledger, followers, clock }: StatusOptions, since: number) {
+function status({ authority, ledger, progress, followers, clock }: StatusOptions, since: number) {
   const now = clock.now();
   const leaves = ledger.counts(now);
   const time = (at: number | undefined) => (at === undefined ? null : rfc3339(at));
@@ -55,6 +57,7 @@ function status({ authority, ledger, followers, clock }: StatusOptions, since: n
     Roots: roots.toSorted((a, b) => Number(b.Active) - Number(a.Active)),
     RenewAt: time(renewalOf(authority.activeRoot)),
     Intermediate: showIntermediate(authority, now),
+    Following: showFollowing(progress.following(authority.activeRoot.id)),
     Followers: followers.size,
     LeavesCountedSince: rfc3339(since),
   };
@@ -67,3 +70,14 @@ function showIntermediate({ activeRoot, settings }: Authority, now: number) {
   const RenewAt = renewAt === undefined ? null : rfc3339(renewAt);
   return { ID, NotAfter: rfc3339(signerValidity.notAfter), DaysLeft: daysLeft(signerValidity, now), RenewAt };
 }
+
+/** What agents have told lately. */
+const showFollowing = ({ agents, informed, proxies, trusting, leaves, renewed, waitsFor }: Following) => ({
+  Agents: agents,
+  AgentsInformed: informed,
+  Proxies: proxies,
+  ProxiesTrusting: trusting,
+  Leaves: leaves,
+  LeavesRenewed: renewed,
+  WaitsFor: waitsFor,
+});

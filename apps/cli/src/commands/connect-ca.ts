@@ -54,6 +54,10 @@ interface Status {
   }[];
   RenewAt: string | null;
   Intermediate: { ID: string; DaysLeft: number; RenewAt: string | null } | null;
+  Following: Record<
+    "Agents" | "AgentsInformed" | "Leaves" | "LeavesRenewed" | "Proxies" | "ProxiesTrusting",
+    number
+  > & { WaitsFor: string[] };
   Followers: number;
   LeavesCountedSince: string;
 }
@@ -67,12 +71,17 @@ export const status = command({
   async run({ api, flags, terminal }) {
     const { body, raw } = await attempt("Error querying the CA's status", api.get<Status>(`${CA}/status`));
     if (flags.format === "json") return printJson(terminal, raw);
+    const { Following: following } = body;
     const facts = [
       ["Trust domain:", body.TrustDomain],
       ["State:", body.State],
       ["Next root:", body.RenewAt ?? "by its operator"],
       ...(body.Intermediate ? [["Signer:", `intermediate ${body.Intermediate.ID}`]] : []),
       ...(body.Intermediate ? [["Next signer:", body.Intermediate.RenewAt ?? "by its operator"]] : []),
+      ["Agents:", `${following.AgentsInformed} of ${following.Agents} know the active root`],
+      ["Proxies:", `${following.ProxiesTrusting} of ${following.Proxies} trust it`],
+      ["Leaves in use:", `${following.LeavesRenewed} of ${following.Leaves} are signed by it`],
+      ...following.WaitsFor.map((agent, i) => [i === 0 ? "Waits for:" : "", agent]),
       ["Followers:", `${body.Followers} know the list as it is`],
       ["Leaves:", `counted since ${body.LeavesCountedSince}`],
     ];

@@ -1,0 +1,52 @@
+/** Tells the CA how far this node has followed its active root: proxies that know the roots, and leaves that it has signed. */
+import type { ApiClient } from "@heddle/api-client";
+import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
+import type { Followed } from "./followed.ts";
+import type { Leaves } from "./leaves.ts";
+
+const LOOK_MS = 1_000;
+const AGAIN_MS = 60_000; // told again where nothing has changed: the CA keeps it in memory
+
+export interface ProgressOptions {
+  ca: ApiClient;
+  followed: Pick<Followed, "roots">;
+  leaves: Pick<Leaves, "renewed">;
+  node: string;
+  clock: Clock;
+  log: Logger;
+}
+
+/** Reports each change within a second, until the function that it returns is called. */
+export function reportProgress({ ca, followed: { roots }, leaves, node, clock, log }: ProgressOptions): () => void {
+  let timer: Timer;
+  let isClosed = false;
+  let last = "";
+  let lastAt = 0;
+  let isTold = false;
+  const look = async () => {
+    const root = roots.value?.ActiveRootID ?? "";
+    const body = { node, root, proxies: roots.waiting, trusting: roots.waitingForNext, ...leaves.renewed(root) };
+    const text = JSON.stringify(body);
+    const now = clock.now();
+    if (root === "" || (text === last && now - lastAt < AGAIN_MS)) return;
+    last = text;
+    lastAt = now;
+    try {
+      await ca.put("/internal/v1/ca/progress", { body });
+      isTold = false;
+    } catch (error) {
+      last = "";
+      // A CA of an older version does not ask; one that is away is told of elsewhere.
+      if (!isTold) log.debug("cannot tell the CA how far its root is followed", { error: describeError(error) });
+      isTold = true;
+    }
+  };
+  const again = () => {
+    if (!isClosed) timer = clock.after(LOOK_MS, () => void look().then(again));
+  };
+  again();
+  return () => {
+    isClosed = true;
+    timer.cancel();
+  };
+}
