@@ -1,5 +1,5 @@
 /**
- * Answers to reads: a question names its topics and how it is computed; its answer is kept as bytes until one of the topics
+ * Answers to reads: a question names its topics and how it is computed; asked again, its answer is kept as bytes until one of the topics
  * is touched. Waiters with the same question share one computation and one buffer (docs/architecture.md, "Everything that waits").
  */
 import { HeddleError, type SharedAnswer } from "@heddle/daemon";
@@ -32,12 +32,14 @@ export interface Answer extends Encoded {
 }
 
 const MAX_KEPT = 2_048;
+const MAX_ASKED = 4_096;
 const MAX_KEPT_BYTES = 64 * 1024 * 1024;
 
 export class Answers {
   readonly #topics: Topics;
   readonly #kept = new Map<string, Answer>();
   #keptBytes = 0;
+  readonly #asked = new Set<string>();
 
   constructor(topics: Topics) {
     this.#topics = topics;
@@ -49,7 +51,10 @@ export class Answers {
     const kept = this.#kept.get(question.key);
     if (kept?.index === index) return kept;
     const answer: Answer = { ...encodeSafely(question), index };
-    if (question.keep !== false && answer.status < 500 && answer.status !== 400) this.#keep(question.key, answer);
+    if (question.keep === false || answer.status >= 500 || answer.status === 400) return answer;
+    if (!this.#wasAsked(question.key)) return answer;
+    answer.body = owned(answer.body);
+    this.#keep(question.key, answer);
     return answer;
   }
 
@@ -86,6 +91,14 @@ export class Answers {
     };
   }
 
+  /** Whether a question has been asked before, not long ago. What is asked only once is not worth keeping. */
+  #wasAsked(key: string): boolean {
+    if (this.#asked.has(key)) return true;
+    if (this.#asked.size >= MAX_ASKED) this.#asked.clear();
+    this.#asked.add(key);
+    return false;
+  }
+
   #keep(key: string, answer: Answer): void {
     const old = this.#kept.get(key);
     if (old) {
@@ -100,6 +113,14 @@ export class Answers {
       this.#keptBytes -= dropped.body.length;
     }
   }
+}
+
+/** In memory of its own: a slice of Node's pool keeps all of its 64 KiB, however short it is. */
+function owned(body: Buffer): Buffer {
+  if (body.buffer.byteLength === body.length) return body;
+  const own = Buffer.allocUnsafeSlow(body.length);
+  body.copy(own);
+  return own;
 }
 
 // What computes an answer may refuse to (a filter that takes too long); waiters are woken from timers, where nobody catches.

@@ -28,8 +28,10 @@ const MAX_BODY_BYTES = 64 * 1024; // above it the copy of the body costs more th
 
 export class SharedAnswer {
   readonly #parts: SharedAnswerParts;
+  /** The head as Node made it; empty before the first. */
   #header = "";
-  #bytes = EMPTY;
+  /** Head and body, once a second connection has asked for them. */
+  #bytes: Buffer | undefined;
   /** The head has a date, to the second: when it has to be made anew, in ms since 1970. */
   #staleAt = 0;
 
@@ -41,27 +43,36 @@ export class SharedAnswer {
   send(res: ServerResponse): void {
     const { status, head, body } = this.#parts;
     const { socket } = res;
-    if (!socket || body.length > MAX_BODY_BYTES || !isPlain(res, socket)) {
-      res.writeHead(status, head as string[]).end(body);
+    const now = Date.now();
+    const isShareable = socket !== null && body.length <= MAX_BODY_BYTES && isPlain(res, socket);
+    if (!isShareable || now >= this.#staleAt) {
+      res.writeHead(status, head as string[]);
+      if (isShareable) {
+        this.#header = (res as unknown as Internals)._header as string;
+        this.#bytes = undefined;
+        this.#staleAt = now - (now % 1_000) + 1_000;
+      }
+      res.end(body);
       return;
     }
-    const now = Date.now();
+    this.#bytes ??= join(this.#header, body);
     const internals = res as unknown as Internals;
-    if (now >= this.#staleAt) {
-      res.writeHead(status, head as string[]);
-      this.#header = internals._header as string;
-      this.#bytes = Buffer.concat([Buffer.from(this.#header, "latin1"), body]);
-      this.#staleAt = now - (now % 1_000) + 1_000;
-    } else {
-      res.statusCode = status;
-      internals._header = this.#header;
-    }
+    res.statusCode = status;
+    internals._header = this.#header;
     internals._headerSent = true;
     socket.write(this.#bytes);
     // What the kernel did not take is not out, and a connection with an answer under way is not an idle one.
     if (socket.writableLength > 0) socket.write(EMPTY, () => finish(res));
     else finishLater(res);
   }
+}
+
+// In memory of its own: answers are kept, and a slice of Node's pool keeps all of its 64 KiB.
+function join(header: string, body: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(header.length + body.length);
+  bytes.write(header, "latin1");
+  body.copy(bytes, header.length);
+  return bytes;
 }
 
 /** Whether Node would write the same head and body on this connection, now, and keep it open. */
