@@ -38,6 +38,11 @@ test("an agent joins a server over mutual TLS, and a service of one node is reac
     expect(await ok("catalog", "services")).toBe("consul\nsocat\nsocat-sidecar-proxy\n");
   }
 
+  // Scripts join again and again: a member is joined already, and who means another address learns how a node gets there.
+  for (const who of ["127.0.0.1", "n1", "n2"])
+    expect(await node.ok("join", who)).toBe("Successfully joined cluster by contacting 1 nodes.\n");
+  expect((await node.heddle("join", "10.1.2.3")).err).toContain("start the agent with -retry-join=10.1.2.3");
+
   startSocat(node.ports.echo);
   const sidecar = node.start("connect", "proxy", "-sidecar-for", "socat");
   await sidecar.printed("Starting listener");

@@ -41,6 +41,7 @@ const { values, positionals } = parseArgs({
 const agents = [await startAgent(values.consul, "consul"), await startAgent(values.heddle, "heddle")] as const;
 const differing: Difference[] = [];
 let asked = 0;
+let lastWriteAt = 0;
 try {
   for (const positional of positionals) {
     const [list = "", parts] = positional.split(":");
@@ -63,7 +64,8 @@ async function send(
 ): Promise<[Answer, Answer]> {
   asked++;
   const one = (agent: Agent): Promise<Answer> => ask(agent, method, of(path, agent), of(body, agent), headers);
-  const until = Date.now() + (method === "GET" ? SETTLE_MS : 0);
+  if (method !== "GET") lastWriteAt = Date.now();
+  const until = method === "GET" ? lastWriteAt + SETTLE_MS : 0;
   for (;;) {
     const [a, b] = await Promise.all([one(agents[0]), one(agents[1])]);
     const found = differences([agents[0], a], [agents[1], b]);

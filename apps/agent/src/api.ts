@@ -79,15 +79,25 @@ async function createRest(
     const { createPage } = await import("./page.ts");
     const servePage = createPage(base);
     app.use((req, res, next) => (req.url.startsWith(base) ? servePage(req, res) : next()));
+    if (base !== "/")
+      app.all(
+        base.slice(0, -1),
+        (req, res) => void res.writeHead(301, { Location: `${base}${queryOf(req.url)}`, "Content-Length": 0 }).end(),
+      );
+    app.all("/robots.txt", (_req, res) => sendText(res, 200, ROBOTS));
   }
-  app.get("/", (_req, res) => {
+  app.all("/", (req, res) => {
     if (!enabled) return sendText(res, 200, "Heddle Agent");
     res.writeHead(301, { Location: base, "Content-Type": "text/html; charset=utf-8" });
-    res.end(`<a href="${encodeURI(base)}">Moved Permanently</a>.\n\n`);
+    res.end(req.method === "GET" ? `<a href="${encodeURI(base)}">Moved Permanently</a>.\n\n` : "");
   });
   app.use((_req, res) => void res.writeHead(404, { "Content-Length": 0 }).end());
   return app;
 }
+
+const ROBOTS = "# http://www.robotstxt.org\nUser-agent: *\nDisallow: *\n";
+
+const queryOf = (url: string): string => (url.includes("?") ? url.slice(url.indexOf("?")) : "");
 
 function logWhenDone(req: IncomingMessage, res: ServerResponse, log: Logger): void {
   const start = performance.now();

@@ -129,6 +129,9 @@ export type IntentionRecord = Omit<Intention, "CreateIndex" | "ModifyIndex"> & {
 };
 
 // Node names are compared without case, as Consul's are; ids of services and checks with it.
+/** The check of a node that tells whether its agent is alive. */
+export const SERF_HEALTH = "serfHealth";
+
 export const nodeKey = (node: string): string => node.toLowerCase();
 export const serviceKey = (node: string, id: string): string => `${node.toLowerCase()}\0${id}`;
 export const checkKey = serviceKey;

@@ -8,11 +8,15 @@ export type Spec =
   | "any"
   | "boolean"
   | "duration"
+  | "index"
   | "integer"
   | "string"
   | "strings"
   | "uint64"
-  | { object: Record<string, Spec> }
+  | {
+      object: Record<string, Spec> /** Unknown keys are passed over, where Consul has a decoder of its own. */;
+      isOpen?: true;
+    }
   | { list: Spec }
   | { map: Spec };
 
@@ -118,6 +122,10 @@ function decode(value: unknown, spec: Spec, path: string, depth: number): unknow
       return typeof value === "boolean" ? value : fail(path, value, "true or false");
     case "integer":
       return typeof value === "number" && Number.isSafeInteger(value) ? value : fail(path, value, "a whole number");
+    case "index":
+      return typeof value === "number" && Number.isSafeInteger(value) && value >= 0
+        ? value
+        : fail(path, value, "a whole number from 0 on");
     case "uint64":
       if (typeof value === "bigint" && value >= 0n && value < 1n << 64n) return value.toString();
       if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value.toString();
@@ -161,6 +169,7 @@ function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string,
   const names = canonicalNames(spec.object);
   for (const [key, v] of entries) {
     const name = Object.hasOwn(spec.object, key) ? key : names.get(key.toLowerCase());
+    if (name === undefined && spec.isOpen) continue;
     if (name === undefined)
       throw new InvalidArgumentError(`Request decode failed: json: unknown field ${JSON.stringify(key)}`);
     out[name] = decode(v, spec.object[name] as Spec, path ? `${path}.${name}` : name, depth + 1);

@@ -223,6 +223,7 @@ export function specSchema(spec: Spec): Schema {
     case "string":
     case "integer":
       return { type: spec };
+    case "index":
     case "uint64":
       return { type: "integer", minimum: 0, maximum: 2 ** 64 };
     case "duration":

@@ -33,13 +33,13 @@ function refuseForeign(request: ApiRequest, datacenter: string): void {
   if (query.size > 0) {
     if (query.has("ns") && !isWithoutNamespaces(path))
       throw refusal(400, `Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`);
+    // Consul reads these first where a server answers, whether the answer then depends on them or not.
+    if (takesReadParams(request)) readParams(query);
     const dc = query.get("dc");
-    if (dc !== null && dc !== "" && dc !== datacenter && !isEverywhere(path, method)) {
+    if (dc !== null && dc !== "" && dc !== datacenter && !isEverywhere(path, method) && !isWithoutArgument(request)) {
       refusalHeaders(request);
       throw refusal(500, "No path to datacenter");
     }
-    // Consul reads these before anything else where a server answers, whether the answer then depends on them or not.
-    if (method === "GET" && (!isEverywhere || path.startsWith("/v1/agent/service/"))) readParams(query);
   }
   if (req.headers["x-consul-namespace"])
     throw refusal(
@@ -48,9 +48,23 @@ function refuseForeign(request: ApiRequest, datacenter: string): void {
     );
 }
 
+// What is asked of nothing is told so whatever else is wrong.
+const WITH_ARGUMENT =
+  /^\/v1\/(?:catalog|health|session|internal(?:\/ui)?|discovery-chain|coordinate\/node|event\/fire|connect\/intentions|kv)\/(?:[a-z-]+\/)?$/;
+function isWithoutArgument({ rest, path, query }: ApiRequest): boolean {
+  return rest === "" && WITH_ARGUMENT.test(path) && !query.has("recurse") && !query.has("keys");
+}
+
+function takesReadParams(request: ApiRequest): boolean {
+  const { path, method } = request;
+  if (path.startsWith("/v1/kv/")) return true;
+  if (method !== "GET" || path === "/v1/snapshot" || isWithoutArgument(request)) return false;
+  return !isEverywhere(path, method) || path.startsWith("/v1/agent/service/");
+}
+
 // Namespaces hold services, keys and sessions; these groups have none.
 const WITHOUT_NAMESPACES =
-  /^\/v1\/(?:acl|connect\/(?:ca|intentions)|coordinate|event|operator|query|status|catalog\/(?:datacenters|nodes)|agent\/members)(?:\/|$)/;
+  /^\/v1\/(?:acl|connect\/(?:ca|intentions)|coordinate|event|operator|query|status|snapshot|internal\/federation-states?|catalog\/(?:datacenters|nodes)|agent\/(?:force-leave|join|members|reload|token))(?:\/|$)/;
 const isWithoutNamespaces = (path: string): boolean => WITHOUT_NAMESPACES.test(path);
 
 const EVERYWHERE = new Set([

@@ -94,9 +94,11 @@ function testOf(field: Field, operator: MatchOperator, raw: string, name: string
       return operator === "Equal" ? (value) => (value ?? empty) === wanted : (value) => (value ?? empty) !== wanted;
     }
     case "In":
-      return (value) => holds(value, raw);
-    case "Not In":
-      return (value) => !holds(value, raw);
+    case "Not In": {
+      const ofNothing = field.type === "string" && raw === "";
+      const has: Filter = (value) => (value === undefined ? ofNothing : holds(value, raw));
+      return operator === "In" ? has : (value) => !has(value);
+    }
     case "Is Empty":
       return isEmpty;
     case "Is Not Empty":
@@ -125,7 +127,7 @@ function coerced(raw: string, field: Field, name: string): boolean | number | st
 function holds(value: unknown, wanted: string): boolean {
   if (typeof value === "string") return value.includes(wanted);
   if (Array.isArray(value)) return value.includes(wanted);
-  return isObject(value) ? Object.hasOwn(value, wanted) : wanted === "" && value === undefined;
+  return isObject(value) && Object.hasOwn(value, wanted);
 }
 
 function isEmpty(value: unknown): boolean {

@@ -7,7 +7,7 @@ const NODE =
   );
 const SERVICE = (prefix: string): string[] =>
   `Kind ID Service ServiceName Tags Address TaggedAddresses TaggedAddresses.lan TaggedAddresses.lan.Address TaggedAddresses.lan.Port Meta
-   Meta.version Meta["ver sion"] Port Weights Weights.Passing Weights.Warning EnableTagOverride Proxy Proxy.DestinationServiceName
+   Meta.version Meta["version"] Port Weights Weights.Passing Weights.Warning EnableTagOverride Proxy Proxy.DestinationServiceName
    Proxy.DestinationServiceID Proxy.LocalServiceAddress Proxy.LocalServicePort Proxy.Upstreams Proxy.Upstreams.DestinationName
    Proxy.Upstreams.LocalBindPort Proxy.MeshGateway Proxy.MeshGateway.Mode Proxy.Expose Proxy.Expose.Checks Proxy.Expose.Paths
    Proxy.Expose.Paths.Path Proxy.Config Connect Connect.Native Connect.SidecarService CreateIndex ModifyIndex LocallyRegisteredAsSidecar`
@@ -89,7 +89,7 @@ async function prepare(send: Run["send"]): Promise<void> {
     Expose: { Checks: true, Paths: [{ Path: "/health", ListenerPort: 21500, LocalPathPort: 80, Protocol: "http" }] },
   };
   const services = [
-    { ID: "fweb1", Service: "fweb", Tags: ["web", "1"], Port: 80, Meta: { version: "1", "ver sion": "web" } },
+    { ID: "fweb1", Service: "fweb", Tags: ["web", "1"], Port: 80, Meta: { version: "1", other: "web" } },
     {
       ID: "fweb2",
       Service: "fweb",

@@ -61,8 +61,8 @@ function refuseBadPattern(what: string, pattern: string): void {
   try {
     if (pattern !== "") compilePattern(pattern);
   } catch (cause) {
-    const why = (cause as Error).cause instanceof Error ? ((cause as Error).cause as Error).message : String(cause);
-    throw refusal(500, `Invalid ${what.toLowerCase()} filter: ${why}`, cause);
+    const why = (cause as Error).message.replace(/^Failed to compile regular expression ".*?": /s, "");
+    throw refusal(500, `Invalid ${what.toLowerCase()} filter: ${why}`);
   }
 }
 

@@ -44,6 +44,7 @@ export function nodeTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/force-leave/": {
       PUT: async (request) => {
+        if (request.rest === "") throw refusal(500, "agent: No node found with name ''");
         const body = { Node: request.rest, Prune: request.query.has("prune") };
         await deps.catalog.put("/v1/internal/force-leave", { body }).catch((cause: unknown) => {
           if (!(cause instanceof ApiError) || cause.status !== 404) throw cause;
@@ -53,14 +54,7 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         replyEmpty(request);
       },
     },
-    "/v1/agent/join/": {
-      PUT: (request) => {
-        throw refusal(
-          500,
-          `1 error occurred:\n\t* Failed to join ${request.rest}: heddle has no gossip; a node joins by its servers' address (-retry-join=${request.rest || "ADDRESS"})\n\n`,
-        );
-      },
-    },
+    "/v1/agent/join/": { PUT: (request) => join(deps, request) },
     "/v1/agent/token/": {
       PUT: () => {
         throw refusal(401, "ACL support disabled");
@@ -188,6 +182,24 @@ async function members(deps: AgentDeps, request: ApiRequest): Promise<void> {
   reply(
     request,
     found.filter(({ Server }) => Server || !isWan).map((member) => memberOf(deps, member, isWan)),
+  );
+}
+
+/**
+ * There is nothing to join by: an agent belongs to its servers. Scripts ask for it all the same, again and again, so a member of this
+ * mesh is joined already; whoever names another address is told how a node gets there.
+ */
+async function join({ catalog, config }: AgentDeps, request: ApiRequest): Promise<void> {
+  const { body: members } = await catalog.get<Member[]>("/v1/internal/members");
+  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*|.*:.*:.*?))(?::(\d+))?$/.exec(request.rest) ?? [];
+  const host = bracketed ?? plain ?? "";
+  const { serfLan, serfWan } = config.ports;
+  const isPort = port === undefined || Number(port) === serfLan || Number(port) === serfWan;
+  const isMember = members.some(({ Node, Address }) => host !== "" && (host === Address || host === Node));
+  if (isMember && isPort) return replyEmpty(request);
+  throw refusal(
+    500,
+    `1 error occurred:\n\t* Failed to join ${request.rest}: no member of this mesh has that address. There is no gossip: start the agent with -retry-join=${host || "ADDRESS"} (retry_join), the address of a server\n\n`,
   );
 }
 

@@ -161,7 +161,7 @@ function drainTimeoutMs(text: string): number {
 
 function maintenanceParams({ query }: ApiRequest): { enable: boolean; reason: string } {
   const enable = query.get("enable");
-  if (enable === null || enable === "") throw refusal(400, "Missing value for enable");
+  if (enable === null) throw refusal(400, "Missing value for enable");
   if (!/^(?:1|t|true|0|f|false)$/i.test(enable))
     throw refusal(400, `Invalid value for enable: ${JSON.stringify(enable)}`);
   return { enable: /^(?:1|t|true)$/i.test(enable), reason: query.get("reason") ?? "" };

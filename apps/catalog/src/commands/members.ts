@@ -9,10 +9,10 @@ import {
   nodeKey,
   NODES,
   type NodeRecord,
+  SERF_HEALTH,
 } from "../records.ts";
 import { checkWrites, nodeRemoval, same } from "./register.ts";
 
-export const SERF_HEALTH = "serfHealth";
 const ALIVE_OUTPUT = "Agent alive and reachable"; // Consul's words, as those below
 const FAILED_OUTPUT = "Agent not live or unreachable";
 

@@ -2,6 +2,7 @@
 import { problemList } from "@heddle/config-entries";
 import { type Decoded, parseDuration, refusal, type Spec } from "@heddle/daemon";
 import type { NodeService, ServiceKind } from "@heddle/service-definition/types";
+import { validateMeta } from "@heddle/service-definition/validate";
 import type { Command, View, Write } from "@heddle/store";
 import {
   checkKey,
@@ -12,6 +13,7 @@ import {
   NODES,
   serviceKey,
   SERVICES,
+  SERF_HEALTH,
   type CheckRecord,
   type NodeRecord,
   type Owner,
@@ -20,7 +22,16 @@ import {
 import { invalidateSessions } from "./sessions.ts";
 
 const ADDRESS: Spec = { object: { Address: "string", Port: "integer" } };
-const CONNECT: Spec = { object: { Native: "boolean", SidecarService: "any", Proxy: "any" } };
+const CONNECT: Record<string, Spec> = { Native: "boolean", SidecarService: "any", Proxy: "any" };
+const EXPOSED_PATH: Spec = {
+  object: {
+    ListenerPort: "integer",
+    Path: "string",
+    LocalPathPort: "integer",
+    Protocol: "string",
+    ParsedFromCheck: "boolean",
+  },
+};
 const PROXY: Spec = {
   object: {
     DestinationServiceName: "string",
@@ -44,12 +55,12 @@ const PROXY: Spec = {
       },
     },
     MeshGateway: { object: { Mode: "string" } },
-    Expose: { object: { Checks: "boolean", Paths: { list: "any" } } },
+    Expose: { object: { Checks: "boolean", Paths: { list: EXPOSED_PATH } } },
     TransparentProxy: "any",
     Mode: "string",
   },
 };
-export const SERVICE: Spec = {
+export const SERVICE = {
   object: {
     Kind: "string",
     ID: "string",
@@ -63,13 +74,13 @@ export const SERVICE: Spec = {
     EnableTagOverride: "boolean",
     ProxyDestination: "string",
     Proxy: PROXY,
-    Connect: CONNECT,
+    Connect: { object: CONNECT },
     LocallyRegisteredAsSidecar: "boolean",
     Namespace: "string",
-    CreateIndex: "integer",
-    ModifyIndex: "integer",
+    CreateIndex: "index",
+    ModifyIndex: "index",
   },
-};
+} satisfies Spec;
 const CHECK_DEFINITION: Spec = {
   object: {
     HTTP: "string",
@@ -112,8 +123,8 @@ export const CHECK_FIELDS: Record<string, Spec> = {
   Type: "string",
   Namespace: "string",
   Definition: CHECK_DEFINITION,
-  CreateIndex: "integer",
-  ModifyIndex: "integer",
+  CreateIndex: "index",
+  ModifyIndex: "index",
 };
 
 /** The body of PUT /v1/catalog/register. */
@@ -124,7 +135,7 @@ export const REGISTER_FIELDS: Record<string, Spec> = {
   TaggedAddresses: { map: "string" },
   NodeMeta: { map: "string" },
   Datacenter: "string",
-  Service: SERVICE,
+  Service: { object: { ...SERVICE.object, Connect: { object: CONNECT, isOpen: true } } },
   Check: { object: CHECK_FIELDS },
   Checks: { list: { object: CHECK_FIELDS } },
   SkipNodeUpdate: "boolean",
@@ -159,6 +170,7 @@ export function toRegistration(body: Decoded, datacenter: string): Registration 
     Meta: (body["NodeMeta"] as Record<string, string> | undefined) ?? null,
   };
   const service = body["Service"] ? toService(body["Service"] as Decoded) : undefined;
+  if (service) refuseBadServiceMeta(name, service);
   const given = [
     ...(body["Check"] ? [body["Check"] as Decoded] : []),
     ...((body["Checks"] as Decoded[] | undefined) ?? []),
@@ -181,6 +193,8 @@ export function toService(given: Decoded): NodeService {
   if (name === "") throw refusal(500, "Must provide service name");
   const kind = text(given["Kind"]) as ServiceKind;
   const proxy = (given["Proxy"] as Decoded | undefined) ?? {};
+  for (const path of ((proxy["Expose"] as Decoded | undefined)?.["Paths"] as Decoded[] | undefined) ?? [])
+    path["ParsedFromCheck"] ??= false;
   if (kind === "connect-proxy") {
     const problems: string[] = [];
     if (text(proxy["DestinationServiceName"]).trim() === "")
@@ -206,6 +220,16 @@ export function toService(given: Decoded): NodeService {
     Proxy: proxy,
     Connect: (given["Connect"] as NodeService["Connect"]) ?? {},
   };
+}
+
+/** Throws where a service carries metadata that no agent would have let through. */
+export function refuseBadServiceMeta(node: string, { ID, Kind, Meta }: NodeService): void {
+  const problem = validateMeta(Meta ?? {}, Kind);
+  if (problem !== undefined)
+    throw refusal(
+      500,
+      `failed inserting service: Invalid Service Meta for node ${node} and serviceID ${ID}: ${problem}`,
+    );
 }
 
 // Consul stores 1 and 1 for weights that it would not accept from an agent.
@@ -297,6 +321,7 @@ export function register(registration: Registration): Command<true> {
   return (view) => {
     const { node, service, checks, skipNodeUpdate } = registration;
     const existing = view.get<NodeRecord>(NODES, nodeKey(node.Node));
+    if (!skipNodeUpdate) refuseTakenName(view, node);
     const writes = !existing || !skipNodeUpdate ? nodeWrites(view, node) : [];
     const nodeName = existing?.value.Node ?? node.Node;
     if (service) writes.push(...serviceWrites(view, nodeName, service));
@@ -305,10 +330,23 @@ export function register(registration: Registration): Command<true> {
   };
 }
 
+/** Throws where another node that is alive has this name: whose id is another may not take its place. */
+export function refuseTakenName(view: View, { ID, Node, Address }: NodeRecord): void {
+  const holder = view.get<NodeRecord>(NODES, nodeKey(Node))?.value;
+  if (ID === "" || !holder || holder.ID === ID) return;
+  const alive = view.get<CheckRecord>(CHECKS, checkKey(Node, SERF_HEALTH))?.value;
+  const isRenaming = view.list<NodeRecord>(NODES).some(({ value }) => value.ID === ID);
+  if (!alive || alive.Status === "critical" || (holder.ID === "" && isRenaming)) return;
+  throw refusal(
+    500,
+    `failed inserting node: Error while renaming Node ID: "${ID}"${isRenaming ? ` (${Address})` : ""}: Node name ${Node} is reserved by node ${holder.ID} with name ${holder.Node} (${holder.Address})`,
+  );
+}
+
 /** The writes that store a node: the one that had its id under another name goes. */
 export function nodeWrites(view: View, node: NodeRecord): Write[] {
   const existing = view.get<NodeRecord>(NODES, nodeKey(node.Node));
-  const writes = existing ? [] : renameWrites(view, node);
+  const writes = renameWrites(view, node);
   const merged = { ...node, ID: node.ID || (existing?.value.ID ?? "") };
   if (!same(existing?.value, merged)) writes.push({ table: NODES, key: nodeKey(node.Node), value: merged });
   return writes;

@@ -1,6 +1,7 @@
 /** The operations of a transaction on nodes, services and checks; the writes are those of registration and deregistration. */
 import { type Decoded, formatDuration, parseDuration, refusal } from "@heddle/daemon";
 import type { NodeService } from "@heddle/service-definition/types";
+import { validateMeta } from "@heddle/service-definition/validate";
 import type { Draft, StoredRecord, View } from "@heddle/store";
 import {
   checkKey,
@@ -130,6 +131,12 @@ export function serviceOperation(verb: string, node: string, given: Decoded): Op
     show: (record) => shownService(record as StoredRecord<ServiceRecord>, tags),
     refuse() {
       if (name === "" && id !== "") throw refusal(500, "Must provide service name with ID");
+      const problem = verb.startsWith("delete") ? undefined : validateMeta(service.Meta ?? {});
+      if (problem !== undefined)
+        throw refusal(
+          500,
+          `failed inserting service: Invalid Service Meta for node ${node} and serviceID ${id}: ${problem}`,
+        );
       if (verb.startsWith("delete") && node === "") throw refusal(500, "Must provide node");
       // Without an id a deregistration would mean the whole node.
       if (verb.startsWith("delete") && id === "") throw refusal(500, "Must provide ID and Service of the service");
@@ -195,7 +202,12 @@ function definition(given: Decoded): Record<string, unknown> {
 // Go reads a bare number as nanoseconds.
 function durationMs(value: unknown): number {
   if (typeof value === "number") return value / 1e6;
-  return typeof value === "string" && value !== "" ? parseDuration(value) : 0;
+  if (typeof value !== "string" || value === "") return 0;
+  try {
+    return parseDuration(value);
+  } catch (cause) {
+    throw refusal(400, `Failed to parse body: time: invalid duration ${JSON.stringify(value)}`, cause);
+  }
 }
 
 /** The name of a node as it is registered. */

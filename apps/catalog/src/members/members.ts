@@ -4,8 +4,17 @@
  */
 import { type Clock, describeError, formatDuration, type Logger } from "@heddle/daemon";
 import { type Cluster, type Command, type Commit, type Fact, type Fence, FencedError, type Store } from "@heddle/store";
-import { memberAlive, memberFailed, type MemberFacts, memberLeft, SERF_HEALTH } from "../commands/members.ts";
-import { checkKey, CHECKS, type CheckRecord, type MemberRecord, MEMBERS, nodeKey, NODES } from "../records.ts";
+import { memberAlive, memberFailed, type MemberFacts, memberLeft } from "../commands/members.ts";
+import {
+  checkKey,
+  CHECKS,
+  type CheckRecord,
+  type MemberRecord,
+  MEMBERS,
+  nodeKey,
+  NODES,
+  SERF_HEALTH,
+} from "../records.ts";
 import { type RunningTime, startRunningTime } from "../running-time.ts";
 import { HEARTBEAT_MS, judgeSuspect, LEASE_MS, PROBE_TIMEOUT_MS, PROBERS, RESTART_GRACE_MS } from "./suspicion.ts";
 

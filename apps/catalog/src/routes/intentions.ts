@@ -110,16 +110,12 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
     waitOf(request); // refused before anything is written
     await replyToWrite(request, deps, await run());
   };
-  const body = async (request: ApiRequest): Promise<Decoded> => {
+  const body = async (request: ApiRequest, refuse = badBody): Promise<Decoded> => {
     const bytes = await readBody(request.req, MAX_BODY);
     try {
       return decodeBody(bytes, INTENTION_FIELDS);
     } catch (cause) {
-      throw refusal(
-        500,
-        `Failed to decode request body: ${describeError(cause).replace("Request decode failed: ", "")}`,
-        cause,
-      );
+      throw refuse(describeError(cause), cause);
     }
   };
   return {
@@ -171,10 +167,14 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
       },
       PUT: (request) =>
         write(request, async () => {
-          const { result } = await state.store.run(updateIntention(idOf(request), await body(request), new Date()));
-          return { ID: result };
+          const given = await body(request, (why, cause) => refusal(400, `Bad request: ${why}`, cause));
+          return { ID: (await state.store.run(updateIntention(idOf(request), given, new Date()))).result };
         }),
-      DELETE: (request) => write(request, async () => (await state.store.run(deleteIntention(idOf(request)))).result),
+      DELETE: (request) =>
+        write(request, async () => {
+          if (request.rest.length !== UUID_LENGTH) throw refusal(500, `Intention lookup failed: ${BAD_ID}`);
+          return (await state.store.run(deleteIntention(request.rest))).result;
+        }),
     },
   };
 }
@@ -229,9 +229,12 @@ function exactRule({ state }: CatalogDeps, query: URLSearchParams): StoredRecord
   return found;
 }
 
+const badBody = (why: string, cause: unknown) =>
+  refusal(500, `Failed to decode request body: ${why.replace("Request decode failed: ", "")}`, cause);
+
+const BAD_ID = "failed intention lookup: index error: UUID must be 36 characters";
 function idOf({ rest }: ApiRequest): string {
-  if (rest.length !== UUID_LENGTH)
-    throw refusal(400, "Bad request: failed intention lookup: index error: UUID must be 36 characters");
+  if (rest.length !== UUID_LENGTH) throw refusal(400, `Bad request: ${BAD_ID}`);
   return rest;
 }
 

@@ -57,9 +57,28 @@ const DEFAULT_AUTOPILOT: AutopilotRecord = {
 };
 
 export function operatorTable(deps: CatalogDeps): ApiTable {
+  const startedAt = new Date().toISOString();
+  // What datacenters tell each other of their gateways: there is one, and it has told itself nothing.
+  const federation = () => ({
+    Datacenter: deps.datacenter,
+    UpdatedAt: startedAt,
+    PrimaryModifyIndex: 1,
+    CreateIndex: 1,
+    ModifyIndex: 1,
+  });
   return {
     "/v1/operator/raft/configuration": {
       GET: (request) => reply(request, { Servers: raftServers(deps), Index: 0 }),
+    },
+    "/v1/internal/federation-states": { GET: (request) => reply(request, [federation()], READ_HEADERS) },
+    "/v1/internal/federation-states/mesh-gateways": { GET: (request) => reply(request, {}, READ_HEADERS) },
+    "/v1/internal/federation-state/": {
+      GET: (request) => {
+        if (request.rest === "") throw refusal(400, "Bad request: Missing datacenter name");
+        if (request.rest !== deps.datacenter) throw refusal(404, "");
+        const meta = { Index: 1, LastContact: 0, KnownLeader: true, ConsistencyLevel: "" };
+        reply(request, { State: federation(), ...meta }, READ_HEADERS);
+      },
     },
     "/v1/operator/raft/peer": { DELETE: ({ query }) => refusePeer(query) },
     "/v1/operator/autopilot/configuration": {
@@ -113,6 +132,9 @@ async function serverHealth(deps: CatalogDeps) {
 }
 
 /** A server is one of them by its lease: nobody can be taken away. */
+
+const READ_HEADERS = { "X-Consul-Index": 1, "X-Consul-KnownLeader": "true", "X-Consul-LastContact": 0 };
+
 function refusePeer(query: URLSearchParams): never {
   const id = query.get("id") ?? "";
   const address = query.get("address") ?? "";

@@ -22,9 +22,12 @@ const NOT_IN_KEY = new Set([
 /** A key that is equal for equal questions, whatever else stands in the query. */
 export function questionKey(path: string, query: URLSearchParams): string {
   if (query.size === 0) return path;
-  const parts = [...query].filter(([k]) => !NOT_IN_KEY.has(k)).map(([k, v]) => `${k}=${v}`);
+  const parts = [...query].filter(([k]) => !NOT_IN_KEY.has(k)).map(([k, v]) => `${escaped(k)}=${escaped(v)}`);
   return parts.length === 0 ? path : `${path}?${parts.sort().join("&")}`;
 }
+
+// Two questions must not have one key: neither a value nor a name may look like a parameter more.
+const escaped = (text: string): string => (/[%&=]/.test(text) ? encodeURIComponent(text) : text);
 
 /** True for the nodes that have every `node-meta=key:value` asked for. */
 export function nodeMetaFilter(query: URLSearchParams): (node: NodeRecord) => boolean {

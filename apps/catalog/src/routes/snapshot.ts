@@ -1,7 +1,7 @@
 /** /v1/snapshot: everything the catalog holds, as one file, and back. */
 import { createGzip } from "node:zlib";
 import { pipeline, Readable } from "node:stream";
-import { type ApiRequest, type ApiTable, describeError, InvalidArgumentError, readParams } from "@heddle/daemon";
+import { type ApiRequest, type ApiTable, describeError, InvalidArgumentError } from "@heddle/daemon";
 import { type Ask, contactFields, read } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { RESTORES } from "../records.ts";
@@ -28,7 +28,7 @@ export function snapshotTable(deps: CatalogDeps): ApiTable {
 
 async function take({ res, query }: ApiRequest, { state, datacenter, log }: CatalogDeps): Promise<void> {
   // Everything that was acknowledged before is in it, whichever server took it.
-  if (readParams(query).mode !== "stale") await state.store.catchUp();
+  if (!query.has("stale")) await state.store.catchUp();
   const { writeSnapshot } = await import("@heddle/store/snapshot");
   const { revision, records } = state.store.snapshot();
   const bytes = writeSnapshot({ index: revision, datacenter, records, now: Date.now() });
