@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { createApiClient, internalTls, tlsOptions } from "@heddle/api-client";
+import { createApiClient, createStreamClient, internalTls, tlsOptions } from "@heddle/api-client";
 import {
   type ApiTable,
   type Clock,
@@ -48,6 +48,7 @@ import { reportProgress } from "./progress.ts";
 import { Registrar } from "./registrar.ts";
 import { signByCa } from "./sign.ts";
 import { SidecarPorts } from "./sidecar-ports.ts";
+import { createStreamCache } from "./stream-cache.ts";
 import { Telemetry } from "./telemetry.ts";
 import type { Watches } from "./watches/index.ts";
 
@@ -242,11 +243,27 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     ? undefined
     : forwardToServers({ servers, identity, nodeName: config.nodeName, log: log.child("forward") });
   stack.defer(() => forwarding?.close());
+  const cache =
+    forwarding &&
+    stack.use(
+      createStreamCache({
+        connect: () => createStreamClient({ url: servers.catalog, tls: tlsFor("catalog"), log: log.child("cache") }),
+        datacenter: config.datacenter,
+        isDefaultAllow: () => followed.rules.value?.defaultAllow,
+        registry,
+        clock,
+      }),
+    );
   const ops = { registry, others: deps.registries ?? [], health };
   const api = createAgentApi(agentDeps, {
     mounted: { ...deps.mounted, ...deps.beside },
     ops: opsRoutes(ops),
-    forward: forwarding && ((req, res) => forwarding.handle(req, res)),
+    forward:
+      forwarding &&
+      ((req, res) => {
+        const pass = () => forwarding.handle(req, res);
+        if (!cache?.handle(req, res, pass)) pass();
+      }),
     operations: deps.operations ?? (async () => (await import("./operations.ts")).AGENT_OPERATIONS),
   });
   const upgrade = (...request: [IncomingMessage, Socket, Buffer]) =>

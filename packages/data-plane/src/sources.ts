@@ -114,7 +114,8 @@ export function createSources({ client, store, link, log }: SourceDeps) {
         `/v1/health/connect/${encodeURIComponent(upstream.name)}`,
         signal,
         ({ body }) => store.setEndpoints(key, toEndpoints(body)),
-        { query: { passing: 1, ...dc } },
+        // Its agent follows it for all proxies of the node together, and has it while the servers are away.
+        { query: { passing: 1, cached: true, ...dc } },
       );
       store.setEndpoints(key, undefined);
     };
