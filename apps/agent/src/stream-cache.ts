@@ -161,7 +161,7 @@ function readRequest(req: IncomingMessage, res: ServerResponse, datacenter: stri
   const question = new URLSearchParams(query);
   for (const name of [...OF_REQUEST, "dc"]) question.delete(name);
   question.sort();
-  return { path: question.size > 0 ? `${path}?${question}` : path, params, query, req, res };
+  return { path: question.size > 0 ? `${path}?${question.toString()}` : path, params, query, req, res };
 }
 
 function registerMetrics(registry: Registry, { size, age }: { size: () => number; age: () => number }) {
