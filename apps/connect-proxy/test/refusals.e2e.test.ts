@@ -6,13 +6,23 @@ import { createMeshClient } from "@heddle/tls";
 import { badClientCertificates, createTestMesh } from "@heddle/tls/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startFakeAgent } from "@heddle/data-plane/testing";
-import { deny, dialApp, freePort, isReady, startPair, startProxy } from "./harness.ts";
+import { fakeIntention } from "@heddle/intentions/testing";
+import { type App, deny, dialApp, freePort, isReady, startPair, startProxy } from "./harness.ts";
 
 /** How a short exchange ends: "end" where it is allowed. */
 async function howEnds(port: number): Promise<string> {
   const app = await dialApp(port);
   app.socket.end("x");
   return app.ended;
+}
+
+/** A connection that has echoed, once the rules allow it. */
+async function allowed(port: number): Promise<App> {
+  for (;;) {
+    const app = await dialApp(port);
+    app.socket.write("x");
+    if (await Promise.race([app.sawText("x").then(() => true), app.ended.then(() => false)])) return app;
+  }
 }
 
 const RULE = "DENY default/web => default/db (ID: 11111111-2222-3333-4444-555555555555, Precedence: 9)";
@@ -78,11 +88,51 @@ describe("intentions", () => {
     expect(publicPort).toBeGreaterThan(0);
   });
 
+  test("INT-01: a thousand open connections are cut by one deny, new ones are refused, and others go on", async () => {
+    const { agent, port, db } = await startPair();
+    const other = await startProxy(["-service=api", "-upstream=db:0"], { agent: agent.address });
+    await isReady(other);
+    const greeted = async (at: number) => {
+      const app = await dialApp(at);
+      app.socket.write("x");
+      await app.sawText("x");
+      return app;
+    };
+    const many = [];
+    for (let i = 0; i < 10; i++) many.push(...(await Promise.all(Array.from({ length: 100 }, () => greeted(port)))));
+    const apiPort = other.running.listeners()[0]?.address?.port ?? 0;
+    const kept = await Promise.all(Array.from({ length: 10 }, () => greeted(apiPort)));
+
+    agent.change((state) => state.intentions.push(deny("web", "db")));
+    expect(new Set(await Promise.all(many.map((app) => app.ended)))).toEqual(new Set(["ECONNRESET"]));
+    expect(await howEnds(port)).toBe("ECONNRESET");
+    expect(db.count("connection closed")).toBe(1_000);
+    for (const app of kept) {
+      app.socket.write("y");
+      await app.sawText("xy");
+    }
+  });
+
+  test("INT-05: rules on requests and actions that nobody knows deny, new connections and open ones", async () => {
+    const { agent, port } = await startPair();
+    for (const rule of [
+      fakeIntention({ Action: "", Permissions: [{ Action: "allow", HTTP: { PathPrefix: "/" } }] }),
+      fakeIntention({ Action: "audit" }),
+    ]) {
+      agent.change((state) => void (state.intentions = []));
+      const open = await allowed(port);
+      agent.change((state) => void (state.intentions = [rule]));
+      expect(await open.ended).toBe("ECONNRESET");
+      expect(await howEnds(port)).toBe("ECONNRESET");
+    }
+  });
+
   test("a default policy of deny refuses whoever no rule allows", async () => {
     const { agent, port, db } = await startPair();
-    agent.change((state) => {
-      state.defaultPolicy = "deny";
-    });
+    await agent.stop();
+    await db.logged("the agent is away, going on with what is known");
+    agent.change((state) => void (state.defaultPolicy = "deny"));
+    await agent.restart();
     await expect.poll(() => howEnds(port), { timeout: 2_000 }).toBe("ECONNRESET");
     expect((await db.logged("connection refused")).reason).toBe("Default behavior configured by ACLs");
   });

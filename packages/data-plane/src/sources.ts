@@ -12,6 +12,7 @@ import { type AgentService, parseAgentService, type UpstreamSpec } from "./spec.
 import type { WatchLoop } from "./watches.ts";
 
 const QUERY_POLL_MS = 2_000; // Consul's agents cannot wait for a query's answer to change
+const SELF_MS = 60_000; // how long what an agent says of itself is taken for known
 const RETRY_MAX_MS = 800; // a flipped intention must bite within a second of the agent's return
 
 export interface SourceDeps {
@@ -35,7 +36,10 @@ export function createSources({ client, store, link, log }: SourceDeps) {
       ...options,
       signal,
       retryMaxMs: RETRY_MAX_MS,
-      onError: (failure) => link.failed(name, failure),
+      onError(failure) {
+        link.failed(name, failure);
+        options.onError?.(failure);
+      },
       onAnswer: () => link.answered(name),
     });
     try {
@@ -125,18 +129,35 @@ export function createSources({ client, store, link, log }: SourceDeps) {
     async (signal) => {
       const path = "/v1/connect/intentions/match";
       const query = { by: "destination", name: service };
+      // An agent's default policy is another only after it was started anew, which breaks the watch. A restart that was too quick to
+      // be seen is found out with a later change.
+      let self: SelfAnswer | undefined;
+      let askedAt = 0;
+      const onError = () => void (self = undefined);
+      const ask = async (header: unknown) => {
+        askedAt = performance.now();
+        self = await askSelf(header !== undefined);
+      };
       const apply = async ({ body, headers, index }: ApiResponse<MatchAnswer>) => {
-        const found = await toRules(body, service, headers["x-consul-default-acl-policy"]);
-        store.set("rules", { ...found, ...(index > 0 && { version: index }) });
+        const header = headers["x-consul-default-acl-policy"];
+        const set = () => {
+          const found = toRules(body[service] ?? Object.values(body)[0] ?? [], header, self);
+          store.set("rules", { ...found, ...(index > 0 && { version: index }) });
+        };
+        if (!self) await ask(header);
+        set();
+        if (performance.now() - askedAt < SELF_MS) return;
+        await ask(header);
+        set();
       };
       const first = await firstAnswer(() => client.get<MatchAnswer>(path, { query, signal }), signal);
       if (!first) return;
       await apply(first);
-      if (first.headers["x-consul-index"] !== undefined) return follow("intentions", path, signal, apply, { query });
+      if (first.headers["x-consul-index"] !== undefined)
+        return follow("intentions", path, signal, apply, { query, onError });
       // Consul before 1.9 gives this answer no index to wait on: its list of all intentions has one, and says when to ask.
-      return follow("intentions", "/v1/connect/intentions", signal, async () =>
-        apply(await client.get(path, { query, signal })),
-      );
+      const applyAll = async () => apply(await client.get(path, { query, signal }));
+      return follow("intentions", "/v1/connect/intentions", signal, applyAll, { onError });
     };
 
   const firstAnswer = async <T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> => {
@@ -155,17 +176,25 @@ export function createSources({ client, store, link, log }: SourceDeps) {
     return undefined;
   };
 
-  /** What holds where no intention matches: the agent's intention policy, or its ACL policy, or "allow" without ACLs. */
-  const toRules = async (body: MatchAnswer, service: string, header: string | string[] | undefined): Promise<Rules> => {
-    const intentions = body[service] ?? Object.values(body)[0] ?? [];
-    const self = await client.get<SelfAnswer>("/v1/agent/self").catch((error: unknown) => {
-      if (header === undefined)
+  const askSelf = async (isPolicyKnown: boolean): Promise<SelfAnswer | undefined> => {
+    try {
+      return (await client.get<SelfAnswer>("/v1/agent/self")).body;
+    } catch (error) {
+      if (!isPolicyKnown)
         log.warn("cannot read the agent's default policy: what no intention allows is denied", {
           error: describeError(error),
         });
       return undefined;
-    });
-    const config = self?.body.DebugConfig;
+    }
+  };
+
+  /** What holds where no intention matches: the agent's intention policy, or its ACL policy, or "allow" without ACLs. */
+  const toRules = (
+    intentions: Intention[],
+    header: string | string[] | undefined,
+    self: SelfAnswer | undefined,
+  ): Rules => {
+    const config = self?.DebugConfig;
     if (config?.DefaultIntentionPolicy)
       return {
         intentions,

@@ -45,11 +45,16 @@ export function showIntention({ value, createIndex, modifyIndex }: StoredRecord<
 }
 
 export function intentionQuestions({ state, defaultIntentionPolicy }: CatalogDeps): Record<string, Ask> {
-  const rules = () =>
-    state.store
-      .list<IntentionRecord>(INTENTIONS)
-      .map(showIntention)
-      .sort((a, b) => matchOrder(a, b));
+  // A change wakes the proxies of every service at once, each with a question of its own on the same rules.
+  let known: { version: number; rules: ReturnType<typeof showIntention>[] } | undefined;
+  const rules = () => {
+    const version = state.topics.index([INTENTIONS]);
+    if (known?.version !== version) {
+      const all = state.store.list<IntentionRecord>(INTENTIONS).map(showIntention);
+      known = { version, rules: all.sort((a, b) => matchOrder(a, b)) };
+    }
+    return known.rules;
+  };
   return {
     "/v1/connect/intentions/explain": ({ query }) => {
       const source = nameOf(query, "source");
