@@ -2,7 +2,7 @@
  * What carries connections on one thread, for one proxy or for all of a node: functions of their snapshots, counted together.
  * Who fills the snapshots is another matter, and may be another thread.
  */
-import type { Logger } from "@heddle/daemon";
+import { type Clock, type Logger, systemClock, type Timer } from "@heddle/daemon";
 import type { Registry } from "prom-client";
 import { type ConnectionTable, createConnectionTable } from "./connections.ts";
 import { type Counts, createCounts } from "./counts.ts";
@@ -26,6 +26,7 @@ export interface CarrierDeps {
   counts?: Counts;
   /** How long the agent has been away, in milliseconds. */
   awayMs?: () => number;
+  clock?: Clock;
 }
 
 /** One proxy, as far as this thread carries it. */
@@ -46,21 +47,23 @@ export interface Carrier {
 }
 
 export function createCarrier(deps: CarrierDeps): Carrier {
-  const { log, registry, worker, reports, counts = createCounts(), awayMs = () => 0 } = deps;
+  const { log, registry, worker, reports, counts = createCounts(), awayMs = () => 0, clock = systemClock } = deps;
   const { accessLog = log.child("access") } = deps;
   const all = new Set<Carried>();
   const following = new WeakMap<Carried, () => Promise<void>>();
   const metrics = createProxyMetrics({ registry, ...(worker !== undefined && { worker }), carried: () => all, awayMs });
-  const recheck = setInterval(() => {
+  let timer: Timer;
+  const recheck = () => {
     for (const { proxy } of all) proxy.recheck();
-  }, RECHECK_MS);
-  recheck.unref();
+    timer = clock.after(RECHECK_MS, recheck);
+  };
+  timer = clock.after(RECHECK_MS, recheck);
   return {
     all,
     carry({ id, store, ...more }) {
-      const pairs = new Pairs();
+      const pairs = new Pairs(clock);
       const table = createConnectionTable({ log: accessLog, metrics, reports, pairs });
-      const proxy = createProxy({ ...more, id, store, table, metrics, counts, log });
+      const proxy = createProxy({ ...more, id, store, table, metrics, counts, clock, log });
       const carried: Carried = { id, store, table, proxy };
       all.add(carried);
       following.set(carried, reports.follow({ id, store, table, pairs }));
@@ -70,6 +73,6 @@ export function createCarrier(deps: CarrierDeps): Carrier {
       all.delete(carried);
       await following.get(carried)?.();
     },
-    close: () => clearInterval(recheck),
+    close: () => timer.cancel(),
   };
 }

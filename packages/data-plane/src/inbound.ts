@@ -3,7 +3,7 @@
  * one of them refuses the connection, and says so on both ends where the caller's proxy understands.
  */
 import type { Socket } from "node:net";
-import type { Logger } from "@heddle/daemon";
+import type { Clock, Logger } from "@heddle/daemon";
 import type { Decision } from "@heddle/intentions";
 import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
@@ -33,6 +33,7 @@ export interface InboundDeps {
   counts: Counts;
   table: ConnectionTable;
   metrics: ProxyMetrics;
+  clock: Pick<Clock, "now">;
   log: Logger;
 }
 
@@ -132,7 +133,7 @@ export function createInbound(deps: InboundDeps): Inbound {
   async function serveStream(tunnel: Tunnel, id: number, caller: ServiceId, parties: Parties): Promise<void> {
     const { leg } = tunnel;
     // A tunnel may outlive the certificate that it was made with; a new connection may not.
-    if (leg.certificate.notAfter <= Date.now())
+    if (leg.certificate.notAfter <= deps.clock.now())
       throw new RefusedError("identity", `the certificate of '${leg.peer.spiffeId}' has expired`);
     await serveCaller(leg, caller, parties, {
       isWaiting: () => tunnel.isAsked(id),

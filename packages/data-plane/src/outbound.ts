@@ -2,7 +2,7 @@
  * An upstream's listener: an application's plain TCP in, mutual TLS to one instance of the service out. `serve` is the list
  * of steps; an application whose connection cannot be gets a reset, and the log says why.
  */
-import type { Logger } from "@heddle/daemon";
+import type { Clock, Logger } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import { createBalancer, type Instance } from "./balance.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
@@ -35,6 +35,7 @@ export interface OutboundDeps {
   counts: Counts;
   table: ConnectionTable;
   metrics: ProxyMetrics;
+  clock: Pick<Clock, "now">;
   log: Logger;
 }
 
@@ -62,7 +63,7 @@ type Reached = Way & { instance: Instance };
 export function createOutbound(deps: OutboundDeps): Outbound {
   const { table, metrics, counts, countAs } = deps;
   const plainPeers = new Set<string>();
-  const tunnels = createTunnelPool({ dial });
+  const tunnels = createTunnelPool({ clock: deps.clock, dial });
   const balancer = createBalancer();
 
   async function serve(app: PlainSocket, parties: Parties): Promise<Connection> {

@@ -1,3 +1,4 @@
+import { ManualClock } from "@heddle/daemon/testing";
 import { expect, test } from "vitest";
 import type { Connection } from "./connections.ts";
 import { Pairs } from "./pairs.ts";
@@ -11,8 +12,8 @@ const connection = (source: string, bytes = 0) =>
 const denied = { code: "intention", source: "", destination: "", reason: "" } as const;
 
 test("a pair is known with its open connections, all bytes, and what rules refused, for a day", () => {
-  let now = Date.parse("2026-01-01T00:00:00Z");
-  const pairs = new Pairs(() => now);
+  const clock = new ManualClock();
+  const pairs = new Pairs(clock);
   const [first, second] = [connection("web", 10), connection("web", 20)];
   pairs.opened(first);
   pairs.opened(second);
@@ -26,17 +27,17 @@ test("a pair is known with its open connections, all bytes, and what rules refus
     { ...names, Source: "web", Open: 1, Bytes: 32, LastSeen: at, Refused: 0, LastRefused: "" },
     { ...names, Source: "api", Open: 0, Bytes: 0, LastSeen: "", Refused: 1, LastRefused: at },
   ]);
-  now += DAY_MS + 1;
+  clock.advance(DAY_MS + 1);
   expect(pairs.list([second]).map(({ Source, LastSeen }) => [Source, LastSeen])).toEqual([
-    ["web", new Date(now).toISOString()],
+    ["web", new Date(clock.now()).toISOString()],
   ]);
   pairs.closed(second);
-  now += DAY_MS + 1;
+  clock.advance(DAY_MS + 1);
   expect(pairs.list([])).toEqual([]);
 });
 
 test("the pairs that were quiet for longest are forgotten first, those without open connections before others", () => {
-  const pairs = new Pairs();
+  const pairs = new Pairs(new ManualClock());
   pairs.opened(connection("open"));
   for (let i = 0; i < 300; i++) pairs.refused(connection(`s${i}`), denied);
   const kept = pairs.list([]).map(({ Source }) => Source);

@@ -2,6 +2,7 @@
  * Who has talked to whom through this proxy in the last day: open connections, bytes, when it was last, and what rules refused.
  * Kept small: the pairs that were seen last.
  */
+import type { Clock } from "@heddle/daemon";
 import type { SeenPair } from "@heddle/intentions";
 import type { Connection, Direction, Parties } from "./connections.ts";
 import type { Refusal } from "./refusal.ts";
@@ -22,18 +23,18 @@ interface Pair {
 
 export class Pairs {
   readonly #pairs = new Map<string, Pair>(); // the one that changed last at the end
-  readonly #now: () => number;
+  readonly #clock: Clock;
   /** Counts what happened, so that it can be seen whether there is news. */
   changes = 0;
 
-  constructor(now: () => number = Date.now) {
-    this.#now = now;
+  constructor(clock: Clock) {
+    this.#clock = clock;
   }
 
   opened(connection: Connection): void {
     const pair = this.#touch(connection);
     pair.open++;
-    pair.seenAt = this.#now();
+    pair.seenAt = this.#clock.now();
   }
 
   closed(connection: Connection): void {
@@ -41,7 +42,7 @@ export class Pairs {
     const { bytesFromA, bytesFromB } = connection.pipe;
     pair.open = Math.max(0, pair.open - 1);
     pair.bytes += bytesFromA + bytesFromB;
-    pair.seenAt = this.#now();
+    pair.seenAt = this.#clock.now();
   }
 
   /** Counts what a rule refused: other refusals say nothing of who may. */
@@ -49,12 +50,12 @@ export class Pairs {
     if (code !== "intention" || parties.source === "") return;
     const pair = this.#touch(parties);
     pair.refused++;
-    pair.refusedAt = this.#now();
+    pair.refusedAt = this.#clock.now();
   }
 
   /** As of now; `live` are the connections that are open. */
   list(live: Iterable<Connection>): SeenPair[] {
-    const now = this.#now();
+    const now = this.#clock.now();
     const bytes = new Map<string, number>();
     for (const connection of live) {
       const { bytesFromA, bytesFromB } = connection.pipe;

@@ -4,7 +4,7 @@
  */
 import type { Socket } from "node:net";
 import { isDeepStrictEqual } from "node:util";
-import { describeError, type Logger, sleep } from "@heddle/daemon";
+import { type Clock, describeError, type Logger, sleep } from "@heddle/daemon";
 import {
   createRevocationList,
   daysLeft,
@@ -59,6 +59,7 @@ export interface ProxyDeps {
   table: ConnectionTable;
   metrics: ProxyMetrics;
   counts: Counts;
+  clock: Clock;
   log: Logger;
   /** Reaches the service behind the public listener; by default over TCP, where the spec says. */
   openService?: (spec: PublicSpec, caller: Parties) => Promise<PlainSocket>;
@@ -84,7 +85,7 @@ export interface Proxy {
 }
 
 export function createProxy(deps: ProxyDeps): Proxy {
-  const { id, store, listeners, table, metrics, counts, log, openService = dialService } = deps;
+  const { id, store, listeners, table, metrics, counts, clock, log, openService = dialService } = deps;
   let told: { leaf: Leaf; stage: number } | undefined;
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; requirePq: boolean; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
@@ -120,7 +121,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       authorize = createAuthorizer(spec, rules);
       recheckRules(table, authorize);
     }
-    if (roots && part === "roots") recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());
+    if (roots && part === "roots") recheckRoots(table, ours?.tunnels ?? [], roots, clock.now());
     standListeners();
   }
 
@@ -219,6 +220,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       counts,
       table,
       metrics,
+      clock,
       log,
     });
   }
@@ -235,6 +237,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       counts,
       table,
       metrics,
+      clock,
       log,
     });
   }
@@ -253,15 +256,15 @@ export function createProxy(deps: ProxyDeps): Proxy {
       if (!leaf) return undefined;
       const why = revocations.check(leaf);
       if (why !== undefined) return `our certificate is revoked: ${why}`;
-      return expiryStage(leaf, Date.now()) >= URGENT_STAGE ? "our certificate is about to expire" : undefined;
+      return expiryStage(leaf, clock.now()) >= URGENT_STAGE ? "our certificate is about to expire" : undefined;
     },
     recheck() {
       const { roots, leaf } = store.current;
-      if (roots) recheckRoots(table, ours?.tunnels ?? [], roots, Date.now());
-      const stage = leaf ? expiryStage(leaf, Date.now()) : 0;
+      if (roots) recheckRoots(table, ours?.tunnels ?? [], roots, clock.now());
+      const stage = leaf ? expiryStage(leaf, clock.now()) : 0;
       if (!leaf || stage === 0 || (told?.leaf === leaf && told.stage >= stage)) return;
       told = { leaf, stage };
-      const fields = { uri: leaf.uri, days_left: daysLeft(leaf, Date.now()) };
+      const fields = { uri: leaf.uri, days_left: daysLeft(leaf, clock.now()) };
       if (stage < EXPIRED_STAGE)
         log.warn("our certificate is close to its end, and the agent has given no new one", fields);
       else log.error("our certificate has expired: every peer refuses it until the agent gives a new one", fields);

@@ -27,9 +27,10 @@ export function recheckRoots(table: ConnectionTable, tunnels: Iterable<Tunnel>, 
   const bundle = createTrustBundle(roots.certPems);
   const valid: TrustBundle = { ...bundle, roots: bundle.roots.filter((root) => root.facts.notAfter > now) };
   const verdicts = new Map<string, string | undefined>();
-  const verdict = ({ fingerprint, raw, intermediates, notAfter }: PeerCertificate): string | undefined => {
+  const verdict = ({ fingerprint, raw, intermediates, notBefore, notAfter }: PeerCertificate): string | undefined => {
     if (!verdicts.has(fingerprint)) {
-      const check = verifyChain(raw, intermediates, valid, Math.min(now, notAfter));
+      // Within its own days, which were looked at when it was shown: nor is a clock that was set back a reason.
+      const check = verifyChain(raw, intermediates, valid, Math.max(notBefore ?? 0, Math.min(now, notAfter)));
       verdicts.set(fingerprint, check.ok ? undefined : `the peer's certificate is no longer valid: ${check.reason}`);
     }
     return verdicts.get(fingerprint);

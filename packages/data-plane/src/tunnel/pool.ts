@@ -2,6 +2,7 @@
  * The tunnels of one upstream, few for each instance, and dialled when they are needed. An instance whose proxy is not ours
  * gets one TLS connection for each of the application's, as Consul's proxies have it.
  */
+import type { Clock } from "@heddle/daemon";
 import { formatHostPort, type HostPort } from "../spec.ts";
 import type { MeshLeg } from "../mesh-tls.ts";
 import { RefusedError } from "../refusal.ts";
@@ -13,6 +14,7 @@ const IDLE_MS = 300_000; // without a stream
 const MAX_KNOWN = 4_096; // instances that are remembered
 
 export interface TunnelPoolDeps {
+  clock: Pick<Clock, "now">;
   /** Dials and checks the peer. Rejects with RefusedError. */
   dial: (endpoint: HostPort, spiffeId: string, budgetMs: number) => Promise<MeshLeg>;
 }
@@ -34,7 +36,7 @@ interface Known {
   isPlain: boolean;
 }
 
-export function createTunnelPool({ dial }: TunnelPoolDeps): TunnelPool {
+export function createTunnelPool({ clock, dial }: TunnelPoolDeps): TunnelPool {
   const known = new Map<string, Known>();
   const open = new Set<Tunnel>();
   let version = 0;
@@ -99,7 +101,7 @@ export function createTunnelPool({ dial }: TunnelPoolDeps): TunnelPool {
   return {
     async reach(endpoint, spiffeId, budgetMs) {
       const entry = remember(`${formatHostPort(endpoint)} ${spiffeId}`);
-      const best = leastBusy(entry.tunnels);
+      const best = leastBusy(entry.tunnels, clock.now());
       if (best) {
         if (best.size >= BUSY_STREAMS && entry.tunnels.length < MAX_TUNNELS && !entry.dialling)
           dialTunnel(entry, endpoint, spiffeId, budgetMs).catch(() => {});
@@ -120,9 +122,8 @@ export function createTunnelPool({ dial }: TunnelPoolDeps): TunnelPool {
   };
 }
 
-function leastBusy(tunnels: readonly Tunnel[]): Tunnel | undefined {
+function leastBusy(tunnels: readonly Tunnel[], now: number): Tunnel | undefined {
   let best: Tunnel | undefined;
-  const now = Date.now();
   for (const tunnel of tunnels) {
     // A new stream is a new connection: its peer's certificate has to be valid now.
     if (!tunnel.isUsable || tunnel.leg.certificate.notAfter <= now) continue;
