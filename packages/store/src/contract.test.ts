@@ -136,6 +136,14 @@ describe.each(kinds)("a store on %s", (name, place, open) => {
     expect(store.count("kv")).toBe(0);
   });
 
+  it("takes what has queued up, however much that is", async () => {
+    await using store = await open(place());
+    const many = Array.from({ length: 2_000 }, (_, i) => store.run(compareAndSet(`k${i % 1_500}`, 0, i)));
+    const results = await Promise.all(many);
+    expect(results.filter((r) => r.result)).toHaveLength(1_500);
+    expect(store.count("kv")).toBe(1_500);
+  });
+
   it("shows a command the index of its own commit", async () => {
     await using store = await open(place());
     await store.run(put("a", 1));

@@ -24,9 +24,10 @@ export function memberAlive(facts: MemberFacts, now: number): Command<{ wasFaile
     const before = view.get<MemberRecord>(MEMBERS, nodeKey(facts.Node))?.value;
     const isSame = before?.Status === "alive";
     const record: MemberRecord = { ...facts, Status: "alive", Since: isSame ? before.Since : now, Reason: "" };
-    const renamed = view
-      .list<MemberRecord>(MEMBERS)
-      .filter((m) => facts.ID !== "" && m.value.ID === facts.ID && m.key !== nodeKey(facts.Node));
+    // Only who is new here may have been another: the list of all is one that every other join is in the way of.
+    const isKnown = facts.ID === "" || before?.ID === facts.ID;
+    const members = isKnown ? [] : view.list<MemberRecord>(MEMBERS);
+    const renamed = members.filter((m) => m.value.ID === facts.ID && m.key !== nodeKey(facts.Node));
     return {
       writes: [
         ...(same(before, record) ? [] : [memberWrite(record)]),

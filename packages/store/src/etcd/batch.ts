@@ -9,10 +9,16 @@ import { type Memory, ReadsUnderWay, TrackedView } from "./tracked-view.ts";
 const MAX_BYTES = 1_400 * 1024;
 /** Commands are not put together past this; one alone may be larger. */
 const BATCH_BYTES = 512 * 1024;
-/** etcd's --max-txn-ops counts the operations of a transaction by levels: within one there may be as many again. */
+/**
+ * etcd's --max-txn-ops is for the compares of a transaction, and for its operations. A transaction within it may have as many as
+ * the outer one has left, counted by the larger of the two: three levels of a third each hold 74,000 operations.
+ */
 const MAX_TXN_OPS = 128;
-const OPS_PER_TXN = 60;
-const BATCH_OPS = 2_000;
+const OPS_PER_LEVEL = 42;
+/** What stands around the commands' own: their generation, the newest commit, this server's last one. */
+const OWN_OPS = 2;
+/** Commands are put together as long as all of it is one level. */
+const BATCH_OPS = 100;
 const OP_OVERHEAD_BYTES = 32;
 
 export interface BatchMemory extends Memory {
@@ -84,7 +90,7 @@ export function takeBatch(queue: Waiting[], memory: BatchMemory, layout: Layout)
     if (waiting.fence) guards.push(waiting.fence);
     const more = encoded.reduce((sum, op) => sum + sizeOf(op), 0);
     const isFull = bytes + more > BATCH_BYTES || ops.length + encoded.length > BATCH_OPS;
-    if (outcomes.length > 0 && (isFull || compares.size + guards.length > MAX_TXN_OPS - 2)) break;
+    if (outcomes.length > 0 && (isFull || compares.size + guards.length > MAX_TXN_OPS - OWN_OPS)) break;
     queue.shift();
     if (more > MAX_BYTES) {
       waiting.reject(new TooLargeError(tooLarge(encoded.length, more)));
@@ -108,24 +114,30 @@ export function takeBatch(queue: Waiting[], memory: BatchMemory, layout: Layout)
   }
   for (const table of touched.modified) ops.push({ type: "put", key: layout.modified(table), value: "" });
   for (const table of touched.deleted) ops.push({ type: "put", key: layout.deleted(table), value: "" });
-  return { outcomes, compares: reduce([...compares.values()], memory, layout), ops };
+  return { outcomes, compares: reduce([...compares.values()], ops.length, { memory, layout }), ops };
 }
 
 /** Ops in transactions within the transaction where they are too many for one. All are one revision of etcd. */
 export function nested(ops: readonly Op[]): Op[] {
   let level = [...ops];
-  while (level.length > OPS_PER_TXN) {
+  if (level.length <= MAX_TXN_OPS) return level;
+  while (level.length > OPS_PER_LEVEL) {
     const groups: Op[] = [];
-    for (let at = 0; at < level.length; at += OPS_PER_TXN)
-      groups.push({ type: "txn", ops: level.slice(at, at + OPS_PER_TXN) });
+    for (let at = 0; at < level.length; at += OPS_PER_LEVEL)
+      groups.push({ type: "txn", ops: level.slice(at, at + OPS_PER_LEVEL) });
     level = groups;
   }
   return level;
 }
 
 // More conditions than etcd takes: that nobody has committed anything is the one that holds them all.
-function reduce(compares: Compare[], memory: BatchMemory, layout: Layout): Compare[] {
-  if (compares.length <= MAX_TXN_OPS - 2) return compares;
+function reduce(
+  compares: Compare[],
+  ops: number,
+  { memory, layout }: { memory: BatchMemory; layout: Layout },
+): Compare[] {
+  const room = ops + OWN_OPS > MAX_TXN_OPS ? OPS_PER_LEVEL : MAX_TXN_OPS;
+  if (compares.length <= room - OWN_OPS) return compares;
   const own = compares.filter(({ key }) => !key.startsWith(layout.prefix));
   return [...own, { key: layout.head, target: "mod", is: "equal", value: memory.headRevision }];
 }

@@ -6,7 +6,15 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, type Incoming
 import type { SecureContextOptions } from "node:tls";
 
 /** gRPC's status codes, as far as they are told apart here. */
-export const GRPC = { ok: 0, unknown: 2, deadlineExceeded: 4, resourceExhausted: 8, unavailable: 14 } as const;
+export const GRPC = {
+  ok: 0,
+  canceled: 1,
+  unknown: 2,
+  deadlineExceeded: 4,
+  resourceExhausted: 8,
+  unavailable: 14,
+} as const;
+const PASSING: ReadonlySet<number> = new Set([GRPC.canceled, GRPC.deadlineExceeded, GRPC.unavailable]);
 
 const FRAME_HEAD_BYTES = 5;
 const MAX_MESSAGE_BYTES = 512 * 1024 * 1024; // a page of records, or one revision's events
@@ -16,12 +24,15 @@ const CONNECT_TIMEOUT_MS = 1_000;
 /** A call that failed: etcd's words, or why it did not come to them. */
 export class GrpcError extends Error {
   readonly grpcCode: number;
+  /** Whether the same call may do better in a moment, or elsewhere. */
+  readonly isPassing: boolean;
   /** False where the call certainly did nothing: it was never sent. */
   readonly wasSent: boolean;
   constructor(grpcCode: number, message: string, { wasSent = true } = {}) {
     super(message);
     this.name = "GrpcError";
     this.grpcCode = grpcCode;
+    this.isPassing = PASSING.has(grpcCode);
     this.wasSent = wasSent;
   }
 }

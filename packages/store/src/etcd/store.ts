@@ -86,7 +86,7 @@ export class EtcdStore implements Store {
         await follower.start();
         return new EtcdStore(options, { layout, follower, events });
       } catch (error) {
-        if (error instanceof GrpcError && performance.now() < deadline && (await sleep(RETRY_MS), true)) continue;
+        if (isPassing(error) && performance.now() < deadline && (await sleep(RETRY_MS), true)) continue;
         follower.close();
         client.close();
         throw error instanceof HeddleError ? error : unreachable(client, error);
@@ -293,7 +293,7 @@ export class EtcdStore implements Store {
         result = await this.#client.txn({ compares, success, failure });
         break;
       } catch (error) {
-        if (!(error instanceof GrpcError) || performance.now() >= deadline) throw error;
+        if (!isPassing(error) || performance.now() >= deadline) throw error;
         count(this.events, "retry");
         await sleep(RETRY_MS);
       }
@@ -371,7 +371,7 @@ export class EtcdStore implements Store {
       try {
         return await call();
       } catch (error) {
-        if (!(error instanceof GrpcError) || performance.now() >= deadline || this.#isClosed)
+        if (!isPassing(error) || performance.now() >= deadline || this.#isClosed)
           throw unreachable(this.#client, error);
         count(this.events, "retry");
         await sleep(RETRY_MS);
@@ -407,8 +407,12 @@ function isFenced({ fence, reject }: Waiting, fences: Sent["fences"]): boolean {
   return true;
 }
 
+const isPassing = (error: unknown): boolean => error instanceof GrpcError && error.isPassing;
+
 // Consul's words for a write without a quorum, and what is behind it.
 function unreachable(client: EtcdClient, cause: unknown): UnavailableError {
+  if (cause instanceof GrpcError && !cause.isPassing)
+    return new UnavailableError(`etcd at ${client.endpoints.join(", ")} refuses`, { cause, status: 500 });
   return new UnavailableError(`No cluster leader: etcd at ${client.endpoints.join(", ")} does not answer`, {
     cause,
     status: 500,
