@@ -14,6 +14,7 @@ const DEBIAN_PACKAGES = {
   nc: "netcat-openbsd",
   openssl: "openssl",
   nsenter: "util-linux",
+  setpriv: "util-linux",
   socat: "socat",
   tcpdump: "tcpdump",
   unshare: "util-linux",

@@ -288,6 +288,11 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   tasks.run((signal) => followed.run(signal));
   tasks.run((signal) => ruleHolders.run(signal));
   if (central) tasks.run((signal) => central.run(signal));
+  if (config.workloadApiDir !== "") {
+    const { serveWorkloads } = await import("./workload/sockets.ts");
+    const options = { dir: config.workloadApiDir, state, leaves, followed, log: log.child("workload") };
+    stack.defer(await serveWorkloads(options));
+  }
   stack.defer(reportProgress({ ca, followed, leaves, node: config.nodeName, clock, log: log.child("connect") }));
   const link = linkHealthChecker({
     url: servers.health,

@@ -108,6 +108,7 @@ export function buildConfig(
     internal: buildInternal(raw.heddle, fail),
     flapDamping: raw.heddle?.flap_damping ?? true,
     caEncryptionKey: raw.heddle?.ca_encryption_key ?? "",
+    workloadApiDir: raw.heddle?.workload_api_dir ?? "",
     store: {
       store: raw.heddle?.store ?? "",
       storeCaFile: raw.heddle?.store_ca_file ?? "",

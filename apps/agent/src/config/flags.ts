@@ -114,6 +114,7 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
   flag("ui", "ui_config.enabled", "Serve the web page."),
   flag("ui-content-path", "ui_config.content_path", "Path of the web page."),
   flag("ui-dir", "ui_config.dir", "Directory of a web page of your own."),
+  flag("workload-api-dir", "heddle.workload_api_dir", "Folder for the sockets of SPIFFE's Workload API."),
 ];
 
 /** The help text of all flags, as Consul lays it out. */

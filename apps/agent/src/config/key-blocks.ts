@@ -121,6 +121,7 @@ export const heddle = () => ({
   store_key_file: f.string(),
   store_user: f.string(),
   store_password_file: f.string(),
+  workload_api_dir: f.string(),
 });
 
 export const httpConfig = () => ({

@@ -85,6 +85,8 @@ export interface AgentConfig {
   internal: { catalogAddr: string; caAddr: string; healthAddr: string; dnsAddr: string };
   /** Where the key is that encrypts the roots' keys on disk; empty for none. */
   caEncryptionKey: string;
+  /** Where the sockets of SPIFFE's Workload API are; empty for none. */
+  workloadApiDir: string;
   /** Where a server keeps the catalog and the CA, if not in its data directory. */
   store: StoreOptions;
   /** A listener for scrapers alone, who then need no way to the API. A port below zero: none. */
