@@ -28,7 +28,7 @@ export interface Answer extends Encoded {
   /** The answer in the common case, with its head, once it was asked for. */
   shared?: SharedAnswer;
   /** The freshness that `shared` tells of. */
-  sharedAs?: string;
+  sharedAs?: number;
 }
 
 const MAX_KEPT = 2_048;

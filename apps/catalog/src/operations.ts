@@ -3,7 +3,7 @@ import type { Operation, Operations } from "@heddle/daemon";
 import { SYNC_FIELDS } from "./commands/agent-sync.ts";
 import { DEREGISTER_FIELDS } from "./commands/deregister.ts";
 import { INTENTION_FIELDS } from "./commands/intentions.ts";
-import { REGISTER_FIELDS } from "./commands/register.ts";
+import { CHECK_FIELDS, REGISTER_FIELDS, SERVICE } from "./commands/register.ts";
 import { SESSION_FIELDS } from "./commands/sessions.ts";
 import { QUERY_FIELDS } from "./queries/definition.ts";
 import { UPDATE_FIELDS } from "./routes/coordinate.ts";
@@ -12,6 +12,11 @@ import { AUTOPILOT_FIELDS } from "./routes/operator.ts";
 import { PLAN_FIELDS } from "./routes/plan.ts";
 import { HOLDER_FIELDS } from "./routes/rule-holders.ts";
 import { TXN_FIELDS } from "./routes/txn.ts";
+
+/** How instances and checks are shown: as they are registered. */
+export const SHOWN_SERVICE = SERVICE.object;
+export const SHOWN_PROXY = SERVICE.object.Proxy;
+export const SHOWN_CHECK = CHECK_FIELDS;
 
 const read = (summary: string, query: string[] = [], argument?: string): Operation => ({
   summary,

@@ -14,8 +14,11 @@ export type Spec =
   | "strings"
   | "uint64"
   | {
-      object: Record<string, Spec> /** Unknown keys are passed over, where Consul has a decoder of its own. */;
+      object: Record<string, Spec>;
+      /** Unknown keys are passed over, where Consul has a decoder of its own. */
       isOpen?: true;
+      /** What documents call it. */
+      title?: string;
     }
   | { list: Spec }
   | { map: Spec };

@@ -16,7 +16,7 @@ export interface Operation {
   /** JSON that is decoded by a spec, by another schema, or bytes as they are. */
   body?: Spec | { schema: Schema } | "bytes";
   /** What is answered; JSON where nothing is said. */
-  answer?: "bytes" | "empty" | "page" | "text";
+  answer?: "bytes" | "empty" | "page" | "text" | { of: Spec };
 }
 
 /** Operations by method and row: "GET /v1/kv/"; a path below a row may be told by itself: "GET /v1/query/{name}/execute". */
@@ -118,6 +118,7 @@ export function openApiDocument({ version, rows, operations, schemas = {} }: Ope
   for (const [key, operation] of Object.entries(operations)) all.set(key, operation);
   const paths: Record<string, Record<string, Schema>> = {};
   const used = new Set<string>();
+  const shown: Record<string, Schema> = {};
   for (const [key, operation] of [...all].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const [method = "", row = ""] = key.split(" ");
     const path = row.endsWith("/") ? `${row}{${operation?.argument ?? "argument"}}` : row;
@@ -126,6 +127,7 @@ export function openApiDocument({ version, rows, operations, schemas = {} }: Ope
       path,
       operation ?? { summary: `${method} ${path}` },
       used,
+      shown,
     );
   }
   return {
@@ -143,7 +145,7 @@ export function openApiDocument({ version, rows, operations, schemas = {} }: Ope
       parameters: Object.fromEntries(
         [...used].toSorted().map((name) => [name, { name, in: "query", ...PARAMETERS[name] }]),
       ),
-      schemas,
+      schemas: { ...schemas, ...Object.fromEntries(Object.entries(shown).toSorted(([a], [b]) => (a < b ? -1 : 1))) },
       responses: {
         Refused: {
           description: "Refused; the text says why and what is accepted.",
@@ -154,7 +156,13 @@ export function openApiDocument({ version, rows, operations, schemas = {} }: Ope
   };
 }
 
-function toOperation(method: string, path: string, operation: Operation, used: Set<string>): Schema {
+function toOperation(
+  method: string,
+  path: string,
+  operation: Operation,
+  used: Set<string>,
+  shown: Record<string, Schema>,
+): Schema {
   const { summary, isRead, query = [], body, answer } = operation;
   const names = [...(isRead ? READ_PARAMETERS : []), ...query, "dc", "pretty"];
   for (const name of names) {
@@ -173,7 +181,10 @@ function toOperation(method: string, path: string, operation: Operation, used: S
     tags: [path.split("/")[2]],
     parameters: [...inPath, ...names.map((name) => ({ $ref: `#/components/parameters/${name}` }))],
     ...(body !== undefined && { requestBody: { content: bodyContent(body) } }),
-    responses: { "200": okResponse(answer, isRead === true), default: { $ref: "#/components/responses/Refused" } },
+    responses: {
+      "200": okResponse(answer, isRead === true, shown),
+      default: { $ref: "#/components/responses/Refused" },
+    },
   };
 }
 
@@ -193,7 +204,7 @@ function bodyContent(body: NonNullable<Operation["body"]>): Schema {
   return { "application/json": { schema } };
 }
 
-function okResponse(answer: Operation["answer"], isRead: boolean): Schema {
+function okResponse(answer: Operation["answer"], isRead: boolean, shown: Record<string, Schema>): Schema {
   const headers = isRead
     ? { "X-Consul-Index": { description: "For `index` of the next read.", schema: { type: "integer", minimum: 1 } } }
     : undefined;
@@ -204,9 +215,28 @@ function okResponse(answer: Operation["answer"], isRead: boolean): Schema {
     empty: "",
     json: "application/json",
   };
-  const type = types[answer ?? "json"];
-  return { description: "Done.", ...(headers && { headers }), ...(type && { content: { [type]: {} } }) };
+  const described = typeof answer === "object" ? { schema: shownSchema(answer.of, shown) } : {};
+  const type = types[typeof answer === "object" ? "json" : (answer ?? "json")];
+  return { description: "Done.", ...(headers && { headers }), ...(type && { content: { [type]: described } }) };
 }
+
+/** What an answer holds: more may come with a version, and null stands where nothing was given. Named ones are kept apart, once. */
+function shownSchema(spec: Spec, shown: Record<string, Schema>): Schema {
+  if (typeof spec !== "object") return nullable(specSchema(spec));
+  if ("list" in spec) return { type: ["array", "null"], items: shownSchema(spec.list, shown) };
+  if ("map" in spec) return { type: ["object", "null"], additionalProperties: shownSchema(spec.map, shown) };
+  const { title, object } = spec;
+  const make = (): Schema => ({
+    type: "object",
+    properties: Object.fromEntries(Object.entries(object).map(([name, of]) => [name, shownSchema(of, shown)])),
+  });
+  if (title === undefined) return make();
+  shown[title] ??= make();
+  return { $ref: `#/components/schemas/${title}` };
+}
+
+const nullable = (schema: Schema): Schema =>
+  typeof schema["type"] === "string" ? { ...schema, type: [schema["type"], "null"] } : schema;
 
 /** What a spec of a body accepts, as a JSON Schema. Names are taken in any case, and null stands for "not given". */
 export function specSchema(spec: Spec): Schema {
