@@ -19,6 +19,9 @@ export interface Hosts {
   close(): void;
 }
 
+/** From the sources; or what HEDDLE_COMMAND names, so that a long run does not see them change. */
+const COMMAND: [string, ...string[]] = process.env.HEDDLE_COMMAND ? [process.env.HEDDLE_COMMAND] : [NODE, HEDDLE];
+
 export async function createHosts(names: string[]): Promise<Hosts> {
   const network = await createNetwork(names, []);
   const place = (host: string) => ["-t", String(network.namespaces.get(host)?.pid), "--net", "--"];
@@ -33,7 +36,7 @@ export async function createHosts(names: string[]): Promise<Hosts> {
     addressOf: (host) => network.namespaces.get(host)?.address ?? "",
     inside,
     said,
-    heddle: (host, ...args) => inside(host, NODE, HEDDLE, ...args),
+    heddle: (host, ...args) => inside(host, ...COMMAND, ...args),
     async api<T>(host: string, path: string, method = "GET", body?: object) {
       const data = body ? ["-d", JSON.stringify(body)] : [];
       const text = await said(host, "curl", "-sS", "-X", method, ...data, `http://127.0.0.1:8500${path}`);
