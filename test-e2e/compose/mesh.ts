@@ -26,9 +26,14 @@ export interface Mesh extends AsyncDisposable {
 }
 
 const START_TIMEOUT_MS = 30_000;
+/** What is in every container: the base system's /usr. */
+const SYSTEM_IMAGE: Image = {
+  ...{ entrypoint: [], command: [], user: "0:0", env: { PATH: "/usr/bin:/bin" }, healthcheck: [], files: "" },
+  folders: new Map(),
+};
 
-/** `prometheus` is the binary that stands for its image. */
-export async function startMesh(file: string, { prometheus }: { prometheus: string }): Promise<Mesh> {
+/** `prometheus` is the binary that stands for its image; etcd's is the system's own. */
+export async function startMesh(file: string, { prometheus }: { prometheus?: string } = {}): Promise<Mesh> {
   const services = readCompose(file);
   const folder = mkdtempSync(join(tmpdir(), "heddle-compose-"));
   execFileSync("chmod", ["0755", folder]); // the containers' users pass through it
@@ -44,7 +49,13 @@ export async function startMesh(file: string, { prometheus }: { prometheus: stri
   };
   try {
     const built = buildImage(join(folder, "image"));
-    const bought = prometheusImage(join(folder, "prometheus-image"), prometheus);
+    const monitor = prometheus ? prometheusImage(join(folder, "prometheus-image"), prometheus) : undefined;
+    const imageOf = ({ image, isBuilt }: ServiceSpec): Image => {
+      const bought = image.startsWith("quay.io/coreos/etcd:") ? SYSTEM_IMAGE : monitor;
+      const found = isBuilt ? built : bought;
+      if (!found) throw new Error(`nothing stands for the image ${image}`);
+      return found;
+    };
     const net = await createNetwork(owners, isolated);
     network = net;
     const etc = writeEtc(folder, net);
@@ -52,7 +63,7 @@ export async function startMesh(file: string, { prometheus }: { prometheus: stri
     const start = (name: string) => {
       const spec = services.get(name) as ServiceSpec;
       if (containers.get(name)?.isRunning()) throw new Error(`${name} runs already`);
-      const image = spec.isBuilt ? built : bought;
+      const image = imageOf(spec);
       const networkPid = net.namespaces.get(spec.network === "none" ? name : spec.network)?.pid as number;
       const sources = sourcesOf(spec, image, { folder, volumes });
       containers.set(name, startContainer({ spec, image, networkPid, sources, etc, folder: join(folder, name) }));

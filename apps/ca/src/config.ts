@@ -18,7 +18,7 @@ export const CA_OPTIONS = {
   encryptionKey: option.string(
     "Where the key is that encrypts the roots' keys on disk: file:PATH or env:NAME; older keys after commas.",
   ),
-  catalogUrl: option.string("URL of the catalog, which says what runs on a node; needed off loopback."),
+  catalogUrl: option.urls("The catalog, or several, which says what runs on a node; needed off loopback.", ""),
   ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),

@@ -77,8 +77,8 @@ interface ClientDeps {
 }
 
 function catalogClient({ catalogUrl }: CaConfig, { stack, identity, log }: ClientDeps): ApiClient {
-  const { protocol, hostname } = new URL(catalogUrl);
-  if (protocol !== "https:" && !isLoopback(hostname.replace(/^\[|\]$/g, "")))
+  const urls = catalogUrl.split(",").map((url) => new URL(url));
+  if (urls.some(({ protocol, hostname }) => protocol !== "https:" && !isLoopback(hostname.replace(/^\[|\]$/g, ""))))
     throw new InvalidArgumentError(`refusing to ask the catalog in plain text at ${catalogUrl}: use https`);
   const tls = internalTls(identity, ["catalog", "server"]);
   return stack.adopt(createApiClient({ address: catalogUrl, tls, log }), (client) => client.close());
