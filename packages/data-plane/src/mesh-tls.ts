@@ -69,7 +69,7 @@ export type Revoked = (ends: BothEnds) => string | undefined;
 
 /** The server's end. Knows no listener: accepted sockets are handed to it. */
 export interface Terminator {
-  /** Rejects with RefusedError; the socket is then of no more use. */
+  /** Rejects with RefusedError, of code "closing" where nothing was said; the socket is then of no more use. */
   handshake(raw: Socket, trustDomain: string): Promise<MeshLeg>;
   swap(identity: MeshIdentity): void;
 }
@@ -87,22 +87,31 @@ export function createTerminator(identity: MeshIdentity, handshakeTimeoutMs: num
     stream.on("error", ignore);
     const raw = rawSocketOf(stream);
     const waiter = raw && waiting.get(raw);
+    stream.allowHalfOpen = true;
     if (waiter) waiter.resolve(stream);
     else stream.destroy();
   });
   server.on("tlsClientError", (error: Error, stream) => {
     stream.on("error", ignore);
     const raw = rawSocketOf(stream);
-    const { authorizationError } = stream;
-    const why = authorizationError ? `its certificate was refused: ${authorizationError}` : tlsReason(error);
-    if (raw) waiting.get(raw)?.reject(new RefusedError(authorizationError ? "identity" : "handshake", why));
+    if (raw) waiting.get(raw)?.reject(toRefusal(error, stream, raw));
     raw?.destroy();
   });
+  const toRefusal = (error: Error, { authorizationError }: TLSSocket, raw: Socket): RefusedError => {
+    if (authorizationError) return new RefusedError("identity", `its certificate was refused: ${authorizationError}`);
+    if ((error as NodeJS.ErrnoException).code === "ERR_TLS_HANDSHAKE_TIMEOUT")
+      return new RefusedError("handshake", `no TLS handshake within ${handshakeTimeoutMs} ms`);
+    return raw.bytesRead === 0
+      ? new RefusedError("closing", "closed without a word")
+      : new RefusedError("handshake", tlsReason(error));
+  };
   return {
     async handshake(raw, trustDomain) {
       const done = new Promise<TLSSocket>((resolve, reject) => waiting.set(raw, { resolve, reject }));
       // A failed check of the certificate is told only after the socket has closed: the better reason gets a moment to come.
-      raw.once("close", () => setTimeout(gone, REASON_MS, waiting.get(raw)).unref());
+      raw.once("close", () => setTimeout(gone, REASON_MS, waiting.get(raw), raw).unref());
+      // Who ends within the handshake is gone; afterwards one direction may end alone.
+      raw.allowHalfOpen = false;
       // A documented way into a TLS server for sockets that were accepted elsewhere.
       server.emit("connection", raw);
       const stream = await done;
@@ -115,8 +124,13 @@ export function createTerminator(identity: MeshIdentity, handshakeTimeoutMs: num
   };
 }
 
-function gone(waiter: Waiting | undefined): void {
-  waiter?.reject(new RefusedError("handshake", "closed during the TLS handshake"));
+function gone(waiter: Waiting | undefined, raw: Socket): void {
+  const isSilent = raw.bytesRead === 0;
+  waiter?.reject(
+    isSilent
+      ? new RefusedError("closing", "closed without a word")
+      : new RefusedError("handshake", "closed during the TLS handshake"),
+  );
 }
 
 // Node keeps the socket under a TLS socket here and offers no other way from the one to the other; the tests of the public
