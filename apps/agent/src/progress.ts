@@ -5,6 +5,7 @@ import type { Followed } from "./followed.ts";
 import type { Leaves } from "./leaves.ts";
 
 const LOOK_MS = 1_000;
+const COUNTED_LOOKS = 10; // who has just been answered waits again in a moment, and is there all the while
 const AGAIN_MS = 60_000; // told again where nothing has changed: the CA keeps it in memory
 
 export interface ProgressOptions {
@@ -23,14 +24,21 @@ export function reportProgress({ ca, followed: { roots }, leaves, node, clock, l
   let last = "";
   let lastAt = 0;
   let isTold = false;
+  const looks = { proxies: [] as number[], leaves: [] as number[] };
+  const most = (what: keyof typeof looks, count: number): number => {
+    looks[what] = [count, ...looks[what]].slice(0, COUNTED_LOOKS);
+    return Math.max(...looks[what]);
+  };
   const look = async () => {
     const root = roots.value?.ActiveRootID ?? "";
-    const body = { node, root, proxies: roots.waiting, trusting: roots.waitingForNext, ...leaves.renewed(root) };
+    const now = leaves.renewed(root);
+    const proxies = most("proxies", roots.waiting);
+    const inUse = most("leaves", now.leaves);
+    const body = { node, root, proxies, trusting: roots.waitingForNext, leaves: inUse, renewed: now.renewed };
     const text = JSON.stringify(body);
-    const now = clock.now();
-    if (root === "" || (text === last && now - lastAt < AGAIN_MS)) return;
+    if (root === "" || (text === last && clock.now() - lastAt < AGAIN_MS)) return;
     last = text;
-    lastAt = now;
+    lastAt = clock.now();
     try {
       await ca.put("/internal/v1/ca/progress", { body });
       isTold = false;

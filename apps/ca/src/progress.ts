@@ -67,8 +67,8 @@ export function createProgress(clock: Clock): Progress {
   };
 }
 
-/** How much of what is to follow has followed: 1 is all, and where nobody has reported there is nobody to wait for. */
-export function followed({ proxies, trusting, leaves, renewed }: Following): number {
+/** How much of what is to follow has followed: 1 is all. Undefined where nobody is known who is to follow. */
+export function followed({ proxies, trusting, leaves, renewed }: Following): number | undefined {
   const all = proxies + leaves;
-  return all === 0 ? 1 : (trusting + renewed) / all;
+  return all === 0 ? undefined : (trusting + renewed) / all;
 }

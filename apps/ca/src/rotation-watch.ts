@@ -37,12 +37,12 @@ export function watchRotations({ authority, progress, lead, clock, log }: Rotati
     const share = followed(following);
     if (watched?.root !== id)
       watched = { root: id, best: -1, since: Math.max(rotatedAt, now - rotationTimeoutMs), toldAt: now };
-    if (share > watched.best) Object.assign(watched, { best: share, ...(watched.best >= 0 && { since: now }) });
-    const isFollowed = share === 1 && following.agents > 0;
-    const isAlone = following.agents === 0 && now - rotatedAt >= rotationTimeoutMs;
-    if (isFollowed || isAlone || !authority.canRollBack || now - rotatedAt >= WATCHED_MS) return;
-    if (now - watched.since >= rotationTimeoutMs && share < ENOUGH) return void takeBack(share);
-    if (now - watched.toldAt >= TOLD_EVERY_MS && following.agents > 0) {
+    if (share !== undefined && share > watched.best)
+      Object.assign(watched, { best: share, ...(watched.best >= 0 && { since: now }) });
+    const isAlone = share === undefined && now - rotatedAt >= rotationTimeoutMs;
+    if (share === 1 || isAlone || !authority.canRollBack || now - rotatedAt >= WATCHED_MS) return;
+    if (share !== undefined && now - watched.since >= rotationTimeoutMs && share < ENOUGH) return void takeBack(share);
+    if (share !== undefined && now - watched.toldAt >= TOLD_EVERY_MS) {
       watched.toldAt = now;
       log.warn("proxies have not all followed the new root yet", fields(share));
     }
