@@ -177,9 +177,10 @@ async function load(
 const VALUE = "x".repeat(200);
 async function loads(what: string, urls: string[]): Promise<void> {
   const pick = (n: number) => urls[n % urls.length] as string;
-  for (const clients of [1, 16, 64]) {
+  await Promise.all(Array.from({ length: 1_000 }, (_, n) => ask("PUT", `${pick(n)}/v1/kv/k${n}`, VALUE)));
+  for (const clients of [1, 64]) {
     await load(`${what}: PUT /v1/kv`, 5, clients, (n) => ask("PUT", `${pick(n)}/v1/kv/k${n % 1_000}`, VALUE));
-    await load(`${what}: GET /v1/kv`, 3, clients, (n) => ask("GET", `${pick(n)}/v1/kv/k${n % 1_000}`));
+    await load(`${what}: GET /v1/kv`, 2, clients, (n) => ask("GET", `${pick(n)}/v1/kv/k${n % 1_000}`));
     await load(`${what}: GET ?stale`, 3, clients, (n) => ask("GET", `${pick(n)}/v1/kv/k${n % 1_000}?stale`));
     await load(`${what}: GET ?consistent`, 3, clients, (n) => ask("GET", `${pick(n)}/v1/kv/k${n % 1_000}?consistent`));
   }
@@ -207,7 +208,7 @@ async function consul(): Promise<void> {
     const child = spawn(CONSUL, [
       ...["agent", "-server", "-bootstrap-expect=3", `-node=s${i}`, "-bind=127.0.0.1", `-data-dir=${dir}/${i}`],
       ...["-dns-port=-1", "-grpc-port=-1", "-log-level=err", "-hcl=performance { raft_multiplier = 1 }"],
-      ...["-hcl=limits { http_max_conns_per_client = 20000 }", ...ports, ...join3],
+      ...["-hcl=limits { http_max_conns_per_client = 5000 }", ...ports, ...join3],
     ]);
     children.push(child);
     servers.push({ http, lan, server });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "@heddle/daemon";
@@ -66,8 +66,54 @@ describe("the SQLite backend", () => {
 
   it("refuses a file that is no database", async () => {
     const dir = dataDir();
-    const { writeFileSync } = await import("node:fs");
     writeFileSync(join(dir, "test.db"), "x".repeat(8192));
     await expect(open(dir)).rejects.toThrow(/not a readable database/);
+  });
+
+  it("holds whole commits only where its log was cut short, the first ones of them", async () => {
+    const dir = dataDir();
+    const copies: { wal: Buffer; db: Buffer }[] = [];
+    const last = 30;
+    {
+      await using store = await open(dir);
+      for (let i = 1; i <= last; i++) {
+        // Two records that go together, over several pages.
+        const value = `${i} ${"x".repeat(3_000)}`;
+        await store.run(() => ({
+          writes: [
+            { table: "kv", key: "a", value },
+            { table: "kv", key: `b${i % 7}`, value },
+          ],
+          result: 0,
+        }));
+      }
+      copies.push({ wal: readFileSync(join(dir, "test.db-wal")), db: readFileSync(join(dir, "test.db")) });
+    }
+    const [{ wal, db }] = copies as [(typeof copies)[number]];
+    let whole = 0;
+    for (let cut = wal.length; cut > 0; cut -= Math.ceil(wal.length / 23)) {
+      const place = dataDir();
+      writeFileSync(join(place, "test.db"), db);
+      writeFileSync(join(place, "test.db-wal"), wal.subarray(0, cut));
+      await using store = await open(place);
+      const { a, b } = { a: store.get<string>("kv", "a"), b: store.list<string>("kv", "b") };
+      expect(store.revision).toBe(Math.max(1, a?.modifyIndex ?? 0));
+      if (a) expect(b.find((r) => r.modifyIndex === a.modifyIndex)?.value).toBe(a.value);
+      if (store.revision === last + 1) whole++;
+    }
+    expect(whole).toBe(1); // what is not cut is all there
+  });
+
+  it("refuses a file with a page that was torn, and names it", async () => {
+    const dir = dataDir();
+    {
+      await using store = await open(dir);
+      for (let i = 0; i < 200; i++) await store.run(put(`k${i}`, "x".repeat(500)));
+    }
+    const path = join(dir, "test.db");
+    const bytes = readFileSync(path);
+    bytes.fill(0xa5, bytes.length - 4096, bytes.length - 2048);
+    writeFileSync(path, bytes);
+    await expect(open(dir)).rejects.toThrow(/test\.db is not a readable database .*restore it from a snapshot/);
   });
 });

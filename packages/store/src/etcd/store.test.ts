@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { connect, createServer, type Socket } from "node:net";
 import { once } from "node:events";
-import { silentLog } from "@heddle/daemon";
+import { describeError, silentLog } from "@heddle/daemon";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Command, Store } from "../record.ts";
 import { type EtcdCluster, hasEtcd, startEtcd } from "../testing.ts";
@@ -158,6 +158,41 @@ describe.runIf(hasEtcd)("stores on one etcd", () => {
     client.close();
     await expect(open(root)).rejects.toThrow(/newer version \(format 99, this heddle knows 1\)/);
   });
+});
+
+describe.runIf(hasEtcd)("a store on an etcd with users", () => {
+  it("works as its user, takes a new token when the old one is gone, and is told of a wrong password", async () => {
+    await using etcd = await startEtcd();
+    const endpoint = etcd.endpoints[0] as string;
+    const etcdctl = (...args: string[]) =>
+      execFileSync("etcdctl", ["--endpoints", endpoint, ...args], {
+        env: { PATH: process.env.PATH, ETCDCTL_API: "3" },
+        stdio: ["ignore", "pipe", "pipe"],
+      });
+    etcdctl("user", "add", "root:s3cret");
+    etcdctl("role", "add", "root");
+    etcdctl("user", "grant-role", "root", "root");
+    etcdctl("user", "add", "heddle:pw");
+    etcdctl("role", "add", "mesh");
+    etcdctl("role", "grant-permission", "mesh", "--prefix=true", "readwrite", "mesh/");
+    etcdctl("user", "grant-role", "heddle", "mesh");
+    etcdctl("auth", "enable");
+    const open = (password: string, root = "mesh") =>
+      EtcdStore.open({
+        client: createEtcdClient({ endpoints: [endpoint], user: { name: "heddle", password } }),
+        ...{ root, name: "test", log: silentLog },
+      });
+    const why = (opened: Promise<Store>) => opened.then(() => "opened", describeError);
+    expect(await why(open("wrong"))).toMatch(/refuses: .*authentication failed, invalid user ID or password/);
+    expect(await why(open("pw", "elsewhere"))).toMatch(/refuses: .*permission denied/);
+    await using store = await open("pw");
+    expect((await store.run(increment)).result).toBe(1);
+    // Its tokens are in its memory: this life of etcd knows none of them.
+    await etcd.signal(0, "SIGKILL");
+    await etcd.restart(0);
+    expect((await store.run(increment)).result).toBe(2);
+    await store.catchUp();
+  }, 30_000);
 });
 
 describe.runIf(hasEtcd)("a store on three members", () => {
