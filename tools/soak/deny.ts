@@ -35,6 +35,7 @@ async function serve(from: number, to: number): Promise<void> {
       .listen(0, "127.0.0.1");
     all.push(connect);
   });
+  process.once("disconnect", () => process.exit(1)); // who measures is gone
   process.send?.("ready");
   await once(process, "message");
   await Promise.all(all.map((connect) => connect.close()));
@@ -44,6 +45,8 @@ async function serve(from: number, to: number): Promise<void> {
 async function measure(programs: number, rounds: number, processes: number): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), "heddle-deny-"));
   const children: ChildProcess[] = [];
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+  process.once("exit", () => children.forEach((child) => child.kill("SIGKILL")));
   try {
     await run({ dir, children, programs, rounds, processes });
   } finally {

@@ -6,6 +6,7 @@ import { RuleHolders } from "./rule-holders.ts";
 
 const report = (ID: string, Version: number): RuleReport => ({
   ID,
+  Process: "m:1",
   Proxy: "",
   Service: "db",
   Version,

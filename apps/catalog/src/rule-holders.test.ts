@@ -8,7 +8,7 @@ const seen = (Direction: SeenPair["Direction"], Open: number, more: Partial<Seen
   ...more,
 });
 const report = (ID: string, Version: number, more: Partial<RuleReport> = {}): RuleReport => ({
-  ...{ ID, Proxy: `${ID}-proxy`, Service: "db", Version, Cuts: [], Pairs: [] },
+  ...{ ID, Process: "m:1", Proxy: `${ID}-proxy`, Service: "db", Version, Cuts: [], Pairs: [] },
   ...more,
 });
 const never = new AbortController().signal;
@@ -34,7 +34,9 @@ test("a writer waits for those who are heard of and hold less, and for nobody wh
   expect(await isDone(reached)).toBe(false);
   holders.take("n1", [report("b", 5, { Gone: true })]);
   expect(await isDone(reached)).toBe(true);
-  expect(holders.cutsSince(7)).toEqual([{ Node: "n1", Proxy: "a-proxy", Source: "web", Destination: "db", Count: 2 }]);
+  expect(holders.cutsSince(7)).toEqual([
+    { Node: "n1", Process: "m:1", Proxy: "a-proxy", Service: "db", Source: "web", Count: 2 },
+  ]);
   expect(holders.list().map(({ Node, Version }) => [Node, Version])).toEqual([
     ["n1", 8],
     ["n2", 7],
@@ -72,7 +74,7 @@ test("a pair counts once: at the service's end, else at the caller's, and a day 
     ["db", 3, 30],
     ["consuls", 4, 40],
   ]);
-  expect(holders.open("web", "DB")).toEqual([
+  expect(holders.open("web", "DB")).toMatchObject([
     { Node: "n1", Proxy: "a-proxy", Count: 2 },
     { Node: "n2", Proxy: "b-proxy", Count: 1 },
   ]);
@@ -96,9 +98,26 @@ test("what is kept is bounded, and open connections are kept before others", () 
     holders.take("n", [
       report(String(i), 1, { Service: `db${i}`, Pairs: full.map((p) => ({ ...p, Destination: `db${i}` })) }),
     ]);
-  expect(holders.pairs()).toHaveLength(200_000);
-  const last = holders.pairs().filter(({ Destination }) => Destination === "db781");
+  const pairs = holders.pairs();
+  expect(pairs).toHaveLength(200_000);
+  const last = pairs.filter(({ Destination }) => Destination === "db781");
   expect(last.every(({ Open }) => Open === 1)).toBe(true);
   for (let i = 0; i < 20_100; i++) holders.take("m", [report(String(i), 1)]);
   expect(holders.list()).toHaveLength(20_000);
+});
+
+test("threads of one proxy are one: what all hold, what all cut", () => {
+  const holders = new RuleHolders(new ManualClock());
+  const thread = (ID: string, Version: number) =>
+    report(ID, Version, { Proxy: "p", Pairs: [seen("inbound", 1)], Cuts: [{ Version: 7, Source: "web", Count: 2 }] });
+  holders.take("n", [thread("1", 7), thread("2", 6), { ...thread("3", 7), Process: "m:2" }]);
+  expect(holders.list()).toMatchObject([
+    { Process: "m:1", Version: 6 },
+    { Process: "m:2", Version: 7 },
+  ]);
+  expect(holders.cutsSince(7).map(({ Process, Count }) => [Process, Count])).toEqual([
+    ["m:1", 4],
+    ["m:2", 2],
+  ]);
+  expect(holders.open("web", "db").map(({ Count }) => Count)).toEqual([2, 1]);
 });

@@ -13,11 +13,17 @@ const MAX_HOLDERS = 20_000;
 const MAX_PAIRS = 200_000; // of all of them
 const MAX_PAST = 20_000; // pairs of proxies that have ended
 
-/** A proxy that holds rules, as the API shows it. */
-export interface Holder {
+/** Which proxy: one on several threads is one. */
+export interface Place {
   Node: string;
+  Process: string;
   Proxy: string;
   Service: string;
+}
+
+/** A proxy that holds rules, as the API shows it. */
+export interface Holder extends Place {
+  /** The oldest that one of its threads holds. */
   Version: number;
   LastSeen: string;
   /** Not heard of for a while: it may be gone, or cut off with the rules that it has. */
@@ -25,9 +31,8 @@ export interface Holder {
 }
 
 /** Where how many connections were cut. */
-export interface Cut extends Pick<Holder, "Node" | "Proxy"> {
+export interface Cut extends Place {
   Source: string;
-  Destination: string;
   Count: number;
 }
 
@@ -75,16 +80,21 @@ export class RuleHolders {
   list(service?: string): Holder[] {
     const now = this.#clock.now();
     this.#forget(now);
-    return [...this.#held.values()]
-      .filter(({ report }) => report.Version > 0 && (service === undefined || isSame(report.Service, service)))
-      .map(({ node, report, at }) => ({
-        Node: node,
-        Proxy: report.Proxy,
-        Service: report.Service,
-        Version: report.Version,
-        LastSeen: new Date(at).toISOString(),
-        IsSilent: now - at > SILENT_MS,
-      }));
+    const holders = new Map<string, Holder & { at: number }>();
+    for (const { node, report, at } of this.#held.values()) {
+      if (report.Version === 0 || (service !== undefined && !isSame(report.Service, service))) continue;
+      const place = placeOf(node, report);
+      const thread = holders.get(keyOf(place));
+      const oldest = Math.min(at, thread?.at ?? at);
+      holders.set(keyOf(place), {
+        ...place,
+        Version: Math.min(report.Version, thread?.Version ?? report.Version),
+        LastSeen: new Date(oldest).toISOString(),
+        IsSilent: now - oldest > SILENT_MS,
+        at: oldest,
+      });
+    }
+    return [...holders.values()].map(({ at: _at, ...holder }) => holder);
   }
 
   /** Resolves when every proxy that is heard of holds the version or a later one, or after `ms`. */
@@ -110,14 +120,14 @@ export class RuleHolders {
 
   /** What was cut when this version, or a later one, was taken over. */
   cutsSince(version: number): Cut[] {
-    return [...this.#held.values()].flatMap(({ node, report }) =>
-      report.Cuts.filter((cut) => cut.Version >= version).map(({ Source, Count }) => ({
-        Node: node,
-        Proxy: report.Proxy,
-        Source,
-        Destination: report.Service,
-        Count,
-      })),
+    return summed(
+      [...this.#held.values()].flatMap(({ node, report }) =>
+        report.Cuts.filter((cut) => cut.Version >= version).map(({ Source, Count }) => ({
+          ...placeOf(node, report),
+          Source,
+          Count,
+        })),
+      ),
     );
   }
 
@@ -133,13 +143,15 @@ export class RuleHolders {
   }
 
   /** Where a pair's open connections are. */
-  open(source: string, destination: string): Pick<Cut, "Count" | "Node" | "Proxy">[] {
-    return [...this.#held.values()].flatMap(({ node, report }) => {
-      const found = report.Pairs.find(
-        (p) => p.Direction === "inbound" && p.Source === source && isSame(p.Destination, destination) && p.Open > 0,
-      );
-      return found ? [{ Node: node, Proxy: report.Proxy, Count: found.Open }] : [];
-    });
+  open(source: string, destination: string): (Place & { Count: number })[] {
+    return summed(
+      [...this.#held.values()].flatMap(({ node, report }) => {
+        const found = report.Pairs.find(
+          (p) => p.Direction === "inbound" && p.Source === source && isSame(p.Destination, destination) && p.Open > 0,
+        );
+        return found ? [{ ...placeOf(node, report), Count: found.Open }] : [];
+      }),
+    );
   }
 
   #keep(key: string, { node, report, at }: Held): void {
@@ -165,6 +177,21 @@ export class RuleHolders {
     for (const [key, pair] of this.#past)
       if (pair.LastSeen < yesterday && pair.LastRefused < yesterday) this.#past.delete(key);
   }
+}
+
+const placeOf = (Node: string, { Process, Proxy, Service }: RuleReport): Place => ({ Node, Process, Proxy, Service });
+
+export const keyOf = ({ Node, Process, Proxy, Service }: Place): string =>
+  JSON.stringify([Node, Process, Proxy, Service]);
+
+/** One for each place and caller. */
+function summed<T extends Place & { Source?: string; Count: number }>(counts: T[]): T[] {
+  const sums = new Map<string, T>();
+  for (const one of counts) {
+    const key = `${keyOf(one)} ${one.Source}`;
+    sums.set(key, { ...one, Count: one.Count + (sums.get(key)?.Count ?? 0) });
+  }
+  return [...sums.values()];
 }
 
 /** As intentions have it, a destination's name has no case. */

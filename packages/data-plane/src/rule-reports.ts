@@ -3,12 +3,14 @@
  * at once when the version changes, else now and then. An agent that has no such path (Consul's) is told nothing.
  */
 import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
 import { ApiError } from "@heddle/api-client";
 import type { RuleReport } from "@heddle/intentions";
 import type { Connection, ConnectionTable } from "./connections.ts";
 import type { ReportsTo } from "./decision-reports.ts";
 import type { Pairs } from "./pairs.ts";
 import type { SnapshotStore } from "./snapshot.ts";
+import type { ProxySpec } from "./spec.ts";
 
 const PATH = "/v1/agent/connect/proxies";
 const LOOK_MS = 2_000; // pairs that changed are told within it
@@ -90,15 +92,18 @@ function followHolder({ id, store, table, pairs }: Holder, { isOff, post }: Way)
     cuts = cuts.slice(-MAX_CUTS);
   };
 
+  const report = ({ service: Service }: ProxySpec): RuleReport => {
+    const Process = `${hostname()}:${process.pid}`;
+    return { ID, Process, Proxy: id, Service, Version: version, Cuts: cuts, Pairs: pairs.list(table.all) };
+  };
+
   const send = async (): Promise<void> => {
     const { spec } = store.current;
     if (isOff() || abort.signal.aborted || isSending || !spec) return;
     isSending = true;
     clearTimeout(retry);
     const telling = { version, changes: pairs.changes, at: performance.now() };
-    const { service: Service } = spec;
-    const body = { ID, Proxy: id, Service, Version: version, Cuts: cuts, Pairs: pairs.list(table.all) };
-    const isTold = await post(body, abort.signal).then(
+    const isTold = await post(report(spec), abort.signal).then(
       () => true,
       () => false,
     );
@@ -139,16 +144,6 @@ function followHolder({ id, store, table, pairs }: Holder, { isOff, post }: Way)
     clearInterval(look);
     clearTimeout(retry);
     if (isOff() || !wasTold || !spec) return;
-    const { service: Service } = spec;
-    const last = {
-      ID,
-      Proxy: id,
-      Service,
-      Version: version,
-      Cuts: cuts,
-      Pairs: pairs.list(table.all),
-      Gone: true,
-    } as const;
-    await post(last, AbortSignal.timeout(LAST_WORDS_MS)).catch(() => {});
+    await post({ ...report(spec), Gone: true }, AbortSignal.timeout(LAST_WORDS_MS)).catch(() => {});
   };
 }

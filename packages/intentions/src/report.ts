@@ -23,6 +23,8 @@ export interface SeenPair extends PairUse {
 export interface RuleReport {
   /** Of what holds the rules (a proxy, on one of its threads), for as long as it lives. */
   ID: string;
+  /** Machine and number of its process: a proxy on several threads is one. */
+  Process: string;
   /** Registered ID of the proxy; empty where it has none. */
   Proxy: string;
   Service: string;
@@ -46,6 +48,7 @@ export function withFewerPairs(report: RuleReport, max: number): RuleReport {
 /** For a decoder of bodies. */
 export const RULE_REPORT_FIELDS = {
   ID: "string",
+  Process: "string",
   Proxy: "string",
   Service: "string",
   Version: "integer",
@@ -89,6 +92,7 @@ export function readRuleReport(given: Partial<RuleReport>, where = ""): RuleRepo
   };
   return {
     ID: text("ID", given.ID, true),
+    Process: text("Process", given.Process),
     Proxy: text("Proxy", given.Proxy),
     Service: text("Service", given.Service, true),
     Version: count("Version", given.Version),

@@ -12,7 +12,7 @@ import {
   reply,
 } from "@heddle/daemon";
 import { intentionFields } from "@heddle/filter";
-import { decide, explain, matchOrder } from "@heddle/intentions";
+import { decide, explain, type Explanation, findIdleRules, matchOrder } from "@heddle/intentions";
 import type { StoredRecord } from "@heddle/store";
 import { read, type Ask } from "../blocking.ts";
 import {
@@ -25,6 +25,7 @@ import {
 } from "../commands/intentions.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
+import { keyOf } from "../rule-holders.ts";
 import { questionKey, rowFilter } from "./reads.ts";
 import { replyToWrite, unreported, waitOf } from "./rule-holders.ts";
 
@@ -193,15 +194,22 @@ function explainNow(deps: CatalogDeps, request: ApiRequest, readWithPolicy: Read
   if (readParams(query).index > 0) return readWithPolicy(path)(request);
   const destination = nameOf(query, "destination");
   const Version = deps.state.topics.index([INTENTIONS]);
-  const explanation = (intentionQuestions(deps)[path] as Ask)(request).compute() as object;
-  const Open = deps.ruleHolders.open(nameOf(query, "source"), destination);
+  const explanation = (intentionQuestions(deps)[path] as Ask)(request).compute() as Explanation;
+  const open = new Map(
+    deps.ruleHolders.open(nameOf(query, "source"), destination).map((place) => [keyOf(place), place.Count]),
+  );
   const Holders = deps.ruleHolders.list(destination).map((holder) => ({
     ...holder,
     IsCurrent: holder.Version >= Version,
-    Open: Open.find(({ Node, Proxy }) => Node === holder.Node && Proxy === holder.Proxy)?.Count ?? 0,
+    Open: open.get(keyOf(holder)) ?? 0,
   }));
   const Unreported = unreported(deps, destination);
-  reply(request, { ...explanation, Version, Holders, Unreported }, { "X-Consul-Index": Version });
+  const told = new Set(explanation.Trace.map(({ ID }) => ID));
+  const all = deps.state.store.list<IntentionRecord>(INTENTIONS).map(showIntention);
+  const IdleRules = findIdleRules(all, deps.defaultIntentionPolicy === "allow")
+    .filter(({ rule }) => told.has(rule.ID))
+    .map(({ rule, because }) => ({ ID: rule.ID, Because: because }));
+  reply(request, { ...explanation, Version, Holders, Unreported, IdleRules }, { "X-Consul-Index": Version });
 }
 
 /** What the rules say of two names now. */

@@ -14,7 +14,7 @@ export interface Effect {
   Reached: number;
   Holders: number;
   Cut: number;
-  Cuts: { Node: string; Proxy: string; Source: string; Destination: string; Count: number }[];
+  Cuts: { Node: string; Proxy: string; Service: string; Source: string; Count: number }[];
   Missing: { Node: string; Proxy: string; Service: string; Version: number; LastSeen: string }[];
   Unreported: Unreported[];
 }
@@ -37,9 +37,9 @@ export function showEffect(terminal: Terminal, { Reached, Holders, Cut, Cuts, Mi
   terminal.out(`Held by ${Reached} of ${count(Holders, "proxy", "proxies")}; ${count(Cut, "connection")} cut.\n`);
   if (Cuts.length > 0) {
     const rows = Cuts.map((cut) => [
-      `${cut.Source} -> ${cut.Destination}`,
+      `${cut.Source} -> ${cut.Service}`,
       String(cut.Count),
-      place(cut.Node, cut.Proxy || cut.Destination),
+      place(cut.Node, cut.Proxy || cut.Service),
     ]);
     terminal.out(columns([["Pair", "Cut", "Where"], ...rows]));
   }

@@ -43,6 +43,7 @@ interface Explained extends Explanation {
     Open: number;
   }[];
   Unreported?: Unreported[];
+  IdleRules?: { ID: string; Because: string }[];
 }
 
 function showTrace(terminal: Terminal, { Trace }: Explained): void {
@@ -59,7 +60,7 @@ function showTrace(terminal: Terminal, { Trace }: Explained): void {
 
 /** A server of an older version says nothing of them. */
 function showHolders(terminal: Terminal, body: Explained): void {
-  const { Version = 0, Holders = [], Unreported = [] } = body;
+  const { Version = 0, Holders = [], Unreported = [], IdleRules = [] } = body;
   if (Holders.length > 0) {
     const rows = Holders.map((holder) => [
       place(holder.Node, holder.Proxy || body.Destination),
@@ -70,4 +71,5 @@ function showHolders(terminal: Terminal, body: Explained): void {
     terminal.out(`\n${columns([["Proxy", "Version", "Open", "Last heard of"], ...rows])}`);
   }
   sayUnreported(terminal, Unreported);
+  for (const { ID, Because } of IdleRules) terminal.err(`The rule ${ID} never changes an outcome: ${Because}.\n`);
 }

@@ -1,4 +1,4 @@
-/** Step 17 of the walk: what a rule would cut is told before, and what it has cut is told to who waits for it. */
+/** Step 18 of the walk: what a rule would cut is told before, and what it has cut is told to who waits for it. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -42,7 +42,9 @@ async function open(port: number): Promise<Program> {
   }
 }
 
-test("a change is planned, made, and waited for: what it cuts, where, and who does not answer", async (ctx) => {
+test("a change is planned, made, and waited for: what it cuts, where, and who does not answer", {
+  timeout: 90_000, // some twenty commands, each a process
+}, async (ctx) => {
   needs(ctx, "socat", "nc", "curl");
   const { mesh, proxy } = await startThree();
   const web = [await open(mesh.ports.upstream), await open(mesh.ports.upstream)];
@@ -87,6 +89,18 @@ test("a change is planned, made, and waited for: what it cuts, where, and who do
   );
   expect(Holders).toMatchObject([{ Service: "socat", Version, IsCurrent: true, IsSilent: false }]);
 
+  // A rule that is of no use is told to whoever asks about it.
+  const { ID } = (await (
+    await fetch(`http://127.0.0.1:${mesh.ports.http}/v1/connect/intentions`, {
+      method: "POST",
+      body: JSON.stringify({ SourceName: "api", DestinationName: "socat", SourceType: "consul", Action: "allow" }),
+    })
+  ).json()) as { ID: string };
+  expect((await mesh.heddle("intention", "explain", "api", "socat")).err).toContain(
+    `The rule ${ID} never changes an outcome: the default (allow) would decide the same.`,
+  );
+  await mesh.ok("intention", "delete", ID);
+
   // A refused pair is one that the way back would let through.
   const refused = start("nc", ["localhost", String(mesh.ports.upstream)]);
   refused.write("no\n");
@@ -101,7 +115,17 @@ test("a change is planned, made, and waited for: what it cuts, where, and who do
   expect(late).toMatchObject({ status: 2, out: "Intention deleted.\nHeld by 0 of 1 proxy; 0 connections cut.\n" });
   expect(late.err).toMatch(/socat has not said that it holds the change: it held version \d+ at /);
 
-  // The same over HTTP, for every way to write.
+  // A proxy that ends is waited for by nobody.
+  await proxy.stop();
+  const alone = await mesh.ok("intention", "create", "-wait-cut", "web", "socat");
+  expect(alone).toBe("Created: web => socat (allow)\nHeld by 0 of 0 proxies; 0 connections cut.\n");
+});
+
+test("every way to write rules over HTTP can be waited for", { timeout: 60_000 }, async (ctx) => {
+  needs(ctx, "socat", "nc", "curl");
+  const { mesh } = await startThree();
+  const api = await open(mesh.ports.other);
+  const rules = { Kind: "service-intentions", Name: "socat" };
   const url = `http://127.0.0.1:${mesh.ports.http}`;
   const send = async (method: string, path: string, body?: object) => {
     const answer = await fetch(url + path, { method, ...(body && { body: JSON.stringify(body) }) });
@@ -119,7 +143,7 @@ test("a change is planned, made, and waited for: what it cuts, where, and who do
     Cut: 1,
     Missing: [],
     Unreported: [],
-    Cuts: [{ Source: "api", Destination: "socat", Count: 1 }],
+    Cuts: [{ Source: "api", Service: "socat", Count: 1 }],
   };
   expect(await written("PUT", `/v1/connect/intentions/exact?${names}&wait-cut`, { Action: "deny" })).toMatchObject(one);
   await api.exited;
@@ -140,11 +164,6 @@ test("a change is planned, made, and waited for: what it cuts, where, and who do
       body: expect.stringContaining("want a duration of at most 60s") as string,
     });
   expect(await mesh.ok("intention", "list")).toBe("");
-
-  // A proxy that ends is waited for by nobody.
-  await proxy.stop();
-  const alone = await mesh.ok("intention", "create", "-wait-cut", "web", "socat");
-  expect(alone).toBe("Created: web => socat (allow)\nHeld by 0 of 0 proxies; 0 connections cut.\n");
 });
 
 test("what a proxy tells is checked and bounded", async (ctx) => {
