@@ -51,6 +51,7 @@ watches = [
     http_handler_config { path = "${url}/service", method = "PUT", header = { "X-Foo" = ["bar"] }, timeout = "5s" }
   },
   { type = "event", name = "deploy", handler_type = "http", http_handler_config { path = "${url}/event" } },
+  { type = "key", key = "conf/mode", fire_on = "change", args = ["sh", "-c", "cat >> ${file("changes")}"] },
   { type = "nodes", args = ["sh", "-c", "echo it is broken; exit 3"] },
 ]`,
   );
@@ -78,6 +79,9 @@ watches = [
   await place.ok("kv", "put", "conf/mode", "two");
   await expect.poll(() => read("key")).toContain('"Value":"dHdv"');
   await expect.poll(() => read("key").match(/^index=/gm)).toHaveLength(3);
+  // Who asked for changes alone was told of nothing at the start.
+  await expect.poll(() => read("changes").match(/"Value":"[^"]*"/g)).toEqual(['"Value":"b25l"', '"Value":"dHdv"']);
+  expect(read("changes")).not.toContain("null");
   await expect.poll(() => read("prefix")).toContain('"Value":"dHdv"');
 
   // Of events only the new ones.

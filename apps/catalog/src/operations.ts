@@ -120,7 +120,7 @@ export const CATALOG_OPERATIONS: Operations = {
   "GET /v1/health/node/": read("Checks of a node", ["effective", "filter"], "node"),
   "GET /v1/health/service/": read(
     "Instances of a service, with their checks",
-    ["effective", "filter", "near", "node-meta", "passing", "tag", "explain"],
+    ["connect-info", "effective", "filter", "near", "node-meta", "passing", "tag", "explain"],
     "service",
   ),
   "GET /v1/health/state/": read("Checks in a state", ["effective", "filter", "near", "node-meta"], "state"),

@@ -1,4 +1,4 @@
-/** Whose a name is: nodes that take another's, and metadata that no agent would have let through. */
+/** Whose a name is: nodes that take another's, metadata that no agent would have let through, and who speaks for a service. */
 import { expect, test } from "vitest";
 import { startCatalog } from "./harness.ts";
 
@@ -62,4 +62,28 @@ test("what is missing is told before a foreign datacenter, parameters that canno
   await expect(ask("/v1/catalog/service/", { dc: "other" })).rejects.toThrow("Missing service name");
   await expect(ask("/v1/catalog/service/web", { dc: "other" })).rejects.toThrow("No path to datacenter");
   await expect(ask("/v1/status/leader", { index: "x", dc: "other" })).rejects.toThrow("Invalid index");
+});
+
+test("?connect-info tells which proxies stand for an instance, and a proxy that comes wakes who waits for the service", async () => {
+  await using catalog = await startCatalog();
+  const { api, register } = catalog;
+  const node = (Service: object) => register({ Node: "n1", Address: "10.0.0.1", Service });
+  await node({ ID: "w1", Service: "web", Port: 80 });
+  await node({ ID: "w2", Service: "web", Port: 81, Connect: { Native: true } });
+  const ask = (query: Record<string, string> = {}) =>
+    api.get<{ ConnectInfo: object }[]>("/v1/health/service/web", { query: { "connect-info": "", ...query } });
+  const { body, index } = await ask();
+  expect(body.map((row) => row.ConnectInfo)).toEqual([
+    { IsCapable: false, Native: false, Proxies: [] },
+    { IsCapable: true, Native: true, Proxies: [] },
+  ]);
+  const waiting = ask({ index: String(index), wait: "20s" });
+  const Proxy = { DestinationServiceName: "web", DestinationServiceID: "w1" };
+  await node({ ID: "p1", Service: "web-proxy", Kind: "connect-proxy", Port: 21000, Proxy });
+  expect((await waiting).body[0]?.ConnectInfo).toEqual({
+    IsCapable: true,
+    Native: false,
+    Proxies: [{ ServiceID: "p1", Address: "10.0.0.1", Port: 21000, IsPassing: true }],
+  });
+  expect((await api.get<object[]>("/v1/health/service/web")).body[0]).not.toHaveProperty("ConnectInfo");
 });

@@ -142,6 +142,19 @@ export interface WatchChangesOptions {
   /** The longest pause between attempts while the agent is away. */
   retryMaxMs?: number;
   onError?: (failure: WatchFailure) => void;
+  /** Whether the view as it is at first is told too; "initial" by default, as in Consul. */
+  fireOn?: FireOn;
+}
+
+export const FIRE_ON = ["initial", "change"] as const;
+/** When a handler is told: at once and after each change, or after changes alone. */
+export type FireOn = (typeof FIRE_ON)[number];
+
+/** Reads `fire_on`. Throws InvalidArgumentError. */
+export function parseFireOn(value: unknown): FireOn {
+  const known = FIRE_ON.find((name) => name === (value ?? "initial"));
+  if (!known) throw new InvalidArgumentError(`invalid fire_on ${JSON.stringify(value)}: want initial or change`);
+  return known;
 }
 
 /** What a plan's handler is to be told: the view as it is, then each time that it differs from what was told last. */
@@ -157,8 +170,9 @@ export async function* watchChanges(
     const change = toChange(plan, answer, seen);
     // An event is news each time; a view is news where it differs.
     if (change.json === told || (plan.type === "event" && told !== undefined && change.json === "[]")) continue;
+    const isFirst = told === undefined;
     told = plan.type === "event" ? "" : change.json;
-    yield change;
+    if (!isFirst || options.fireOn !== "change") yield change;
   }
 }
 

@@ -45,6 +45,7 @@ const PARAMETERS: Record<string, Schema> = {
   cas: count("Write only if the record still has this modify index; 0: only if it is not there."),
   "compile-dc": text("Datacenter to compile for."),
   connect: flag("Only what speaks Connect."),
+  "connect-info": flag("Add whether and by which proxies an instance is reached over Connect (docs/api-additions.md)."),
   consistent: flag("Answer only what is certain to be the newest."),
   dc: text("Datacenter to ask; there is one."),
   destination: text("Name of the destination."),

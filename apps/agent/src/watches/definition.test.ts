@@ -52,6 +52,7 @@ describe("a watch of the configuration", () => {
 
   it.each<[Record<string, unknown>, string]>([
     [{ type: "nodes" }, "Must define a watch handler"],
+    [{ type: "nodes", handler: "a", fire_on: "boot" }, 'invalid fire_on "boot": want initial or change'],
     [{ type: "nodes", handler: "a", args: ["b"] }, "Only one watch handler allowed"],
     [{ type: "nodes", handler: "a", handler_type: "http", http_handler_config: {} }, "Only one watch handler allowed"],
     [{ type: "nodes", handler: 1 }, "Watch handler must be a string"],

@@ -1,5 +1,12 @@
 /** The `watches` of the configuration: what is watched, and whom to tell. */
-import { type HttpHandler, parseHttpHandler, parseWatchPlan, type WatchPlan } from "@heddle/api-client";
+import {
+  type FireOn,
+  type HttpHandler,
+  parseFireOn,
+  parseHttpHandler,
+  parseWatchPlan,
+  type WatchPlan,
+} from "@heddle/api-client";
 import { InvalidArgumentError } from "@heddle/daemon";
 
 export type WatchHandler =
@@ -10,28 +17,30 @@ export type WatchHandler =
 export interface WatchDefinition {
   plan: WatchPlan;
   handler: WatchHandler;
+  fireOn: FireOn;
   /** ACL token of its reads; empty: the agent's own. */
   token: string;
   /** What a log line calls it. */
   label: string;
 }
 
-const HANDLER_KEYS = ["handler", "args", "handler_type", "http_handler_config", "token"] as const;
+const HANDLER_KEYS = ["handler", "args", "handler_type", "http_handler_config", "token", "fire_on"] as const;
 
 /** Reads one block of `watches`. Throws InvalidArgumentError in Consul's words. */
 export function parseWatch(block: Readonly<Record<string, unknown>>): WatchDefinition {
-  const { handler, args, handler_type: type = "", http_handler_config: http, token = "" } = block;
+  const { handler, args, handler_type: type = "", http_handler_config: http, token = "", fire_on } = block;
   const rest = Object.entries(block).filter(([key]) => !(HANDLER_KEYS as readonly string[]).includes(key));
   if (typeof token !== "string") throw new InvalidArgumentError("Expecting token to be a string");
   if (type !== "" && type !== "http" && type !== "script")
     throw new InvalidArgumentError(`invalid handler_type '${String(type)}': want script or http`);
+  const fireOn = parseFireOn(fire_on);
   const plan = parseWatchPlan(Object.fromEntries(rest));
   if ([handler !== undefined, args !== undefined, type === "http"].filter(Boolean).length > 1)
     throw new InvalidArgumentError("Only one watch handler allowed");
   if (type !== "http" && http !== undefined)
     throw new InvalidArgumentError('Invalid parameters: [http_handler_config]: want handler_type = "http" with it');
   const subject = rest.filter(([key]) => key !== "type").map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-  return { plan, token, label: [plan.type, ...subject].join(" "), handler: parseHandler() };
+  return { plan, token, fireOn, label: [plan.type, ...subject].join(" "), handler: parseHandler() };
 
   function parseHandler(): WatchHandler {
     if (type === "http") {

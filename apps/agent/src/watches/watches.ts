@@ -54,12 +54,13 @@ export class Watches {
     };
   }
 
-  async #run({ plan, handler, token, label }: WatchDefinition, signal: AbortSignal): Promise<void> {
+  async #run({ plan, handler, token, label, fireOn }: WatchDefinition, signal: AbortSignal): Promise<void> {
     const { connect, log } = this.#options;
     const api = connect(token);
     try {
       const changes = watchChanges(api, plan, {
         signal,
+        fireOn,
         retryMaxMs: RETRY_MAX_MS,
         onError: ({ error, retryMs }) =>
           log.error("Watch errored", { watch: label, error: describeError(error), retry_ms: Math.round(retryMs) }),

@@ -4,6 +4,7 @@ import { refusal } from "@heddle/daemon";
 import { checkFields, instanceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
+import type { NodeService } from "@heddle/service-definition/types";
 import type { StoredRecord } from "@heddle/store";
 import { effective } from "../effective.ts";
 import type { CheckRecord, ServiceRecord } from "../records.ts";
@@ -28,6 +29,25 @@ const LISTS = {
   },
 };
 
+/** Whether an instance is to be reached over Connect, and by which proxies: those that stand for it by its id on its node. */
+function connectInfo(state: CatalogState, { Node, Service }: ReturnType<typeof showInstance>) {
+  const proxies = state
+    .connectInstances(Service.Service)
+    .filter(({ value }) => value.Service.Proxy?.DestinationServiceID === Service.ID && value.Node === Node?.Node)
+    .map((record) => showInstance(state, record));
+  const Native = (Service.Connect as NodeService["Connect"])?.Native === true;
+  return {
+    IsCapable: Native || proxies.length > 0,
+    Native,
+    Proxies: proxies.map((proxy) => ({
+      ServiceID: proxy.Service.ID,
+      Address: proxy.Service.Address || (proxy.Node?.Address ?? ""),
+      Port: proxy.Service.Port,
+      IsPassing: proxy.Checks.every(({ Status }) => Status === "passing"),
+    })),
+  };
+}
+
 export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
   const { state } = deps;
   const instances = (kind: keyof typeof LISTS): Ask =>
@@ -38,7 +58,11 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       const near = nearOrder<ReturnType<typeof showInstance>>(deps, query, (row) => row.Node?.Node ?? "");
       return {
         key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
-        topics: [LISTS[kind].topic(name.toLowerCase()), ...near.topics],
+        topics: [
+          LISTS[kind].topic(name.toLowerCase()),
+          ...near.topics,
+          ...(query.has("connect-info") ? [LISTS.connect.topic(name.toLowerCase())] : []),
+        ],
         compute: () => {
           // Consul knows no tags of those that speak Connect for a service.
           const hasTags = kind === "connect" ? () => true : tagFilter(query);
@@ -60,8 +84,11 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
     };
   const since = (check: Pick<CheckRecord, "CheckID" | "Node">) => deps.statusTimes.since(check);
   type Row = ReturnType<typeof showInstance>;
-  const instanceShown = (query: URLSearchParams) => (row: Row) =>
-    query.has("effective") ? { ...row, Effective: effective(row.Checks, since) } : row;
+  const instanceShown = (query: URLSearchParams) => (row: Row) => ({
+    ...row,
+    ...(query.has("effective") && { Effective: effective(row.Checks, since) }),
+    ...(query.has("connect-info") && { ConnectInfo: connectInfo(state, row) }),
+  });
   const checkShown = (query: URLSearchParams) => (check: ReturnType<typeof showCheck>) => {
     if (!query.has("effective")) return check;
     const ofNode = state.checksOf(check.Node).filter(({ value }) => value.ServiceID === "");

@@ -1,5 +1,7 @@
 /** `heddle watch`: prints a view of the data, or tells a program or an HTTP endpoint each time it has changed. */
 import {
+  FIRE_ON,
+  type FireOn,
   type HttpHandler,
   parseHttpHandler,
   parseWatchPlan,
@@ -28,6 +30,7 @@ CHILD fails. With -http-handler, sends the same as the body of a request, and go
   api: "datacenter",
   argumentsAreData: true,
   flags: {
+    fireOn: flag.text("initial: CHILD runs at once and after changes; change: after changes alone.", "initial"),
     format: flag.format(),
     httpHandler: flag.text("URL of the HTTP endpoint to tell, in place of CHILD."),
     httpHeader: flag.list("Header for the HTTP endpoint, as 'Name: value'."),
@@ -50,6 +53,8 @@ CHILD fails. With -http-handler, sends the same as the body of a request, and go
   async run({ api, args, flags, terminal }) {
     if (flags.type === "") throw new CommandError("Watch type must be specified\nSee 'heddle watch --help'.");
     const plan = planOf(flags);
+    const fireOn = flags.fireOn as FireOn;
+    if (!FIRE_ON.includes(fireOn)) throw new CommandError(`invalid -fire-on '${fireOn}': want ${FIRE_ON.join(" or ")}`);
     const http = flags.httpHandler === "" ? undefined : handlerOf(flags);
     if (http && args.length > 0) throw new CommandError("Only one watch handler allowed: want CHILD or -http-handler");
     const now = await attempt("Error querying the agent", readWatchPlan(api, plan));
@@ -58,6 +63,7 @@ CHILD fails. With -http-handler, sends the same as the body of a request, and go
     const { interrupted: signal } = terminal;
     const changes = watchChanges(api, plan, {
       signal,
+      fireOn,
       onError: ({ error, attempt: count }) =>
         count === 1 && terminal.err(`Watch errored: ${explain(error)}, trying again\n`),
     });
