@@ -54,7 +54,7 @@ test.runIf(hasEtcd)(
         if (at && Buffer.from(at.Value, "base64").toString() === value) return true;
         return (await put(`${url}/v1/kv/k?cas=${at?.ModifyIndex ?? 0}`, value)).text.trim() === "true";
       };
-      await until(attempt, Boolean);
+      await until(attempt, Boolean, 30_000);
       await until(
         async () => seen.at(-1),
         (last) => last === value,
