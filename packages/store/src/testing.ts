@@ -45,8 +45,9 @@ export async function startEtcd({ members = 1, flags = [] }: EtcdClusterOptions 
   const running: (ChildProcess | undefined)[] = [];
   const launch = (i: number) => {
     running[i] = spawn(
-      "etcd",
+      "setpriv", // a test that is killed leaves none behind
       [
+        ...["--pdeathsig", "KILL", "--", "etcd"],
         ...["--name", `m${i}`, "--data-dir", join(dir, `m${i}`), "--log-level", "error"],
         ...["--listen-client-urls", clientUrl(i), "--advertise-client-urls", clientUrl(i)],
         ...["--listen-peer-urls", peerUrl(i), "--initial-advertise-peer-urls", peerUrl(i)],
