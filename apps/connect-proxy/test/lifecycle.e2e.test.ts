@@ -232,6 +232,23 @@ describe("shutdown", () => {
   });
 });
 
+test("-drain-service drains the service first, and callers are served until that is told", async () => {
+  const agent = await startFakeAgent();
+  onTestFinished(() => agent.stop());
+  const service = await startService(echo);
+  const publicPort = await freePort();
+  agent.change((state) => {
+    state.services["db-sidecar-proxy"] = sidecar(publicPort, service.port);
+  });
+  const db = await startProxy(["-sidecar-for=db", "-drain-service"], { agent: agent.address });
+  await isReady(db);
+  const closing = db.running.close();
+  await expect.poll(() => agent.calls.map(({ path }) => path)).toContain("/v1/agent/service/drain/db");
+  expect(db.running.listeners()[0]?.address?.port).toBe(publicPort);
+  await closing;
+  expect(db.count("Stopping listener")).toBe(1);
+});
+
 describe("-register", () => {
   test("registers itself, heartbeats, and deregisters at the end", async () => {
     const agent = await startFakeAgent();

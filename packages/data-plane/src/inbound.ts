@@ -23,7 +23,7 @@ export const MAX_HANDSHAKES = 4_096;
 /**
  * While fewer are under way, TLS reads the socket from its first byte; with more, a caller has to say something before it gets
  * the memory of a handshake. What TLS reads first decides how much it reads at once from then on: handed a caller's first words, it
- * would read each record in two pieces for good (a fifth of the processor time of bulk data).
+ * would read each record in two pieces for good, four times as many reads for bulk data.
  */
 const EAGER_HANDSHAKES = 256;
 
