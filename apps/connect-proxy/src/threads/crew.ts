@@ -9,12 +9,10 @@ import { describeError, type Logger } from "@heddle/daemon";
 import { forgetThread, type HostPort, type SharedCounts, type SnapshotPart } from "@heddle/data-plane";
 import type { Unit } from "../unit.ts";
 import { limitKeys } from "./columns.ts";
+import { createGrowth } from "./growth.ts";
 import type { FromThread, Question, ThreadData, ToThread } from "./messages.ts";
 
 const LOOK_MS = 1_000;
-const BUSY = 0.8; // share of its time that a thread works
-const BUSY_LOOKS = 3; // in a row
-const IDLE_SHARE = 0.25; // of a core that has to be free: without it one thread more would only be in the others' way
 const RESTART_MS = 1_000;
 const ANSWER_MS = 1_000;
 const PARTS = { spec: 1, roots: 1, revocations: 1, rules: 1, endpoints: 1, leaf: 1 } satisfies Record<SnapshotPart, 1>;
@@ -57,6 +55,7 @@ type Load = ReturnType<typeof performance.eventLoopUtilization>;
 
 export function createCrew({ max, isFixed, log, client, counts, writeLog, ...data }: CrewOptions): Crew {
   const members = new Map<number, Member>();
+  const restarting = new Set<number>();
   const units = new Map<string, Unit>();
   const columns = new Map<string, number>();
   let lastId = 0;
@@ -97,7 +96,12 @@ export function createCrew({ max, isFixed, log, client, counts, writeLog, ...dat
       members.delete(thread);
       forgetThread(data.memory, thread);
       for (const answer of member.asked.values()) answer(undefined);
-      if (!isClosed) setTimeout(() => isClosed || start(thread), RESTART_MS).unref();
+      if (isClosed) return;
+      restarting.add(thread);
+      setTimeout(() => {
+        restarting.delete(thread);
+        if (!isClosed) start(thread);
+      }, RESTART_MS).unref();
     });
     worker.postMessage({ type: "names", columns: [...columns] } satisfies ToThread);
     for (const unit of units.values()) {
@@ -147,31 +151,32 @@ export function createCrew({ max, isFixed, log, client, counts, writeLog, ...dat
     });
 
   // One thread more where each of ours works nearly all the time and a core has nothing to do.
-  let busyLooks = 0;
-  let before = processorTimes();
+  const growth = createGrowth();
+  let before: ReturnType<typeof processorTimes> | undefined;
   const look = () => {
     const now = performance.eventLoopUtilization();
     loads = [performance.eventLoopUtilization(now, mainLoad).utilization];
     mainLoad = now;
     for (const member of members.values()) {
       const at = member.worker.performance.eventLoopUtilization();
-      loads[member.thread] = member.worker.performance.eventLoopUtilization(at, member.load).utilization;
+      loads.push(member.worker.performance.eventLoopUtilization(at, member.load).utilization);
       member.load = at;
     }
-    if (isFixed || members.size + 1 >= max) return;
-    if (loads.some((load) => load < BUSY)) {
-      busyLooks = 0;
-      return;
-    }
-    const times = processorTimes();
-    const idleCores = (cpus().length * (times.idle - before.idle)) / Math.max(1, times.all - before.all);
+    if (isFixed) return;
+    // Asked only where it may matter: an idle proxy reads no files each second.
+    const times = loads.every((load) => load > 0.5) ? processorTimes() : undefined;
+    const idleCores =
+      before && times ? (cpus().length * (times.idle - before.idle)) / Math.max(1, times.all - before.all) : 0;
     before = times;
-    if (++busyLooks < BUSY_LOOKS || idleCores < IDLE_SHARE) return;
-    busyLooks = 0;
-    const thread = members.size + 1;
-    log.info("a thread more, for all are busy", { threads: thread + 1 });
+    const thread = freeNumber();
+    if (!growth.look(loads, idleCores) || thread === undefined) return;
+    log.info("a thread more, for all are busy", { threads: members.size + 2 });
     start(thread);
     spread();
+  };
+  const freeNumber = () => {
+    for (let thread = 1; thread < max; thread++) if (!members.has(thread) && !restarting.has(thread)) return thread;
+    return undefined;
   };
   /** What is open stays where it is; new tunnels are dealt out anew. */
   const spread = () => {
