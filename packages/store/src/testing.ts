@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { sleep } from "@heddle/daemon";
 import type { ServerInfo } from "./cluster.ts";
 import { createEtcdClient, type EtcdClient } from "./etcd/client.ts";
-import { GrpcError } from "./etcd/grpc.ts";
+import { GrpcError } from "@heddle/grpc";
 
 /** A server for tests that ask for none in particular. */
 export const TEST_SERVER: ServerInfo = {

@@ -7,7 +7,7 @@ import { describeError, HeddleError, PermissionDeniedError } from "@heddle/daemo
 import type { Followed } from "../followed.ts";
 import type { Leaves } from "../leaves.ts";
 import type { Watched } from "../watched.ts";
-import { createGrpcServer, GRPC, type GrpcCall, GrpcError } from "./grpc.ts";
+import { createGrpcServer, GRPC, type GrpcCall, GrpcError } from "@heddle/grpc";
 import { encodeBundles, encodeSvid } from "./messages.ts";
 
 const WAIT_MS = 5 * 60_000;

@@ -1,6 +1,7 @@
 /** gRPC's health protocol (grpc.health.v1.Health/Check) over node:http2: "host:port" or "host:port/service". */
 import { STATUS_CODES } from "node:http";
 import { constants, type IncomingHttpHeaders } from "node:http2";
+import { decodeStatusMessage, FRAME_HEAD_BYTES, MessageWriter, toFrame } from "@heddle/grpc";
 import { dial, HandshakeError, splitHostPort, targetTls } from "./dial.ts";
 import { openSession } from "./http2-session.ts";
 import { critical, passing, type Probe, ProbeError, type ProbeContext, timeoutOf } from "./probe.ts";
@@ -133,7 +134,8 @@ function ask(
         settle(error as ProbeError);
       }
     });
-    stream.end(encodeRequest(service));
+    // HealthCheckRequest { string service = 1; }
+    stream.end(toFrame(new MessageWriter().bytes(1, service).finish()));
   });
 }
 
@@ -157,42 +159,17 @@ function readReply(
   if (code !== 0)
     throw failure(
       CODES[code] ?? `Code(${String(ended["grpc-status"]).slice(0, 8)})`,
-      decodeMessage(String(ended["grpc-message"] ?? "")),
+      decodeStatusMessage(String(ended["grpc-message"] ?? "")),
     );
-  if (body.length < 5 || body.length < 5 + body.readUInt32BE(1)) throw failure("Internal", "unexpected EOF");
+  const end = FRAME_HEAD_BYTES + (body.length < FRAME_HEAD_BYTES ? 0 : body.readUInt32BE(1));
+  if (body.length < end) throw failure("Internal", "unexpected EOF");
   if (body[0] !== 0) throw failure("Internal", "grpc: compressed messages are not accepted");
-  return servingStatus(body.subarray(5, 5 + body.readUInt32BE(1)));
-}
-
-// HealthCheckRequest { string service = 1; } in a gRPC frame: one byte of flags, four of length.
-function encodeRequest(service: string): Buffer {
-  const name = Buffer.from(service);
-  const message = name.length === 0 ? name : Buffer.concat([Buffer.from([0x0a]), varint(name.length), name]);
-  const frame = Buffer.alloc(5);
-  frame.writeUInt32BE(message.length, 1);
-  return Buffer.concat([frame, message]);
-}
-
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  for (let left = value; ; left >>>= 7) {
-    if (left < 0x80) return Buffer.from([...bytes, left]);
-    bytes.push((left & 0x7f) | 0x80);
-  }
+  return servingStatus(body.subarray(FRAME_HEAD_BYTES, end));
 }
 
 // HealthCheckResponse { ServingStatus status = 1; }: absent means 0, unknown.
 function servingStatus(message: Buffer): number {
   return message.length >= 2 && message[0] === 0x08 ? (message[1] as number) : 0;
-}
-
-// grpc-message is percent-encoded; what does not decode is shown as it came.
-function decodeMessage(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 const RESETS = [

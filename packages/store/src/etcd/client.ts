@@ -1,7 +1,7 @@
 /** etcd's API over several endpoints: one is used until it fails, then the next. Knows nothing of what is stored. */
 import type { SecureContextOptions } from "node:tls";
 import { type Logger, silentLog } from "@heddle/daemon";
-import { type Channel, createChannel, GRPC, GrpcError, type GrpcStream } from "./grpc.ts";
+import { type Channel, createChannel, GRPC, GrpcError, type GrpcStream, MessageWriter } from "@heddle/grpc";
 import {
   type Compare,
   decodeLease,
@@ -23,7 +23,6 @@ import {
   type WatchOptions,
   type WatchResult,
 } from "./messages.ts";
-import { MessageWriter } from "./protobuf.ts";
 
 /** One try at one endpoint; a commit takes milliseconds, and a member that does not answer should be left soon. */
 const ATTEMPT_TIMEOUT_MS = 1_000;

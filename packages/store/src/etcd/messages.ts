@@ -1,5 +1,5 @@
 /** The messages of etcd's v3 API that the store uses (etcd's api/etcdserverpb/rpc.proto and mvccpb/kv.proto). */
-import { MessageReader, MessageWriter } from "./protobuf.ts";
+import { MessageReader, MessageWriter } from "@heddle/grpc";
 
 /** What every answer begins with; `revision` is that of the whole etcd, 0 where the call did not touch keys. */
 export interface Header {

@@ -11,7 +11,7 @@ import { type Batch, nested, type Outcome, takeBatch, type Waiting } from "./bat
 import type { EtcdClient } from "./client.ts";
 import { EtcdClusterView } from "./cluster.ts";
 import { Follower } from "./follower.ts";
-import { GrpcError } from "./grpc.ts";
+import { GrpcError } from "@heddle/grpc";
 import { encodeRecord, type Format, FORMAT_VERSION, Layout } from "./layout.ts";
 import { type Compare, type KeyValue, type Op, prefixEnd, type TxnResult } from "./messages.ts";
 

@@ -1,4 +1,4 @@
-/** The little of Protocol Buffers' wire format that etcd's messages need (protobuf.dev/programming-guides/encoding). */
+/** Protocol Buffers' wire format, as far as etcd's, SPIFFE's and health's messages need it (protobuf.dev/programming-guides/encoding). */
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -132,17 +132,17 @@ export class MessageReader {
     else if (this.#wire === BYTES) this.bytes();
     else if (this.#wire === FIXED64) this.#take(8);
     else if (this.#wire === FIXED32) this.#take(4);
-    else throw new RangeError(`unknown wire type ${this.#wire} in a message of etcd`);
+    else throw new RangeError(`unknown wire type ${this.#wire} in a message`);
   }
 
   #byte(): number {
     const byte = this.#buffer[this.#at++];
-    if (byte === undefined) throw new RangeError("a message of etcd is cut short");
+    if (byte === undefined) throw new RangeError("a message is cut short");
     return byte;
   }
 
   #take(length: number): Buffer {
-    if (this.#at + length > this.#buffer.length) throw new RangeError("a message of etcd is cut short");
+    if (this.#at + length > this.#buffer.length) throw new RangeError("a message is cut short");
     return this.#buffer.subarray(this.#at, (this.#at += length));
   }
 }

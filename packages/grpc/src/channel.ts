@@ -4,38 +4,12 @@
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
 import type { SecureContextOptions } from "node:tls";
+import { createFrameReader, toFrame } from "./frame.ts";
+import { decodeStatusMessage, GRPC, GrpcError } from "./status.ts";
 
-/** gRPC's status codes, as far as they are told apart here. */
-export const GRPC = {
-  ok: 0,
-  canceled: 1,
-  unknown: 2,
-  deadlineExceeded: 4,
-  resourceExhausted: 8,
-  unavailable: 14,
-} as const;
-const PASSING: ReadonlySet<number> = new Set([GRPC.canceled, GRPC.deadlineExceeded, GRPC.unavailable]);
-
-const FRAME_HEAD_BYTES = 5;
 const MAX_MESSAGE_BYTES = 512 * 1024 * 1024; // a page of records, or one revision's events
 const WINDOW_BYTES = 8 * 1024 * 1024; // HTTP/2's own 64 KiB would make each page of a load a round trip
 const CONNECT_TIMEOUT_MS = 1_000;
-
-/** A call that failed: etcd's words, or why it did not come to them. */
-export class GrpcError extends Error {
-  readonly grpcCode: number;
-  /** Whether the same call may do better in a moment, or elsewhere. */
-  readonly isPassing: boolean;
-  /** False where the call certainly did nothing: it was never sent. */
-  readonly wasSent: boolean;
-  constructor(grpcCode: number, message: string, { wasSent = true } = {}) {
-    super(message);
-    this.name = "GrpcError";
-    this.grpcCode = grpcCode;
-    this.isPassing = PASSING.has(grpcCode);
-    this.wasSent = wasSent;
-  }
-}
 
 export interface CallOptions {
   timeoutMs: number;
@@ -184,7 +158,7 @@ function receive(stream: ClientHttp2Stream, { url, wasConnected, onMessage, onEn
   let head: IncomingHttpHeaders = {};
   let trailers: IncomingHttpHeaders | undefined;
   let why = "the connection was closed";
-  const frames = frameReader(onMessage, () => {
+  const frames = createFrameReader(MAX_MESSAGE_BYTES, onMessage, () => {
     why = `a message is longer than ${MAX_MESSAGE_BYTES} bytes`;
     inOwnTurn(() => stream.close());
   });
@@ -198,44 +172,6 @@ function receive(stream: ClientHttp2Stream, { url, wasConnected, onMessage, onEn
     if (status === "0") return onEnd(undefined);
     if (status === undefined)
       return onEnd(new GrpcError(GRPC.unavailable, `cannot ask ${url}: ${why}`, { wasSent: wasConnected() }));
-    onEnd(new GrpcError(Number(status), decodeMessage(String(ended["grpc-message"] ?? ""))));
+    onEnd(new GrpcError(Number(status), decodeStatusMessage(String(ended["grpc-message"] ?? ""))));
   });
-}
-
-/** A frame is one byte of flags, four of length, and the message. */
-function toFrame(message: Buffer): Buffer {
-  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + message.length);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.length, 1);
-  message.copy(frame, FRAME_HEAD_BYTES);
-  return frame;
-}
-
-function frameReader(onMessage: (message: Buffer) => void, onTooLong: () => void): (chunk: Buffer) => void {
-  let parts: Buffer[] = [];
-  let length = 0;
-  return (chunk) => {
-    parts.push(chunk);
-    length += chunk.length;
-    while (length >= FRAME_HEAD_BYTES) {
-      if ((parts[0] as Buffer).length < FRAME_HEAD_BYTES) parts = [Buffer.concat(parts)];
-      const size = (parts[0] as Buffer).readUInt32BE(1);
-      if (size > MAX_MESSAGE_BYTES) return onTooLong();
-      if (length < FRAME_HEAD_BYTES + size) return;
-      const all = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
-      onMessage(all.subarray(FRAME_HEAD_BYTES, FRAME_HEAD_BYTES + size));
-      const rest = all.subarray(FRAME_HEAD_BYTES + size);
-      parts = rest.length > 0 ? [rest] : [];
-      length = rest.length;
-    }
-  };
-}
-
-// grpc-message is percent-encoded; what does not decode is shown as it came.
-function decodeMessage(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }

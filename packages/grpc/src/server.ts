@@ -1,30 +1,13 @@
 /** As much of a gRPC server as streams of answers need (gRPC over HTTP/2), over node:http2 in plain text for a Unix socket. */
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { toFrame } from "./frame.ts";
+import { encodeStatusMessage, GRPC, GrpcError } from "./status.ts";
 
 const MAX_REQUEST_BYTES = 4_096; // requests are empty
 const MAX_BACKLOG_BYTES = 1024 * 1024; // who does not read is ended
 const MAX_STREAMS = 32; // of one connection
 const MAX_CONNECTIONS = 64;
 const HEADERS = { ":status": 200, "content-type": "application/grpc" };
-
-/** Codes of gRPC. */
-export const GRPC = {
-  ok: 0,
-  invalidArgument: 3,
-  permissionDenied: 7,
-  resourceExhausted: 8,
-  unimplemented: 12,
-  internal: 13,
-  unavailable: 14,
-} as const;
-
-export class GrpcError extends Error {
-  readonly code: number;
-  constructor(code: number, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
 
 export interface GrpcCall {
   headers: IncomingHttpHeaders;
@@ -61,9 +44,7 @@ async function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, m
     if (stream.writableLength > MAX_BACKLOG_BYTES) throw new GrpcError(GRPC.resourceExhausted, "answers are not read");
     if (!isOpen) stream.respond(HEADERS, { waitForTrailers: true });
     isOpen = true;
-    const head = Buffer.alloc(5); // no compression, and the length
-    head.writeUInt32BE(message.length, 1);
-    stream.write(Buffer.concat([head, message]));
+    stream.write(toFrame(message));
   };
   const status = await readRequest(stream)
     .then(() => {
@@ -89,10 +70,8 @@ async function readRequest(stream: ServerHttp2Stream): Promise<void> {
 }
 
 function statusOf(error: unknown): Record<string, string> {
-  const { code, message } = error instanceof GrpcError ? error : new GrpcError(GRPC.internal, "internal error");
-  // Percent-encoded (gRPC over HTTP/2, "Percent-Encoded").
-  const text = message.replace(/[^\x20-\x24\x26-\x7e]/gu, (c) => encodeURIComponent(c));
-  return { "grpc-status": String(code), "grpc-message": text };
+  const { grpcCode, message } = error instanceof GrpcError ? error : new GrpcError(GRPC.internal, "internal error");
+  return { "grpc-status": String(grpcCode), "grpc-message": encodeStatusMessage(message) };
 }
 
 function ignore(): void {}
