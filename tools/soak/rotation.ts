@@ -20,6 +20,7 @@ const HTTP = 18_620;
 const UPSTREAM = HTTP + 2;
 const LEAF_TTL_S = 60;
 const START_MS = 60_000;
+const TOGETHER = 50; // that are opened at once
 const ANSWER_MS = 10_000;
 const [seconds = 600, open = 1_000, perSecond = 200, leaves = 500] = process.argv.slice(2).map(Number);
 
@@ -64,7 +65,9 @@ async function run(): Promise<void> {
   start("connect", "proxy", `-http-addr=127.0.0.1:${HTTP}`, "-service=web", `-upstream=echo:${UPSTREAM}`);
   await until(() => talk().then(() => true));
 
-  const held = await Promise.all(Array.from({ length: open }, () => hold()));
+  const held: Held[] = [];
+  while (held.length < open)
+    held.push(...(await Promise.all(Array.from({ length: Math.min(TOGETHER, open - held.length) }, hold))));
   const watches = Array.from({ length: leaves }, (_, i) => watchLeaf(`s${i}`));
   await until(async () => watches.every(({ isKnown }) => isKnown()));
   console.log(
@@ -99,13 +102,15 @@ async function run(): Promise<void> {
     const startedAt = performance.now();
     await api.put("/v1/connect/ca/configuration", { body, timeoutMs: START_MS });
     const switchedMs = performance.now() - startedAt;
-    const { Roots } = (await api.get<{ Roots: { Active: boolean; RootCert: string }[] }>("/v1/connect/ca/roots")).body;
+    const { Roots } = (
+      await api.get<{ Roots: { Active: boolean; RootCert: string }[] }>("/v1/connect/ca/roots", { timeoutMs: START_MS })
+    ).body;
     const active = Roots.find(({ Active }) => Active)?.RootCert ?? "";
     const { subject } = new X509Certificate(active);
     await until(async () => watches.every(({ issuer }) => issuer() === subject));
     const lastMs = performance.now() - startedAt;
     await sleep(3_000); // what agents tell of it comes each second
-    const { Following } = (await api.get<{ Following: object }>("/v1/connect/ca/status")).body;
+    const { Following } = (await api.get<{ Following: object }>("/v1/connect/ca/status", { timeoutMs: START_MS })).body;
     console.log(
       `root ${PrivateKeyType} ${PrivateKeyBits}: switched after ${Math.round(switchedMs)} ms, last of ${leaves} new leaves after ${Math.round(lastMs)} ms; ${made} connections so far; ${JSON.stringify(Following)}`,
     );
@@ -143,7 +148,7 @@ function exchange(socket: Socket, line: string): Promise<void> {
 }
 
 async function talk(): Promise<void> {
-  const socket = connect(UPSTREAM, "127.0.0.1");
+  const socket = connect(UPSTREAM, "127.0.0.1").on("error", () => {});
   try {
     await exchange(socket, "new\n");
   } finally {
@@ -151,11 +156,15 @@ async function talk(): Promise<void> {
   }
 }
 
+interface Held {
+  socket: Socket;
+  ping: () => Promise<void>;
+}
+
 /** A connection that stays, and speaks now and then. */
-async function hold() {
-  const socket = connect(UPSTREAM, "127.0.0.1");
+async function hold(): Promise<Held> {
+  const socket = connect(UPSTREAM, "127.0.0.1").on("error", () => {});
   await exchange(socket, "first\n");
-  socket.on("error", () => {});
   socket.once("close", () => {
     if (!isOver) failed("an open connection was closed");
   });
