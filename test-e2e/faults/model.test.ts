@@ -15,6 +15,7 @@ const STEPS = Number(process.env.HEDDLE_SOAK_STEPS ?? 8);
 const SEED = Number(process.env.HEDDLE_SOAK_SEED ?? Math.floor(Math.random() * 1e9));
 // 15 s for a catalog that has just started to be found again, 5 s of silence, 5 s of suspicion, and the machine's other work.
 const STATED_MS = 40_000;
+const START_MS = 60_000; // of a process, on a machine that has much else to do
 const NODES = ["n1", "n2", "n3"];
 /** Its checks are run by a health checker of its own. */
 const WITH_CHECKER = "n3";
@@ -36,7 +37,11 @@ const WEB =
 async function start(name: string, host: string, ready: string, ...args: string[]): Promise<Process> {
   const process = hosts.heddle(host, ...args);
   running.set(name, process);
-  await process.saw(ready);
+  await until(
+    async () => process.output(),
+    (text) => text.includes(ready),
+    START_MS,
+  );
   return process;
 }
 

@@ -32,12 +32,6 @@ export class Registrar {
   /** Registers a check of the node or of a registered service. */
   async check(definition: CheckDefinition, source: Source): Promise<void> {
     this.#refuseScripts([definition], source);
-    if (source === "api" && definition.ServiceID === "" && definition.DeregisterCriticalServiceAfterMs) {
-      throw refusal(
-        400,
-        `Invalid check: DeregisterCriticalServiceAfter of '${definition.CheckID}' would never run: the check is of the node, not of a service (ServiceID)`,
-      );
-    }
     await this.#options.state.addCheck({ definition, source });
   }
 

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { syncAll, toSyncRegistration } from "./commands/agent-sync.ts";
 import { register, toRegistration } from "./commands/register.ts";
 import { CHECKS, serviceKey, SERVICES } from "./records.ts";
-import { CriticalReaper } from "./reaper.ts";
+import { CriticalReaper, reapAfterMs } from "./reaper.ts";
 
 async function setUp({ hasAgent = true } = {}) {
   const clock = new ManualClock();
@@ -98,10 +98,9 @@ test("a catalog that starts again counts anew", async () => {
   expect(isThere()).toBe(false);
 });
 
-test("what could never run is refused when it is registered", () => {
+test("a check of the node may ask for it, as in Consul, and has no service that could go", () => {
   const Definition = { DeregisterCriticalServiceAfter: "90s" };
   const check = { CheckID: "c", Name: "c", Definition };
-  expect(() => toRegistration({ Node: "n1", Address: "a", Check: check }, "dc1")).toThrow(
-    "Check 'c': DeregisterCriticalServiceAfter would never run: the check is of the node, not of a service (ServiceID)",
-  );
+  const { checks } = toRegistration({ Node: "n1", Address: "a", Check: check }, "dc1");
+  expect(checks.map((record) => reapAfterMs(record))).toEqual([0]);
 });

@@ -19,7 +19,7 @@ export const UPDATE_FIELDS: Record<string, Spec> = { Status: "string", Output: "
 const MAX_OUTPUT_BYTES = 4096; // Consul's check_output_max_size
 
 export function checkTable(deps: AgentDeps): ApiTable {
-  const { state, registrar, sync } = deps;
+  const { log, state, registrar, sync } = deps;
   const show = (id: string) => ({
     ...(state.healthCheck(id) as HealthCheck),
     Definition: {},
@@ -36,7 +36,12 @@ export function checkTable(deps: AgentDeps): ApiTable {
     },
     "/v1/agent/check/register": {
       PUT: async (request) => {
-        await registrar.check(parseCheckDefinition(parseBody(await readBody(request.req, MAX_BODY))), "api");
+        const definition = parseCheckDefinition(parseBody(await readBody(request.req, MAX_BODY)));
+        await registrar.check(definition, "api");
+        if (definition.ServiceID === "" && definition.DeregisterCriticalServiceAfterMs)
+          log.warn("deregister_critical_service_after never runs: the check is of the node, not of a service", {
+            check: definition.CheckID,
+          });
         await sync.flush();
         replyEmpty(request);
       },

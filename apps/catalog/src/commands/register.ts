@@ -252,7 +252,6 @@ export function toCheck(given: Decoded, node: string): CheckRecord {
   // Consul's catalog takes any status: what is not passing, warning or critical is simply none of them.
   const status = (text(given["Status"]) || "critical") as CheckRecord["Status"];
   const definition = cleanDefinition(given["Definition"] as Decoded | undefined);
-  refuseIdleReaping(text(given["CheckID"]) || text(given["Name"]), text(given["ServiceID"]), definition);
   return {
     Node: node,
     CheckID: text(given["CheckID"]) || text(given["Name"]),
@@ -266,16 +265,6 @@ export function toCheck(given: Decoded, node: string): CheckRecord {
     Type: text(given["Type"]) || typeOf(definition),
     Definition: definition,
   };
-}
-
-/** Throws where a check asks for its service to be deregistered, and has none. */
-export function refuseIdleReaping(id: string, serviceId: string, definition: Record<string, unknown>): void {
-  const isAsked = definition["DeregisterCriticalServiceAfter"] ?? definition["DeregisterCriticalServiceAfterDuration"];
-  if (!isAsked || serviceId !== "") return;
-  throw refusal(
-    400,
-    `Check '${id.slice(0, 200)}': DeregisterCriticalServiceAfter would never run: the check is of the node, not of a service (ServiceID)`,
-  );
 }
 
 const DEFINITION_TYPES: [key: string, type: string][] = [

@@ -15,7 +15,7 @@ import {
   type ServiceRecord,
 } from "../records.ts";
 import { deregister } from "./deregister.ts";
-import { checkWrites, nodeWrites, refuseBadNodeId, refuseIdleReaping, serviceWrites, toCheck } from "./register.ts";
+import { checkWrites, nodeWrites, refuseBadNodeId, serviceWrites, toCheck } from "./register.ts";
 import type { Operation, TxnResult } from "./txn.ts";
 
 const VERBS = new Set(["set", "cas", "get", "delete", "delete-cas"]);
@@ -163,7 +163,6 @@ export function checkOperation(verb: string, given: Decoded): Operation {
     Definition: definition((given["Definition"] as Decoded | undefined) ?? {}),
   };
   const id = check.CheckID;
-  if (!verb.startsWith("delete") && verb !== "get") refuseIdleReaping(id, check.ServiceID, check.Definition);
   return operation(verb, {
     kind: "Check",
     name: `${quoted(id)} on node ${quoted(node)}`,
