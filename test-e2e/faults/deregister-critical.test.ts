@@ -32,5 +32,7 @@ test("services whose check stays critical are taken away, at their agent too", {
 
   // A check of the node may have it, as in Consul: there is no service that could go, and the agent says so.
   expect((await put(`${agent.url}/v1/agent/check/register`, { Name: "node", ...check("passing") })).status).toBe(200);
-  await agent.saw("deregister_critical_service_after never runs: the check is of the node, not of a service: check=node");
+  await agent.saw(
+    "deregister_critical_service_after never runs: the check is of the node, not of a service: check=node",
+  );
 });
