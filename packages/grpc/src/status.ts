@@ -14,7 +14,15 @@ export const GRPC = {
   unavailable: 14,
 } as const;
 
-const PASSING: ReadonlySet<number> = new Set([GRPC.canceled, GRPC.deadlineExceeded, GRPC.unavailable]);
+/**
+ * What stays as it is however often it is asked; 5, 11 and 16 are not found, out of range and unauthenticated. "Unknown" is not
+ * among them: a member of etcd without a leader says it ("raft proposal dropped").
+ */
+const LASTING: ReadonlySet<number> = new Set([
+  ...[GRPC.invalidArgument, GRPC.permissionDenied, GRPC.resourceExhausted, GRPC.unimplemented],
+  ...[5, 11, 16],
+]);
+const BUSY = /too many requests/; // resource exhausted, too, but not for long
 
 /** A call that failed: the server's words, or why it did not come to them. A server's method throws it to say its status. */
 export class GrpcError extends Error {
@@ -27,7 +35,7 @@ export class GrpcError extends Error {
     super(message);
     this.name = "GrpcError";
     this.grpcCode = grpcCode;
-    this.isPassing = PASSING.has(grpcCode);
+    this.isPassing = !LASTING.has(grpcCode) || BUSY.test(message);
     this.wasSent = wasSent;
   }
 }
