@@ -7,7 +7,7 @@
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { describeError, explainListenError, type Logger } from "@heddle/daemon";
+import { describeError, explainListenError, isLoopback, type Logger } from "@heddle/daemon";
 import {
   ACCEPT_OPTIONS,
   formatHostPort,
@@ -66,7 +66,8 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
 
   const listen = (entry: Entry) => {
     const { bind, name } = entry.spec;
-    const server = createServer(ACCEPT_OPTIONS);
+    // Applications on this machine do not vanish; probes of thousands at once only keep it awake.
+    const server = createServer({ ...ACCEPT_OPTIONS, keepAlive: !isLoopback(bind.host) });
     server.on("connection", (socket) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));

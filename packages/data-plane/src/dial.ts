@@ -1,5 +1,6 @@
 /** Opens TCP connections as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
 import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
+import { isLoopback } from "@heddle/daemon";
 import type { Leg, PlainSocket } from "./pipe.ts";
 import { formatHostPort, type HostPort } from "./spec.ts";
 
@@ -38,7 +39,7 @@ export function dialTcp(to: HostPort, timeoutMs: number): Promise<Socket> {
       allowHalfOpen: true,
       highWaterMark: ONE_CHUNK,
       noDelay: true,
-      keepAlive: true,
+      keepAlive: !isLoopback(to.host), // a local peer does not vanish, and thousands of probes at once are dropped
       keepAliveInitialDelay: KEEP_ALIVE_MS,
     };
     const socket = connect(options);
