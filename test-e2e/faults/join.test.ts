@@ -236,3 +236,52 @@ test("a wrong fingerprint, an expired, a used-up, a stolen, a foreign and a revo
   expect(await taken.exited).toEqual([1, null]);
   expect(taken.output()).toMatch(/refuses: there is a node 'server' already, which has not joined by a token/);
 }, 120_000);
+
+test("a node that is revoked is out at once and after a restart, and so is a certificate by its serial; others go on", async (ctx) => {
+  if (why !== undefined) ctx.skip(why);
+  needs(ctx, "curl", "openssl");
+  for (const host of ["server", "n1", "n2"]) rmSync(join(dir, host), { recursive: true, force: true });
+  const server = await startServer();
+  const n1 = startAgent("n1", `-join=${await lineOf()}`, '-hcl=service { name = "web", port = 80 }');
+  await n1.saw("Synced service: service=web");
+  const n2 = startAgent("n2", `-join=${await lineOf()}`);
+  await n2.saw("Synced node info");
+  const own = identityOf("n1");
+  const register = (host: string, identity: Identity) =>
+    ask(host, identity, "PUT", "/v1/catalog/register", { Node: host, Address: hosts.addressOf(host) });
+  const put = (host: string) =>
+    hosts.said(host, "curl", "-sS", "-X", "PUT", "-w", " %{http_code}", `127.0.0.1:8500/v1/kv/${host}`);
+  expect(await register("n1", own)).toBe("true 200");
+  expect(await put("n1")).toBe("true 200");
+
+  expect(await hosts.said("server", ...heddle("token", "revoke", "-node=n1"))).toBe("Revoked: n1\n");
+  await server.saw(/ending a connection of a revoked caller: .*node 'n1' was revoked at/);
+  await n1.saw("node 'n1' was revoked at");
+  // At once, though n2 reaches it still.
+  await server.saw(/member failed, marking health critical: .*member=n1 .*node 'n1' was revoked at/);
+  await until(members, (rows) => rows["n1"] === 4);
+  const check = { Node: "n1", CheckID: "serfHealth", Status: "critical" };
+  expect(await hosts.api("n2", "/v1/health/node/n1")).toEqual([expect.objectContaining(check)]);
+  expect(await hosts.api("n2", "/v1/health/service/web?passing")).toEqual([]);
+  expect(await register("n1", own)).toMatch(/^node 'n1' was revoked at \S+: to join anew it wants another key .* 403$/);
+  expect(await put("n1")).toMatch(/node 'n1' was revoked at .* 403$/);
+  expect(await put("n2")).toBe("true 200");
+  expect(await hosts.said("server", ...heddle("connect", "ca", "revoked"))).toMatch(/all of node n1/);
+
+  await server.end("SIGKILL");
+  const again = await startServer();
+  expect(await register("n1", own)).toMatch(/^node 'n1' was revoked at .* 403$/);
+  await until(
+    () => put("n2"),
+    (said) => said === "true 200",
+  );
+  await until(members, (rows) => rows["n1"] === 4 && rows["n2"] === 1);
+
+  const second = identityOf("n2");
+  expect(await register("n2", second)).toBe("true 200");
+  const serial = await hosts.said("n2", "openssl", "x509", "-in", join(dir, "n2-cert.pem"), "-noout", "-serial");
+  const revoke = heddle("connect", "ca", "revoke", `-serial=${serial.trim().split("=")[1]}`, "-reason=lost");
+  expect(await hosts.said("server", ...revoke)).toMatch(/^Revoked: certificate /);
+  await again.saw(/member failed, marking health critical: .*member=n2 .*certificate \S+ was revoked at \S+: lost/);
+  expect(await register("n2", second)).toMatch(/^certificate \S+ was revoked at \S+: lost 403$/);
+}, 120_000);

@@ -7,10 +7,11 @@ import {
   type Health,
   type LiveIdentity,
   type Logger,
+  type RevokedCallers,
   systemClock,
 } from "@heddle/daemon";
 import type { Cluster, Store } from "@heddle/store";
-import type { Validity } from "@heddle/tls";
+import { daemonRevocable, type Validity } from "@heddle/tls";
 import type { Registry } from "prom-client";
 import { openAuthority, type Authority } from "./authority.ts";
 import { createIssuer, type Issuer } from "./issuer.ts";
@@ -64,6 +65,8 @@ export interface Ca extends AsyncDisposable {
   readonly authority: Authority;
   readonly issuer: Issuer;
   readonly revocations: Revocations;
+  /** For the internal listener: nodes and certificates that were revoked come to nothing there. */
+  readonly revokedCallers: RevokedCallers;
   readonly joining: Joining | undefined;
   /** A certificate for the server whose process this is; the caller disposes of it. */
   serverIdentity(): Promise<LiveIdentity & Disposable>;
@@ -122,6 +125,11 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     authority,
     issuer,
     revocations,
+    revokedCallers: {
+      read: daemonRevocable,
+      check: (facts) => revocations.list.check(facts),
+      onChanged: (listener) => revocations.onChanged(listener),
+    },
     joining,
     serverIdentity: () => createServerIdentity({ authority, issuer, datacenter, clock, log }),
     table: {
@@ -129,7 +137,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
       ...configurationTable(authority),
       ...revocationsTable({ authority, revocations, clock }),
       ...statusTable({ authority, ledger, progress, followers, clock }),
-      ...joinTable({ store, authority, address: () => address ?? noJoining(), clock, log }),
+      ...joinTable({ store, authority, revocations, address: () => address ?? noJoining(), clock, log }),
     },
     internal: (req, res) => answersSign(req, res) || answersProgress(req, res),
     health: () => ({ root: rootHealth(authority, clock.now()) }),

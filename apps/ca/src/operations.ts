@@ -48,7 +48,7 @@ export const CA_OPERATIONS: Operations = {
   "DELETE /v1/connect/ca/join-tokens/": { summary: "Revokes a join token", argument: "id" },
   "GET /v1/connect/ca/joined-nodes": { summary: "Nodes that have joined by a token" },
   "DELETE /v1/connect/ca/joined-nodes/": {
-    summary: "Forgets a node: its certificate is not renewed",
+    summary: "Revokes a node: its certificates are refused, and what it holds open is ended",
     argument: "node",
   },
   "GET /v1/connect/ca/status": { summary: "How far a rotation of the root is" },

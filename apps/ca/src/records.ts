@@ -7,7 +7,9 @@ export const KEYS = "ca-keys";
 /** Keyed by the serial's digits, and by the service's name. */
 export const REVOKED_SERIALS = "ca-revoked-serials";
 export const REVOKED_SERVICES = "ca-revoked-services";
-/** One record, written with each change of the two. */
+/** Keyed by the id of the key that the node joined with. */
+export const REVOKED_NODES = "ca-revoked-nodes";
+/** One record, written with each change of the three. */
 export const REVOCATION_HEAD = "ca-revocation-head";
 
 /** The only record of `ca-config`. */

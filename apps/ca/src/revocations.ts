@@ -9,6 +9,7 @@ import {
   createTrustBundle,
   readCertificate,
   type RevocationList,
+  type RevokedNode,
   type RevokedSerial,
   type RevokedService,
   serialKey,
@@ -16,7 +17,8 @@ import {
 } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
 import type { LeafLedger } from "./leaf-ledger.ts";
-import { REVOCATION_HEAD, REVOKED_SERIALS, REVOKED_SERVICES } from "./records.ts";
+import { JOINED_NODES, type JoinedNodeRecord } from "./join/records.ts";
+import { REVOCATION_HEAD, REVOKED_NODES, REVOKED_SERIALS, REVOKED_SERVICES } from "./records.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 const MAX_ENTRIES = 10_000; // each proxy holds them all
@@ -40,6 +42,11 @@ export interface Revocations {
   readonly index: number;
   /** Resolves with the entry when it is durable. Throws InvalidArgumentError. */
   revoke(request: RevocationRequest): Promise<RevokedSerial | RevokedService>;
+  /**
+   * Forgets a node that has joined, and revokes every certificate of its key, in one commit. Throws HeddleError of code
+   * `not_found` where no such node has joined.
+   */
+  revokeNode(node: string): Promise<RevokedNode>;
   /** Lets a service in again, with certificates from now on. Throws HeddleError of code `not_found` where it is not revoked. */
   reinstate(service: string): Promise<RevokedService>;
   onChanged(listener: () => void): () => void;
@@ -70,11 +77,16 @@ export function openRevocations({ store, authority, ledger, clock, log }: Revoca
       })
       .then(({ result }) => result);
 
+  const requireRoom = (view: View) => {
+    const count = TABLES.reduce((sum, table) => sum + view.list(table).length, 0);
+    if (count >= MAX_ENTRIES)
+      throw new InvalidArgumentError(
+        `${count} certificates, services and nodes are revoked, at most ${MAX_ENTRIES} can be`,
+      );
+  };
   const put = <T extends RevokedSerial | RevokedService>(table: string, key: string, value: T): Promise<T> =>
     run((view) => {
-      const count = view.list(REVOKED_SERIALS).length + view.list(REVOKED_SERVICES).length;
-      if (count >= MAX_ENTRIES && !view.get(table, key))
-        throw new InvalidArgumentError(`${count} certificates and services are revoked, at most ${MAX_ENTRIES} can be`);
+      if (!view.get(table, key)) requireRoom(view);
       return { writes: [{ table, key, value }], result: value };
     });
 
@@ -111,6 +123,21 @@ export function openRevocations({ store, authority, ledger, clock, log }: Revoca
     return entry;
   };
 
+  const revokeNode: Revocations["revokeNode"] = async (node) => {
+    const entry = await run<RevokedNode>((view) => {
+      const known = view.get<JoinedNodeRecord>(JOINED_NODES, node.toLowerCase());
+      if (!known) throw new HeddleError("not_found", `there is no joined node '${node}'`);
+      requireRoom(view);
+      const { node: Node, keyId: KeyID } = known.value;
+      const ExpiresAt = rfc3339(longestLife() + CLOCKS_BEHIND_MS);
+      const value: RevokedNode = { Node, KeyID, RevokedAt: rfc3339(now()), ExpiresAt };
+      const forgotten = { table: JOINED_NODES, key: known.key };
+      return { writes: [forgotten, { table: REVOKED_NODES, key: KeyID, value }], result: value };
+    });
+    log.warn("revoked a node", { node: entry.Node, expires_at: entry.ExpiresAt });
+    return entry;
+  };
+
   const reinstate: Revocations["reinstate"] = async (service) => {
     checkService(service);
     const entry = await run<RevokedService>((view) => {
@@ -134,6 +161,7 @@ export function openRevocations({ store, authority, ledger, clock, log }: Revoca
       return Math.max(1, store.get(REVOCATION_HEAD, "head")?.modifyIndex ?? 1);
     },
     revoke,
+    revokeNode,
     reinstate,
     onChanged: (listener) =>
       store.subscribe(({ changes }) => {
@@ -146,12 +174,15 @@ export function openRevocations({ store, authority, ledger, clock, log }: Revoca
   };
 }
 
+const TABLES = [REVOKED_SERIALS, REVOKED_SERVICES, REVOKED_NODES];
+
 const isOurs = ({ table }: { table: string }): boolean => table === REVOCATION_HEAD;
 
 function readList(view: View): RevocationList {
   return createRevocationList({
     Serials: view.list<RevokedSerial>(REVOKED_SERIALS).map(({ value }) => value),
     Services: view.list<RevokedService>(REVOKED_SERVICES).map(({ value }) => value),
+    Nodes: view.list<RevokedNode>(REVOKED_NODES).map(({ value }) => value),
   });
 }
 
@@ -166,10 +197,8 @@ interface PruneOptions {
 function prune({ store, run, clock, log }: PruneOptions): () => void {
   let timer: Timer | undefined;
   let isClosed = false;
-  const all = (view: View): StoredRecord<{ ExpiresAt: string | null }>[] => [
-    ...view.list<RevokedSerial>(REVOKED_SERIALS),
-    ...view.list<RevokedService>(REVOKED_SERVICES),
-  ];
+  const all = (view: View): StoredRecord<{ ExpiresAt: string | null }>[] =>
+    TABLES.flatMap((table) => view.list<{ ExpiresAt: string | null }>(table));
   const endOf = ({ value }: { value: { ExpiresAt: string | null } }) =>
     value.ExpiresAt === null ? Infinity : Date.parse(value.ExpiresAt);
   const look = () => {
@@ -218,7 +247,7 @@ function parseSerial(text: string): string {
   return colonHex(Buffer.from(digits, "hex"));
 }
 
-/** A service's certificate that one of our roots has signed. */
+/** A service's or an agent's certificate that one of our roots has signed. */
 function readOurs(pem: string, authority: Authority, now: number) {
   const refuse = (why: string): never => {
     throw new InvalidArgumentError(`Certificate: ${why}`);
@@ -242,8 +271,8 @@ function readOurs(pem: string, authority: Authority, now: number) {
   const chain = verifyChain(leaf as Buffer, presented, roots, now);
   if (!chain.ok) return refuse(`nobody in this mesh trusts it as it is: ${chain.reason}`);
   const { id, serial, notAfter } = facts;
-  if (id.kind !== "service") return refuse("it is of no service");
-  return { serial: colonHex(serial), service: id.service, notAfter };
+  if (id.kind !== "service" && id.kind !== "agent") return refuse("it is of no service, and of no node's agent");
+  return { serial: colonHex(serial), service: id.kind === "service" ? id.service : "", notAfter };
 }
 
 function toFields(entry: RevokedSerial | RevokedService) {

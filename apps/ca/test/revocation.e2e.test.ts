@@ -45,7 +45,7 @@ describe("a certificate that is revoked", () => {
     await using ca = await startCa();
     const { serial, notAfter } = await leafOf(ca, "web");
     const before = await ca.ask("GET", LIST);
-    expect(before.json()).toEqual({ Serials: [], Services: [] });
+    expect(before.json()).toEqual({ Serials: [], Services: [], Nodes: [] });
     const index = Number(before.headers.get("x-consul-index"));
     expect(index).toBeGreaterThan(0);
     const waiting = ca.ask("GET", `${LIST}?index=${index}&wait=60s`);
@@ -53,7 +53,7 @@ describe("a certificate that is revoked", () => {
     expect(entry).toMatchObject({ SerialNumber: serial, Service: "web", Reason: "key on a lost laptop" });
     expect(Date.parse(entry.ExpiresAt as string)).toBe(Date.parse(notAfter) + HOUR_MS);
     const woken = await waiting;
-    expect(woken.json()).toEqual({ Serials: [entry], Services: [] });
+    expect(woken.json()).toEqual({ Serials: [entry], Services: [], Nodes: [] });
     expect(Number(woken.headers.get("x-consul-index"))).toBeGreaterThan(index);
   });
 
@@ -82,7 +82,7 @@ describe("a certificate that is revoked", () => {
     await using ca = await startCa();
     const { status, text } = await ca.ask("PUT", REVOKE, body);
     expect([status, text]).toEqual([400, expect.stringContaining(why)]);
-    expect(await list(ca)).toEqual({ Serials: [], Services: [] });
+    expect(await list(ca)).toEqual({ Serials: [], Services: [], Nodes: [] });
   });
 
   it("is not one of another mesh", async () => {
@@ -103,9 +103,9 @@ describe("a certificate that is revoked", () => {
 
     const clock = new ManualClock(Date.now());
     await using ca = await openCa(dataDir, clock);
-    expect(await listOf(ca)).toEqual({ Serials: [entry], Services: [] });
+    expect(await listOf(ca)).toEqual({ Serials: [entry], Services: [], Nodes: [] });
     clock.advance(73 * HOUR_MS);
-    await expect.poll(() => listOf(ca)).toEqual({ Serials: [], Services: [] });
+    await expect.poll(() => listOf(ca)).toEqual({ Serials: [], Services: [], Nodes: [] });
     expect(indexOf(ca)).toBeGreaterThan(index);
   });
 
@@ -172,7 +172,7 @@ describe("a service that is revoked", () => {
     clock.advance(72 * HOUR_MS);
     expect((await listOf(ca)).Services).toHaveLength(1);
     clock.advance(2 * HOUR_MS);
-    await expect.poll(() => listOf(ca)).toEqual({ Serials: [], Services: [] });
+    await expect.poll(() => listOf(ca)).toEqual({ Serials: [], Services: [], Nodes: [] });
   });
 });
 

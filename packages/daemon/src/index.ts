@@ -35,6 +35,7 @@ export { createRegistry, opsRoutes } from "./metrics.ts";
 export { opsOptions, startOpsServer } from "./ops-server.ts";
 export { publicApi } from "./public-api.ts";
 export { readParams } from "./read-params.ts";
+export { whyCut } from "./revoked-callers.ts";
 export { SharedAnswer } from "./shared-answer.ts";
 export type { ApiHandler, ApiMethod, ApiRequest, ApiTable, ApiTableOptions } from "./api.ts";
 export type { Clock, Timer } from "./clock.ts";
@@ -51,4 +52,5 @@ export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./l
 export type { Operation, Operations, Schema } from "./openapi.ts";
 export type { OpsDeps } from "./metrics.ts";
 export type { OpsServer, OpsServerOptions } from "./ops-server.ts";
+export type { RevokedCallers } from "./revoked-callers.ts";
 export type { ReadParams } from "./read-params.ts";

@@ -14,6 +14,7 @@ import { type Caller, requireRole } from "./internal.ts";
 import type { Logger } from "./log.ts";
 import { type OpsDeps, opsRoutes } from "./metrics.ts";
 import { publicApi } from "./public-api.ts";
+import { guardRevoked, type RevokedCallers } from "./revoked-callers.ts";
 
 // A node's agent (with one connection for each blocking read of its clients), DNS server and CLI share an address.
 const MAX_CONNECTIONS_PER_CLIENT = 2_000;
@@ -72,6 +73,8 @@ export interface InternalServerOptions {
   parts: readonly InternalPart[];
   /** Tried first, and all that callers without a certificate of ours come to; without any, they come to nothing. */
   open?: readonly InternalPart[];
+  /** Callers whose certificate was revoked come to nothing, and what they hold open is ended. */
+  revoked?: RevokedCallers | undefined;
   /** A daemon alone answers /metrics, /healthz and /readyz here too. */
   ops?: OpsDeps;
   log: Logger;
@@ -80,7 +83,8 @@ export interface InternalServerOptions {
 /** Throws UnavailableError for a port that it cannot have. */
 export async function startInternalServer(options: InternalServerOptions): Promise<HttpServer> {
   const { identity, open = [], ops, log } = options;
-  const parts = [...open, ...options.parts];
+  const guard = options.revoked && guardRevoked(options.revoked, log);
+  const parts = [...(guard ? [guard.part] : []), ...open, ...options.parts];
   const partsFor = (req: IncomingMessage) => (isStranger(req) ? [...open, REFUSE_STRANGERS] : parts);
   const route: RequestListener = (req, res) => {
     answer(req, res, partsFor(req)).catch((error: unknown) => refuse(error, req, res, log));
@@ -97,11 +101,13 @@ export async function startInternalServer(options: InternalServerOptions): Promi
     tls: identity && tlsOptions?.(identity.current()),
     upgrade: (req, socket, head) => void takeOver(req, socket, head, partsFor(req)),
   });
+  guard?.follow(server.server);
   const off = identity?.onChange(() => tls?.swapServerIdentity(server.server as TlsServer, identity.current()));
   return {
     ...server,
     close() {
       off?.();
+      guard?.close();
       return server.close();
     },
   };

@@ -28,7 +28,7 @@ export { checkPeer, checkPeerCertificate, peerDaemon, peerRole, toInternalPeer }
 export { verifyStrictly } from "./openssl.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { issuingOf, rehearseRotation } from "./rehearsal.ts";
-export { createRevocationList, NO_REVOCATIONS, serialKey } from "./revocation.ts";
+export { createRevocationList, daemonRevocable, NO_REVOCATIONS, revokedNode, serialKey } from "./revocation.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
 export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, renewalDelayMs, URGENT_STAGE } from "./expiry.ts";
 export {
@@ -49,7 +49,14 @@ export type { KeyAndCertificate, RootOptions } from "./root.ts";
 export type { CrossSignOptions, IntermediateOptions } from "./cross-sign.ts";
 export type { Validity } from "./expiry.ts";
 export type { CrlOptions } from "./crl.ts";
-export type { Revocable, RevocationList, RevocationsAnswer, RevokedSerial, RevokedService } from "./revocation.ts";
+export type {
+  Revocable,
+  RevocationList,
+  RevocationsAnswer,
+  RevokedNode,
+  RevokedSerial,
+  RevokedService,
+} from "./revocation.ts";
 export type { StrictCheck } from "./openssl.ts";
 export type { Issuing, Rehearsal } from "./rehearsal.ts";
 export type { SigningKeyType } from "./signing-key.ts";

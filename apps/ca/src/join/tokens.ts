@@ -5,6 +5,8 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { HeddleError, InvalidArgumentError, PermissionDeniedError } from "@heddle/daemon";
 import type { Command, View, Write } from "@heddle/store";
+import { type RevokedNode, revokedNode } from "@heddle/tls";
+import { REVOKED_NODES } from "../records.ts";
 import { rfc3339 } from "../rfc3339.ts";
 import { JOIN_TOKENS, JOINED_NODES, type JoinedNodeRecord, type JoinTokenRecord } from "./records.ts";
 
@@ -50,11 +52,11 @@ export function storeToken({ id, record }: NewToken, now: number): Command<void>
   };
 }
 
-/** Deletes a record of either table; resolves with whether it was there. */
-export function removeRecord(table: typeof JOIN_TOKENS | typeof JOINED_NODES, key: string): Command<boolean> {
+/** Resolves with whether it was there. */
+export function removeToken(key: string): Command<boolean> {
   return (view) => {
-    const isThere = view.get(table, key) !== undefined;
-    return { writes: isThere ? [{ table, key }] : [], result: isThere };
+    const isThere = view.get(JOIN_TOKENS, key) !== undefined;
+    return { writes: isThere ? [{ table: JOIN_TOKENS, key }] : [], result: isThere };
   };
 }
 
@@ -73,6 +75,8 @@ export interface Joiner {
  */
 export function admit({ node, keyId, token, isTaken }: Joiner, now: number): Command<string> {
   return (view) => {
+    const revoked = view.get<RevokedNode>(REVOKED_NODES, keyId)?.value;
+    if (revoked) throw new PermissionDeniedError(revokedNode(revoked));
     const key = node.toLowerCase();
     const known = view.get<JoinedNodeRecord>(JOINED_NODES, key)?.value;
     const isCurrent = known !== undefined && now - known.signedAt < MAX_ABSENCE_MS;

@@ -21,7 +21,8 @@ import type { Store } from "@heddle/store";
 import { certificatesToDer } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
 import { JOIN_TOKENS, JOINED_NODES, type JoinedNodeRecord, type JoinTokenRecord } from "../join/records.ts";
-import { makeToken, removeRecord, storeToken } from "../join/tokens.ts";
+import { makeToken, removeToken, storeToken } from "../join/tokens.ts";
+import type { Revocations } from "../revocations.ts";
 import { rfc3339 } from "../rfc3339.ts";
 
 const DEFAULT_TTL_MS = 3_600_000;
@@ -34,20 +35,14 @@ export const JOIN_TOKEN_FIELDS = { TTL: "string", Uses: "integer", Node: "string
 export interface JoinTableOptions {
   store: Store;
   authority: Authority;
+  revocations: Revocations;
   /** host:port at which nodes reach the internal API. Throws where they cannot join. */
   address: () => string;
   clock: Clock;
   log: Logger;
 }
 
-export function joinTable({ store, authority, address, clock, log }: JoinTableOptions): ApiTable {
-  const remove = async (request: ApiRequest, table: typeof JOIN_TOKENS | typeof JOINED_NODES, what: string) => {
-    requireServer(request);
-    const key = request.rest.toLowerCase();
-    if (!(await store.run(removeRecord(table, key))).result) throw refusal(404, `there is no ${what} '${key}'`);
-    log.info(`revoked a ${what}`, { id: key });
-    reply(request, true);
-  };
+export function joinTable({ store, authority, revocations, address, clock, log }: JoinTableOptions): ApiTable {
   return {
     "/v1/connect/ca/join-tokens": {
       GET(request) {
@@ -71,7 +66,15 @@ export function joinTable({ store, authority, address, clock, log }: JoinTableOp
         reply(request, { ...showToken({ key: token.id, value: token.record }), Join });
       },
     },
-    "/v1/connect/ca/join-tokens/": { DELETE: (request) => remove(request, JOIN_TOKENS, "join token") },
+    "/v1/connect/ca/join-tokens/": {
+      async DELETE(request) {
+        requireServer(request);
+        const id = request.rest.toLowerCase();
+        if (!(await store.run(removeToken(id))).result) throw refusal(404, `there is no join token '${id}'`);
+        log.info("revoked a join token", { id });
+        reply(request, true);
+      },
+    },
     "/v1/connect/ca/joined-nodes": {
       GET(request) {
         requireServer(request);
@@ -83,7 +86,13 @@ export function joinTable({ store, authority, address, clock, log }: JoinTableOp
         );
       },
     },
-    "/v1/connect/ca/joined-nodes/": { DELETE: (request) => remove(request, JOINED_NODES, "joined node") },
+    "/v1/connect/ca/joined-nodes/": {
+      async DELETE(request) {
+        requireServer(request);
+        await revocations.revokeNode(request.rest);
+        reply(request, true);
+      },
+    },
   };
 }
 

@@ -4,7 +4,14 @@
  */
 import type { IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
-import { type Caller, describeError, InvalidArgumentError, type Logger, PermissionDeniedError } from "@heddle/daemon";
+import {
+  type Caller,
+  describeError,
+  InvalidArgumentError,
+  type Logger,
+  PermissionDeniedError,
+  whyCut,
+} from "@heddle/daemon";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { MemberFacts } from "../commands/members.ts";
 import { type HeldLease, type MemberLink, type Members, NameTakenError, type Probe } from "./members.ts";
@@ -37,7 +44,9 @@ export function createLeaseServer({ members, log }: { members: Members; log: Log
         socket.end("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return true;
       }
-      server.handleUpgrade(req, socket, head, (client) => serveLease(client, { members, log, caller }));
+      server.handleUpgrade(req, socket, head, (client) =>
+        serveLease(client, { members, log, caller, whyEnded: () => whyCut(socket) }),
+      );
       return true;
     },
     close() {
@@ -51,9 +60,11 @@ interface ConnectionDeps {
   members: Members;
   log: Logger;
   caller: Caller | undefined;
+  /** Why this end has cut the connection, where it has. */
+  whyEnded: () => string | undefined;
 }
 
-function serveLease(client: WebSocket, { members, log, caller }: ConnectionDeps): void {
+function serveLease(client: WebSocket, { members, log, caller, whyEnded }: ConnectionDeps): void {
   const node = caller?.node;
   let held: Promise<HeldLease | undefined> | undefined;
   const link = createLink(client);
@@ -89,7 +100,7 @@ function serveLease(client: WebSocket, { members, log, caller }: ConnectionDeps)
   client.on("close", () => {
     clearTimeout(timer);
     link.end();
-    void held?.then((lease) => lease?.lost());
+    void held?.then((lease) => lease?.lost(whyEnded()));
   });
 }
 

@@ -64,8 +64,8 @@ interface Suspicion {
 export interface HeldLease {
   /** A heartbeat has come. */
   heard(): void;
-  /** The connection has ended. */
-  lost(): void;
+  /** The connection has ended; of a node that was revoked, it says why, and the node has failed, whoever still reaches it. */
+  lost(revoked?: string): void;
 }
 
 export interface MembersOptions {
@@ -139,8 +139,9 @@ export class Members {
       heard: () => {
         if (this.#leases.get(key) === lease) this.#heard(lease);
       },
-      lost: () => {
+      lost: (revoked) => {
         if (this.#leases.get(key) !== lease) return;
+        if (revoked !== undefined) return void this.#fail(lease, revoked);
         lease.link = undefined;
         lease.deadline = this.#time.now;
         this.#suspect(lease, "its connection has ended");

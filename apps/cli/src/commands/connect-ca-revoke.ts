@@ -22,6 +22,19 @@ interface RevokedService {
   ExpiresAt: string | null;
 }
 
+interface RevokedNode {
+  Node: string;
+  RevokedAt: string;
+  ExpiresAt: string;
+}
+
+interface Revocations {
+  Serials: RevokedSerial[];
+  Services: RevokedService[];
+  /** Missing where the CA is of an older version. */
+  Nodes?: RevokedNode[];
+}
+
 export const revoke = command({
   usage: "connect ca revoke [options]",
   about: `Has one certificate, or every certificate of a service, refused by every proxy from now on: connections that use it are
@@ -73,11 +86,11 @@ export const reinstate = command({
 
 export const revoked = command({
   usage: "connect ca revoked [options]",
-  about: "Lists the certificates and services that are revoked.\n\n    $ heddle connect ca revoked",
+  about: "Lists the certificates, services and nodes that are revoked.\n\n    $ heddle connect ca revoked",
   api: "datacenter",
   flags: { format: flag.format() },
   async run({ api, flags, terminal }) {
-    const answer = api.get<{ Serials: RevokedSerial[]; Services: RevokedService[] }>(`${CA}/revocations`);
+    const answer = api.get<Revocations>(`${CA}/revocations`);
     const { body, raw } = await attempt("Error querying what is revoked", answer);
     if (flags.format === "json") return printJson(terminal, raw);
     const services = body.Services.map((entry) => [
@@ -94,7 +107,10 @@ export const revoked = command({
       entry.ExpiresAt,
       entry.Reason,
     ]);
-    const rows = [...services, ...serials];
+    const nodes = (body.Nodes ?? []).map(({ Node, RevokedAt, ExpiresAt }) => [
+      ...["-", `all of node ${Node}`, RevokedAt, ExpiresAt, ""],
+    ]);
+    const rows = [...services, ...serials, ...nodes];
     if (rows.length > 0)
       terminal.out(columns([["Service", "Certificates", "Revoked at", "Forgotten at", "Reason"], ...rows]));
   },

@@ -67,7 +67,7 @@ export const list = command({
 export const revoke = command({
   usage: "token revoke [options] [ID]",
   about:
-    "Revokes a join token, by its ID or the whole token: nobody joins with it any more. With -node, the node is forgotten: its\ncertificate is not renewed, and its name is free to join anew.\n\n    $ heddle token revoke 4f1c09aa21be\n    $ heddle token revoke -node web-1",
+    "Revokes a join token, by its ID or the whole token: nobody joins with it any more. With -node, the node is out\nat once: the servers refuse its certificates and end its connections, and its name is free to join anew with another key.\n\n    $ heddle token revoke 4f1c09aa21be\n    $ heddle token revoke -node web-1",
   api: "agent",
   flags: { node: flag.text("A node that has joined by a token.") },
   async run({ api, args, flags, terminal }) {

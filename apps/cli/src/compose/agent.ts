@@ -254,6 +254,7 @@ async function startServers(
     port: config.ports.server,
     identity,
     open: joining && ca.joining ? [ca.joining.open] : [],
+    revoked: ca.revokedCallers,
     parts: [
       { handle: ca.internal },
       guardedTable(ca.table, CA_ROLES, context),
