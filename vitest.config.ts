@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 // Unit tests stand beside their sources, a daemon's own in its test folder, those of several daemons in test-e2e.
@@ -9,8 +10,11 @@ export default defineConfig({
       "apps/*/test/**/*.test.ts",
       "test-e2e/**/*.test.ts",
     ],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // Most of what takes long waits for other processes; by default there would be a worker for each processor but one.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // A bound for what hangs, on a machine that has other work; no test's subject.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     coverage: {
       provider: "v8",
       include: ["packages/*/src/**/*.ts", "apps/*/src/**/*.ts"],
