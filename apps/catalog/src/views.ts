@@ -102,6 +102,8 @@ function showUpstream(upstream: NonNullable<NonNullable<NodeService["Proxy"]>["U
     Datacenter: upstream.Datacenter ?? "",
     ...(upstream.LocalBindAddress && { LocalBindAddress: upstream.LocalBindAddress }),
     ...(upstream.LocalBindPort && { LocalBindPort: upstream.LocalBindPort }),
+    ...(upstream.LocalBindSocketPath && { LocalBindSocketPath: upstream.LocalBindSocketPath }),
+    ...(upstream.LocalBindSocketMode && { LocalBindSocketMode: upstream.LocalBindSocketMode }),
     Config: upstream.Config ?? null,
     MeshGateway: upstream.MeshGateway ?? {},
   };

@@ -1,5 +1,5 @@
 /** What the proxy prints before its log begins: the lines that `consul connect proxy` prints. */
-import { DEFAULT_UPSTREAM_BIND_ADDRESS, formatHostPort, type HostPort } from "@heddle/data-plane";
+import { DEFAULT_UPSTREAM_BIND_ADDRESS, formatAddress, formatHostPort, type HostPort } from "@heddle/data-plane";
 import type { ProxySource } from "./config.ts";
 
 export const STARTING = "==> Heddle Connect proxy starting...";
@@ -21,7 +21,7 @@ export function configurationLines(source: ProxySource, proxyId: string): string
     ...upstreams.map((u) => line("Upstream", `${u.name} => ${asGiven(u.bind, DEFAULT_UPSTREAM_BIND_ADDRESS)}`)),
     line(
       "Public listener",
-      spec.public ? `${asGiven(spec.public.bind, "0.0.0.0")} => ${formatHostPort(spec.public.local)}` : "Disabled",
+      spec.public ? `${asGiven(spec.public.bind, "0.0.0.0")} => ${formatAddress(spec.public.local)}` : "Disabled",
     ),
   ];
 }

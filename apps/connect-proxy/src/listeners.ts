@@ -1,20 +1,25 @@
 /**
- * The TCP listeners that the snapshot asks for: opened, moved and closed one by one, without a word to the others. A port
+ * The listeners that the snapshot asks for: opened, moved and closed one by one, without a word to the others. A port
  * that is taken is an error in the log, tried again until it is free.
  *
  * They are shared by port (SO_REUSEPORT): the kernel deals connections out to the process's threads, and to the process that
- * takes over from this one. A port that somebody else has is still found out, by asking for it without sharing first.
+ * takes over from this one. A port that somebody else has is still found out, by asking for it without sharing first. A Unix
+ * socket is one process's and one thread's; who takes over replaces it.
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { describeError, explainListenError, isLoopback, type Logger } from "@heddle/daemon";
 import {
   ACCEPT_OPTIONS,
-  formatHostPort,
+  type Address,
+  asUnix,
+  DEFAULT_SOCKET_MODE,
+  formatAddress,
   type HostPort,
   type StandingListeners,
   type WantedListener,
 } from "@heddle/data-plane";
+import { checkSocketPath, listenOnSocket, type Replaced } from "./unix-socket.ts";
 
 const RETRY_MS = 1_000;
 const GIVE_UP_MS = 250; // another thread of ours gives a port up that moves from one listener to another
@@ -23,7 +28,7 @@ const BACKLOG = 4_096;
 export interface ListenerState {
   name: string;
   /** Where it listens; undefined while it cannot. */
-  address: HostPort | undefined;
+  address: Address | undefined;
   error?: string | undefined;
 }
 
@@ -36,8 +41,8 @@ export interface Listeners extends StandingListeners {
 }
 
 export interface ListenersOptions {
-  /** A port may be shared with whoever has it: another thread of this process, which has made sure, or our predecessor. */
-  mayShare?: (bind: HostPort) => boolean;
+  /** A port may be shared with whoever has it, a Unix socket taken: another thread of this process, which has made sure, or our predecessor. */
+  mayShare?: (bind: Address) => boolean;
   /** Called when a listener opens, closes or cannot. */
   onChange?: () => void;
 }
@@ -45,6 +50,8 @@ export interface ListenersOptions {
 interface Entry {
   spec: WantedListener;
   server: Server | undefined;
+  /** Of a Unix socket: removes its file. */
+  remove?: (() => void) | undefined;
   retry?: NodeJS.Timeout | undefined;
   state: ListenerState;
   isClosed: boolean;
@@ -58,33 +65,48 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
 
   const open = (entry: Entry) => {
     const { bind } = entry.spec;
-    if (bind.port === 0 || mayShare(bind)) return listen(entry);
-    checkFree(bind)
-      .then(() => entry.isClosed || listen(entry))
+    const { path } = bind;
+    if (path === undefined && (bind.port === 0 || mayShare(bind))) return listen(entry);
+    const checked = path === undefined ? checkFree(bind) : checkSocketPath(path, mayShare(bind));
+    checked
+      .then((replaces) => entry.isClosed || listen(entry, replaces ?? undefined))
       .catch((error: unknown) => fail(entry, error as Error));
   };
 
-  const listen = (entry: Entry) => {
-    const { bind, name } = entry.spec;
+  const listen = (entry: Entry, replaces?: Replaced) => {
+    const { bind, name, socketMode: mode = DEFAULT_SOCKET_MODE } = entry.spec;
+    const { path } = bind;
     // Applications on this machine do not vanish; probes of thousands at once only keep it awake.
     const server = createServer({ ...ACCEPT_OPTIONS, keepAlive: !isLoopback(bind.host) });
     server.on("connection", (socket) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
-      entry.spec.accept(socket);
+      entry.spec.accept(path === undefined ? socket : asUnix(socket));
     });
     server.on("error", (error) => {
       // After it listens: an accept that failed (no descriptors left); it goes on accepting.
       if (server.listening) log.error("cannot accept for now", { listener: name, error: describeError(error) });
       else void fail(entry, error);
     });
+    const stand = (address: Address) => {
+      entry.server = server;
+      entry.state = { name, address };
+      onChange();
+      log.info("Starting listener", { listener: name, bind_addr: formatAddress(address) });
+    };
+    if (path !== undefined) {
+      listenOnSocket(server, { path, mode, backlog: BACKLOG, replaces }, (remove) => {
+        entry.remove = remove;
+        if (!entry.isClosed) return stand(bind);
+        remove();
+        server.close();
+      });
+      return;
+    }
     server.listen({ host: bind.host, port: bind.port, backlog: BACKLOG, reusePort: true }, () => {
       const { address, port } = server.address() as AddressInfo;
       if (entry.isClosed) return void server.close();
-      entry.server = server;
-      entry.state = { name, address: { host: address, port } };
-      onChange();
-      log.info("Starting listener", { listener: name, bind_addr: formatHostPort({ host: address, port }) });
+      stand({ host: address, port });
     });
   };
 
@@ -94,7 +116,8 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       entry.retry = setTimeout(() => open(entry), GIVE_UP_MS);
       return;
     }
-    const message = (await explainListenError(error, bind.host, bind.port)).message;
+    const message =
+      bind.path === undefined ? (await explainListenError(error, bind.host, bind.port)).message : describeError(error);
     if (entry.isClosed) return;
     if (entry.state.error !== message)
       log.error("cannot open a listener, trying again", { listener: name, error: message });
@@ -109,6 +132,11 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
     clearTimeout(entry.retry);
     const { server } = entry;
     if (!server) return;
+    try {
+      entry.remove?.();
+    } catch (error) {
+      log.warn("cannot remove a socket", { listener: entry.spec.name, error: describeError(error) });
+    }
     onChange();
     // Once more through the loop: what is in the queue is accepted, not reset with it. The callback of `close` would come
     // when the last connection has ended; the port is free at once.
@@ -116,7 +144,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       setImmediate(() =>
         setImmediate(() => {
           server.close();
-          log.info("Stopping listener", { listener: entry.spec.name, bind_addr: formatHostPort(entry.spec.bind) });
+          log.info("Stopping listener", { listener: entry.spec.name, bind_addr: formatAddress(entry.spec.bind) });
           resolve();
         }),
       );
@@ -126,7 +154,9 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
   return {
     want(specs) {
       if (isOver) return; // the snapshot may change still
-      const wanted = new Map(specs.map((spec) => [`${spec.name} ${formatHostPort(spec.bind)}`, spec]));
+      const wanted = new Map(
+        specs.map((spec) => [`${spec.name} ${formatAddress(spec.bind)} ${spec.socketMode}`, spec]),
+      );
       for (const [key, entry] of entries) if (!wanted.has(key)) void close(key, entry);
       for (const [key, spec] of wanted) {
         const known = entries.get(key);

@@ -6,7 +6,7 @@ import {
   type Carrier,
   createSnapshotStore,
   followAgent,
-  type HostPort,
+  type Address,
   type ProxySpec,
 } from "@heddle/data-plane";
 import type { Saved, SnapshotFile } from "./saved.ts";
@@ -21,8 +21,8 @@ export interface ProxiesDeps {
   carrier: Carrier;
   crew: Crew;
   log: Logger;
-  /** Ports that another process of ours has, and shares until it goes. */
-  mayShare: (bind: HostPort) => boolean;
+  /** Where another process of ours listens, and shares until it goes. */
+  mayShare: (bind: Address) => boolean;
 }
 
 export interface StartOptions {

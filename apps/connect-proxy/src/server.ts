@@ -15,7 +15,7 @@ import {
   createCarrier,
   createDecisionReports,
   createSharedCounts,
-  type HostPort,
+  type Address,
   keepRegistered,
   sharedMemory,
 } from "@heddle/data-plane";
@@ -96,7 +96,7 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const predecessor = config.takesOver
     ? await (await import("./takeover.ts")).findPredecessor(config.adminDir, owner, log)
     : undefined;
-  const mayShare = (bind: HostPort) => predecessor?.has(bind) ?? false;
+  const mayShare = (bind: Address) => predecessor?.has(bind) ?? false;
   const proxies = createProxies({ client, link, carrier, crew, log, mayShare });
   const { drainMs } = config;
   const tasks = new TaskGroup();

@@ -4,15 +4,15 @@
  */
 import { readFile } from "node:fs/promises";
 import { describeError, type Logger } from "@heddle/daemon";
-import type { HostPort } from "@heddle/data-plane";
+import type { Address } from "@heddle/data-plane";
 import { findRunning, type RunningAdmin } from "./admin/client.ts";
 
 const MIGRATION = "/proc/sys/net/ipv4/tcp_migrate_req";
 
 export interface Predecessor {
   readonly pid: number;
-  /** True for ports that it listens on. */
-  has(bind: HostPort): boolean;
+  /** True for ports and Unix sockets that it listens on. */
+  has(bind: Address): boolean;
   /** Ends its accepting. A predecessor that is gone meanwhile is as good. */
   relieve(): Promise<void>;
 }
@@ -26,11 +26,12 @@ export async function findPredecessor(dir: string, owner: string, log: Logger): 
     return undefined;
   }
   const listeners = old.status.Proxies.flatMap(({ Listeners }) => Listeners);
-  const ports = new Set(listeners.map(({ Address }) => Number(Address.slice(Address.lastIndexOf(":") + 1))));
+  const places = listeners.map(({ Address }) => Address);
+  const ports = new Set(places.map((place) => Number(/:(\d+)$/.exec(place)?.[1])));
   log.info("taking over", { from_pid: old.pid, listeners: listeners.length });
   return {
     pid: old.pid,
-    has: ({ port }) => ports.has(port),
+    has: ({ path, port }) => (path === undefined ? ports.has(port) : places.includes(path)),
     async relieve() {
       const isMigrating = (await readFile(MIGRATION, "utf8").catch(() => "0")).trim() === "1";
       if (!isMigrating)

@@ -1,8 +1,8 @@
-/** Opens TCP connections as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
-import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
+/** Opens connections, TCP or to a Unix socket, as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
+import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { isLoopback } from "@heddle/daemon";
 import type { Leg, PlainSocket } from "./pipe.ts";
-import { formatHostPort, type HostPort } from "./spec.ts";
+import { type Address, formatAddress } from "./spec.ts";
 
 export const KEEP_ALIVE_MS = 30_000; // a machine that vanished is noticed within minutes, not hours
 
@@ -26,27 +26,28 @@ const WHY: Record<string, string> = {
   ENETUNREACH: "no route to network",
   ETIMEDOUT: "connection timed out",
   ENOTFOUND: "no such host",
+  ENOENT: "no such socket",
+  EACCES: "permission denied",
   EMFILE: "this process has no file descriptors left",
 };
 
 /** Rejects with what went wrong and where: "cannot reach 127.0.0.1:8181: connection refused". */
-export function dialTcp(to: HostPort, timeoutMs: number): Promise<Socket> {
+export function dialAddress(to: Address, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     // Node's types know `highWaterMark` on a server only.
-    const options: TcpNetConnectOpts & { highWaterMark: number } = {
-      host: to.host,
-      port: to.port,
+    const options: NetConnectOpts & { highWaterMark: number } = {
+      ...(to.path === undefined ? { host: to.host, port: to.port } : { path: to.path }),
       allowHalfOpen: true,
       highWaterMark: ONE_CHUNK,
       noDelay: true,
-      keepAlive: !isLoopback(to.host), // a local peer does not vanish, and thousands of probes at once are dropped
+      keepAlive: to.path === undefined && !isLoopback(to.host), // a local peer does not vanish, and thousands of probes at once are dropped
       keepAliveInitialDelay: KEEP_ALIVE_MS,
     };
-    const socket = connect(options);
+    const socket = to.path === undefined ? connect(options) : asUnix(connect(options));
     const fail = (why: string, cause?: Error) => {
       clearTimeout(timer);
       socket.destroy();
-      reject(new Error(`cannot reach ${formatHostPort(to)}: ${why}`, { cause }));
+      reject(new Error(`cannot reach ${formatAddress(to)}: ${why}`, { cause }));
     };
     const timer = setTimeout(() => fail(`no answer within ${Math.round(timeoutMs)} ms`), timeoutMs);
     socket.on("error", (error: NodeJS.ErrnoException) => fail((error.code && WHY[error.code]) || error.message, error));
@@ -55,6 +56,12 @@ export function dialTcp(to: HostPort, timeoutMs: number): Promise<Socket> {
       resolve(socket);
     });
   });
+}
+
+/** Unix sockets have no reset: what would send one closes, which the other side reads as an end, or as a reset where it had sent something unread. */
+export function asUnix(socket: Socket): Socket {
+  socket.resetAndDestroy = () => socket.destroy();
+  return socket;
 }
 
 export function plainLeg(socket: PlainSocket): Leg {

@@ -3,7 +3,7 @@ export { createCarrier } from "./carrier.ts";
 export { countKey, createSharedCounts, forgetThread, sharedMemory } from "./counts.ts";
 export { createDecisionReports } from "./decision-reports.ts";
 export { startDataPlane } from "./data-plane.ts";
-export { ACCEPT_OPTIONS, dialTcp, ONE_CHUNK } from "./dial.ts";
+export { ACCEPT_OPTIONS, asUnix, dialAddress, ONE_CHUNK } from "./dial.ts";
 export { followAgent } from "./follow.ts";
 export { RefusedError } from "./refusal.ts";
 export { keepRegistered } from "./registration.ts";
@@ -16,7 +16,9 @@ export {
   DEFAULT_LOCAL_CONNECT_TIMEOUT_MS,
   DEFAULT_MAX_CONNECTIONS,
   DEFAULT_MAX_HANDSHAKES_PER_SOURCE,
+  DEFAULT_SOCKET_MODE,
   DEFAULT_UPSTREAM_BIND_ADDRESS,
+  formatAddress,
   formatHostPort,
   parseHostPort,
   upstreamListenerName,
@@ -34,4 +36,4 @@ export type { PlainSocket } from "./pipe.ts";
 export type { Proxy, ProxyDeps, StandingListeners, WantedListener } from "./proxy.ts";
 export type { Refusal, RefusalCode } from "./refusal.ts";
 export type { Leaf, Roots, Rules, Snapshot, SnapshotPart, SnapshotStore } from "./snapshot.ts";
-export type { AgentService, HostPort, ProxySpec, PublicSpec, UpstreamSpec } from "./spec.ts";
+export type { Address, AgentService, HostPort, ProxySpec, PublicSpec, UpstreamSpec } from "./spec.ts";

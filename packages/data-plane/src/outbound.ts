@@ -7,7 +7,7 @@ import { serviceSpiffeId } from "@heddle/spiffe";
 import { createBalancer, type Instance } from "./balance.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import type { Counts } from "./counts.ts";
-import { dialTcp, plainLeg } from "./dial.ts";
+import { dialAddress, plainLeg } from "./dial.ts";
 import { attemptBudgetMs, type Endpoint } from "./endpoints.ts";
 import type { Dialler, MeshLeg } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -182,7 +182,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     const at = formatHostPort(endpoint);
     const startedAt = performance.now();
     const attempt = async (offerTunnel: boolean): Promise<MeshLeg> => {
-      const raw = await dialTcp(endpoint, budgetMs);
+      const raw = await dialAddress(endpoint, budgetMs);
       metrics.connect({ direction: "outbound", destination: deps.upstream().name }, performance.now() - startedAt);
       const left = Math.max(1, budgetMs - (performance.now() - startedAt));
       return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });

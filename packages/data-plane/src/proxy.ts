@@ -18,7 +18,7 @@ import { type Authorize, createAuthorizer } from "./authorize.ts";
 import type { Instance } from "./balance.ts";
 import type { ConnectionTable, Direction, Parties } from "./connections.ts";
 import { countKey, type Counts } from "./counts.ts";
-import { dialTcp } from "./dial.ts";
+import { dialAddress } from "./dial.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
 import {
   createDialler,
@@ -33,7 +33,7 @@ import { createOutbound, type Outbound } from "./outbound.ts";
 import type { PlainSocket } from "./pipe.ts";
 import { recheckRevocations, recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
-import { type HostPort, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
+import { type Address, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
 
 const LAST_WORDS_MS = 300;
 
@@ -41,7 +41,9 @@ const LAST_WORDS_MS = 300;
 export interface WantedListener {
   /** "public listener", or "127.0.0.1:9191->service:default/socat". */
   name: string;
-  bind: HostPort;
+  bind: Address;
+  /** Permissions of a Unix socket. */
+  socketMode?: number | undefined;
   accept: (socket: Socket) => void;
 }
 
@@ -61,7 +63,7 @@ export interface ProxyDeps {
   counts: Counts;
   clock: Clock;
   log: Logger;
-  /** Reaches the service behind the public listener; by default over TCP, where the spec says. */
+  /** Reaches the service behind the public listener; by default where the spec says. */
   openService?: (spec: PublicSpec, caller: Parties) => Promise<PlainSocket>;
 }
 
@@ -194,7 +196,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       const name = upstreamListenerName(upstream);
       const known = outbounds.get(name) ?? outbound(name);
       outbounds.set(name, known);
-      wanted.push({ name, bind: upstream.bind, accept: known.accept });
+      wanted.push({ name, bind: upstream.bind, socketMode: upstream.socketMode, accept: known.accept });
     }
     for (const [name, { tunnels }] of outbounds) {
       if (wanted.some((w) => w.name === name)) continue;
@@ -285,5 +287,5 @@ export function createProxy(deps: ProxyDeps): Proxy {
 }
 
 function dialService({ local, localConnectTimeoutMs }: PublicSpec): Promise<PlainSocket> {
-  return dialTcp(local, localConnectTimeoutMs);
+  return dialAddress(local, localConnectTimeoutMs);
 }

@@ -105,7 +105,7 @@ describe("a registration", () => {
       "proxy 'db-sidecar-proxy' names no destination service",
       "proxy.config.bind_address: invalid value 1: want text",
       "proxy.config.local_service_address: invalid value 'x': want host:port",
-      "proxy 'db-sidecar-proxy' has no local_service_port to forward to",
+      "proxy 'db-sidecar-proxy' has no local_service_port or local_service_socket_path to forward to",
       'proxy.config.local_connect_timeout_ms: invalid value "1s": want milliseconds, at most a day',
       "proxy.config.handshake_timeout_ms: invalid value -1: want milliseconds, at most a day",
       "upstream 'c': local_bind_port is 0: want a port from 1 to 65535",
@@ -114,6 +114,48 @@ describe("a registration", () => {
     expect(skipped).toEqual([
       "upstream 'q': destination type 'magic' is not supported: want 'service' or 'prepared_query'",
     ]);
+  });
+
+  test("takes Unix sockets for ports, upstream and to the service", () => {
+    const upstream = { DestinationName: "cache", LocalBindSocketPath: "/run/web/cache.sock" };
+    const { spec, problems } = parseAgentService(
+      service({ LocalServicePort: 0, LocalServiceSocketPath: "/run/db.sock", Upstreams: [upstream] }),
+    );
+    expect(problems).toEqual([]);
+    expect(spec.public?.local.path).toBe("/run/db.sock");
+    expect(spec.upstreams[0]).toMatchObject({ bind: { path: "/run/web/cache.sock" }, socketMode: 0o600 });
+    expect(upstreamListenerName(spec.upstreams[0] as UpstreamSpec)).toBe("/run/web/cache.sock->service:default/cache");
+  });
+
+  test.each([
+    [
+      { LocalBindSocketPath: "run/x.sock" },
+      `local_bind_socket_path: invalid value "run/x.sock": want the absolute path of a Unix socket`,
+    ],
+    [
+      { LocalBindSocketPath: "/a\0b" },
+      String.raw`local_bind_socket_path: invalid value "/a\u0000b": want the absolute path of a Unix socket`,
+    ],
+    [
+      { LocalBindSocketPath: `/${"ä".repeat(50)}` },
+      `local_bind_socket_path: "/${"ä".repeat(50)}" has 101 bytes: want at most 100`,
+    ],
+    [
+      { LocalBindSocketPath: "/x", LocalBindSocketMode: "rw" },
+      `local_bind_socket_mode: invalid value "rw": want octal permissions, such as "0660"`,
+    ],
+    [
+      { LocalBindSocketPath: "/x", LocalBindPort: 80 },
+      "has both local_bind_port 80 and local_bind_socket_path '/x': want one of them",
+    ],
+  ])("refuses the socket of %j", (given, expected) => {
+    const { problems } = parseAgentService(service({ Upstreams: [{ DestinationName: "a", ...given }] }));
+    expect(problems).toEqual([expect.stringContaining(expected)]);
+  });
+
+  test.each(["0660", "0o660", "660"])("reads the mode %s", (LocalBindSocketMode) => {
+    const upstream = { DestinationName: "a", LocalBindSocketPath: "/x", LocalBindSocketMode };
+    expect(parseAgentService(service({ Upstreams: [upstream] })).spec.upstreams[0]?.socketMode).toBe(0o660);
   });
 
   test("may have a prepared query as an upstream", () => {

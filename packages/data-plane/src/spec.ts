@@ -9,6 +9,13 @@ export const DEFAULT_HANDSHAKE_TIMEOUT_MS = 10_000;
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000; // over all endpoints that one connection tries
 export const DEFAULT_MAX_CONNECTIONS = 16_384; // each costs two sockets and two pipes' buffers
 
+/** The kernel's limit for the path of a Unix socket (`sun_path` but for its NUL). */
+const MAX_SUN_PATH_BYTES = 107;
+/** Of a socket that we make, first under a longer name: `listenOnSocket` of the proxy. */
+export const MAX_SOCKET_PATH_BYTES = 100;
+/** Its owner's alone: whoever may write to it speaks as our service. */
+export const DEFAULT_SOCKET_MODE = 0o600;
+
 /** Under way at once from one address: one host may not take what all callers share. */
 export const DEFAULT_MAX_HANDSHAKES_PER_SOURCE = 1_024;
 
@@ -17,10 +24,15 @@ export interface HostPort {
   port: number;
 }
 
+/** Where somebody listens: a port, or a Unix socket, which has a `path`, no host and port 0. */
+export interface Address extends HostPort {
+  path?: string;
+}
+
 export interface PublicSpec {
   bind: HostPort;
   /** Where the service itself listens. */
-  local: HostPort;
+  local: Address;
   localConnectTimeoutMs: number;
   handshakeTimeoutMs: number;
   maxConnections: number;
@@ -34,7 +46,9 @@ export interface UpstreamSpec {
   namespace: string;
   /** Empty for the proxy's own. */
   datacenter: string;
-  bind: HostPort;
+  bind: Address;
+  /** Permissions of a Unix socket. */
+  socketMode?: number;
   connectTimeoutMs: number;
   maxConnections: number;
 }
@@ -59,6 +73,7 @@ export interface AgentService {
     DestinationServiceID?: string;
     LocalServiceAddress?: string;
     LocalServicePort?: number;
+    LocalServiceSocketPath?: string;
     Config?: Record<string, unknown> | null;
     Upstreams?: AgentUpstream[] | null;
   };
@@ -71,6 +86,8 @@ interface AgentUpstream {
   Datacenter?: string;
   LocalBindAddress?: string;
   LocalBindPort?: number;
+  LocalBindSocketPath?: string;
+  LocalBindSocketMode?: string;
   Config?: Record<string, unknown> | null;
 }
 
@@ -99,7 +116,7 @@ export function parseAgentService(service: AgentService): ParsedSpec {
   };
   const binds = new Map<string, string>();
   for (const { name, bind } of spec.upstreams) {
-    const at = formatHostPort(bind);
+    const at = formatAddress(bind);
     const other = binds.get(at);
     if (other !== undefined) problems.push(`upstreams '${other}' and '${name}' both bind ${at}`);
     binds.set(at, name);
@@ -118,15 +135,18 @@ function publicSpec(
     port: read.port("bind_port", service.Port ?? 0),
   };
   if (bind.port === 0) return undefined;
-  const { LocalServiceAddress, LocalServicePort = 0 } = service.Proxy ?? {};
-  let local: HostPort = { host: LocalServiceAddress || "127.0.0.1", port: LocalServicePort };
+  const { LocalServiceAddress, LocalServicePort = 0, LocalServiceSocketPath = "" } = service.Proxy ?? {};
+  let local: Address = { host: LocalServiceAddress || "127.0.0.1", port: LocalServicePort };
+  if (LocalServiceSocketPath !== "")
+    local = socketAddress(LocalServiceSocketPath, "local_service_socket_path", MAX_SUN_PATH_BYTES, problems);
   const given = read.text("local_service_address", "");
   if (given !== "") {
     const parsed = parseHostPort(given);
     if (parsed) local = parsed;
     else problems.push(`proxy.config.local_service_address: invalid value '${given}': want host:port`);
   }
-  if (local.port === 0) problems.push(`proxy '${service.ID}' has no local_service_port to forward to`);
+  if (local.port === 0 && local.path === undefined)
+    problems.push(`proxy '${service.ID}' has no local_service_port or local_service_socket_path to forward to`);
   return {
     bind,
     local,
@@ -150,19 +170,52 @@ function upstreamSpec(upstream: AgentUpstream, problems: string[], skipped: stri
   const read = reader(config, `${what}: config`, problems);
   const limits = typeof config.limits === "object" && config.limits !== null ? config.limits : {};
   const readLimits = reader(limits as Record<string, unknown>, `${what}: config.limits`, problems);
-  const port = upstream.LocalBindPort ?? 0;
-  if (port < 1 || port > 65_535) problems.push(`${what}: local_bind_port is ${port}: want a port from 1 to 65535`);
   return [
     {
       name,
       kind: type,
       namespace: upstream.DestinationNamespace || "default",
       datacenter: upstream.Datacenter ?? "",
-      bind: { host: upstream.LocalBindAddress || DEFAULT_UPSTREAM_BIND_ADDRESS, port },
+      ...bindOf(upstream, what, problems),
       connectTimeoutMs: read.ms("connect_timeout_ms", DEFAULT_CONNECT_TIMEOUT_MS),
       maxConnections: readLimits.count("max_connections", DEFAULT_MAX_CONNECTIONS),
     },
   ];
+}
+
+function bindOf(
+  { LocalBindAddress, LocalBindPort: port = 0, LocalBindSocketPath: path = "", LocalBindSocketMode }: AgentUpstream,
+  what: string,
+  problems: string[],
+): Pick<UpstreamSpec, "bind" | "socketMode"> {
+  if (path === "") {
+    if (port < 1 || port > 65_535) problems.push(`${what}: local_bind_port is ${port}: want a port from 1 to 65535`);
+    return { bind: { host: LocalBindAddress || DEFAULT_UPSTREAM_BIND_ADDRESS, port } };
+  }
+  if (port !== 0)
+    problems.push(`${what}: has both local_bind_port ${port} and local_bind_socket_path '${path}': want one of them`);
+  const bind = socketAddress(path, `${what}: local_bind_socket_path`, MAX_SOCKET_PATH_BYTES, problems);
+  return { bind, socketMode: socketMode(LocalBindSocketMode, what, problems) };
+}
+
+function socketAddress(path: string, what: string, maxBytes: number, problems: string[]): Address {
+  const bytes = Buffer.byteLength(path);
+  if (!path.startsWith("/") || path.endsWith("/") || path.includes("\0"))
+    problems.push(`${what}: invalid value ${JSON.stringify(path)}: want the absolute path of a Unix socket`);
+  else if (bytes > maxBytes)
+    problems.push(`${what}: ${JSON.stringify(path)} has ${bytes} bytes: want at most ${maxBytes}`);
+  return { host: "", port: 0, path };
+}
+
+/** In octal digits, as Consul takes them: "0660", "0o660"; also "660". */
+function socketMode(text = "", what: string, problems: string[]): number {
+  if (text === "") return DEFAULT_SOCKET_MODE;
+  const [, digits] = /^(?:0o?)?([0-7]{3})$/.exec(text) ?? [];
+  if (digits !== undefined) return Number.parseInt(digits, 8);
+  problems.push(
+    `${what}: local_bind_socket_mode: invalid value ${JSON.stringify(text)}: want octal permissions, such as "0660"`,
+  );
+  return DEFAULT_SOCKET_MODE;
 }
 
 const DAY_MS = 86_400_000;
@@ -211,8 +264,13 @@ export function formatHostPort({ host, port }: HostPort): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
+/** "127.0.0.1:9191", or a Unix socket's path. */
+export function formatAddress(address: Address): string {
+  return address.path ?? formatHostPort(address);
+}
+
 /** "127.0.0.1:9191->service:default/socat", the name of an upstream's listener in Consul's logs; of a query "…->prepared_query:default/find-db". */
 export function upstreamListenerName(upstream: UpstreamSpec): string {
   const dc = upstream.datacenter === "" ? "" : `?dc=${upstream.datacenter}`;
-  return `${formatHostPort(upstream.bind)}->${upstream.kind}:${upstream.namespace}/${upstream.name}${dc}`;
+  return `${formatAddress(upstream.bind)}->${upstream.kind}:${upstream.namespace}/${upstream.name}${dc}`;
 }

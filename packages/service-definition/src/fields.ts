@@ -26,6 +26,8 @@ const upstream = () => ({
   Datacenter: f.string(),
   LocalBindAddress: f.string(),
   LocalBindPort: f.integer(),
+  LocalBindSocketPath: f.string(),
+  LocalBindSocketMode: f.string(),
   Config: f.anyMap(),
   MeshGateway: f.object(meshGateway),
 });

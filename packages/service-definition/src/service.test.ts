@@ -195,6 +195,35 @@ describe("parseServiceDefinition", () => {
       '1 error occurred:\n\t* upstreams cannot contain duplicates by local bind address and port; "127.0.0.1:1" is specified twice\n\n',
     ],
     [
+      "an upstream on a port and a Unix socket",
+      {
+        Name: "x",
+        Kind: "connect-proxy",
+        Port: 1,
+        Proxy: {
+          DestinationServiceName: "y",
+          Upstreams: [{ DestinationName: "a", LocalBindPort: 1, LocalBindSocketPath: "/run/a.sock" }],
+        },
+      },
+      "1 error occurred:\n\t* only one of upstream local bind port or local socket path can be defined and nonzero\n\n",
+    ],
+    [
+      "two upstreams on a Unix socket",
+      {
+        Name: "x",
+        Kind: "connect-proxy",
+        Port: 1,
+        Proxy: {
+          DestinationServiceName: "y",
+          Upstreams: [
+            { DestinationName: "a", LocalBindSocketPath: "/run/a.sock" },
+            { DestinationName: "b", LocalBindSocketPath: "/run/a.sock" },
+          ],
+        },
+      },
+      '1 error occurred:\n\t* upstreams cannot contain duplicates by local bind address and port or unix path; "/run/a.sock" is specified twice\n\n',
+    ],
+    [
       "a gateway with upstreams",
       { Name: "x", Kind: "mesh-gateway", Port: 1, Proxy: { Upstreams: [{ DestinationName: "a", LocalBindPort: 1 }] } },
       "1 error occurred:\n\t* The Proxy.Upstreams configuration is invalid for a mesh-gateway\n\n",

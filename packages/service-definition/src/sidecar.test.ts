@@ -125,6 +125,22 @@ describe("expandSidecar", () => {
     ]);
   });
 
+  it("reaches a service on a Unix socket there, unless it says where else", () => {
+    const localOf = (proxy: object) => {
+      const service = parseServiceDefinition({
+        name: "api",
+        socket_path: "/run/api.sock",
+        connect: { sidecar_service: { proxy } },
+      });
+      const { LocalServiceSocketPath, LocalServiceAddress, LocalServicePort } =
+        expandSidecar(service, () => 1)?.Proxy ?? {};
+      return LocalServiceSocketPath ?? `${LocalServiceAddress}:${LocalServicePort}`;
+    };
+    expect(localOf({})).toBe("/run/api.sock");
+    expect(localOf({ local_service_socket_path: "/run/other.sock" })).toBe("/run/other.sock");
+    expect(localOf({ local_service_address: "127.0.0.2", local_service_port: 9 })).toBe("127.0.0.2:9");
+  });
+
   it("asks for a port by the sidecar's id", () => {
     const asked: string[] = [];
     const service = parseServiceDefinition({ ID: "w1", Name: "web", Connect: { SidecarService: {} } });

@@ -1,7 +1,7 @@
 /** The macro `connect { sidecar_service {} }`: a service's proxy, registered with it. */
 import { isIPv6 } from "node:net";
 import { type RawService, toChecks, toServiceDefinition } from "./definition.ts";
-import type { CheckDefinition, ServiceDefinition } from "./types.ts";
+import type { CheckDefinition, ProxyConfig, ServiceDefinition } from "./types.ts";
 
 const SIDECAR_CHECK_INTERVAL_MS = 10_000; // Consul's
 
@@ -37,13 +37,23 @@ export function expandSidecar(
       ...given.Proxy,
       DestinationServiceName: given.Proxy?.DestinationServiceName || service.Name,
       DestinationServiceID: given.Proxy?.DestinationServiceID || service.ID,
-      LocalServiceAddress: given.Proxy?.LocalServiceAddress || "127.0.0.1",
-      LocalServicePort: given.Proxy?.LocalServicePort || service.Port,
+      ...localService(given.Proxy, service),
     },
   };
   if (!sidecar.Proxy?.LocalServicePort) delete sidecar.Proxy?.LocalServicePort;
   const checks = toChecks(raw, id, name);
   return { ...sidecar, Checks: checks.length > 0 ? checks : defaultChecks(sidecar, service.ID) };
+}
+
+/** Where the sidecar reaches its service: as given, or where the service says that it listens. */
+function localService(given: ProxyConfig = {}, service: ServiceDefinition): Partial<ProxyConfig> {
+  if (given.LocalServiceSocketPath) return {};
+  const isWhole = given.LocalServiceAddress && given.LocalServicePort;
+  if (service.SocketPath && !isWhole) return { LocalServiceSocketPath: service.SocketPath };
+  return {
+    LocalServiceAddress: given.LocalServiceAddress || "127.0.0.1",
+    LocalServicePort: given.LocalServicePort || service.Port,
+  };
 }
 
 /** The sidecar listens, on its own address where it has one, and its service is well. A check in the block replaces both. */

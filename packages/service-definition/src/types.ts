@@ -41,6 +41,10 @@ export interface Upstream {
   Datacenter?: string;
   LocalBindAddress?: string;
   LocalBindPort?: number;
+  /** Instead of an address and port. */
+  LocalBindSocketPath?: string;
+  /** Octal digits. */
+  LocalBindSocketMode?: string;
   Config?: Record<string, unknown> | null;
   MeshGateway?: { Mode?: string };
 }

@@ -94,11 +94,12 @@ function validateUpstreams(upstreams: Upstream[]): string[] {
       continue;
     }
     const name = `[type="${type}", name="${upstream.DestinationName}", namespace="${upstream.DestinationNamespace ?? ""}", datacenter="${upstream.Datacenter ?? ""}"]`;
-    const address = `${upstream.LocalBindAddress || "127.0.0.1"}:${upstream.LocalBindPort}`;
+    const address =
+      upstream.LocalBindSocketPath || `${upstream.LocalBindAddress || "127.0.0.1"}:${upstream.LocalBindPort}`;
     if (names.has(name)) problems.push(`upstreams cannot contain duplicates of ${name}`);
     else if (addresses.has(address))
       problems.push(
-        `upstreams cannot contain duplicates by local bind address and port; "${address}" is specified twice`,
+        `upstreams cannot contain duplicates by local bind address and port${upstream.LocalBindSocketPath ? " or unix path" : ""}; "${address}" is specified twice`,
       );
     names.add(name);
     addresses.add(address);
@@ -110,7 +111,9 @@ function validateUpstream(type: string, upstream: Upstream): string | undefined 
   if (type !== "service" && type !== "prepared_query") return `unknown upstream destination type: "${type}"`;
   if (!upstream.DestinationName) return "upstream destination name cannot be empty";
   if (upstream.DestinationName === "*") return "upstream destination name cannot be a wildcard";
-  if (!upstream.LocalBindPort) return "upstream local bind port cannot be zero";
+  if (!upstream.LocalBindPort && !upstream.LocalBindSocketPath) return "upstream local bind port cannot be zero";
+  if (upstream.LocalBindPort && upstream.LocalBindSocketPath)
+    return "only one of upstream local bind port or local socket path can be defined and nonzero";
   return undefined;
 }
 

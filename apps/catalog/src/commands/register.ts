@@ -38,6 +38,7 @@ const PROXY: Spec = {
     DestinationServiceID: "string",
     LocalServiceAddress: "string",
     LocalServicePort: "integer",
+    LocalServiceSocketPath: "string",
     Config: { map: "any" },
     Upstreams: {
       list: {
@@ -48,6 +49,8 @@ const PROXY: Spec = {
           Datacenter: "string",
           LocalBindAddress: "string",
           LocalBindPort: "integer",
+          LocalBindSocketPath: "string",
+          LocalBindSocketMode: "string",
           Config: { map: "any" },
           MeshGateway: { object: { Mode: "string" } },
           IngressHosts: "strings",

@@ -1,6 +1,6 @@
 /** The whole of a running proxy in one answer: what `heddle proxy status` shows, and what a process that takes over looks for. */
 import type { Health } from "@heddle/daemon";
-import { type AgentLink, formatHostPort } from "@heddle/data-plane";
+import { type AgentLink, formatAddress } from "@heddle/data-plane";
 import type { ProxySource } from "../config.ts";
 import type { Proxies } from "../proxies.ts";
 import type { CarriedView } from "./views.ts";
@@ -53,7 +53,7 @@ export function statusOf({ source, owner, startedAt, client, link, proxies, heal
       CertificateUntil: store.current.leaf ? new Date(store.current.leaf.notAfter).toISOString() : "",
       Listeners: listeners.states().map(({ name, address, error }) => ({
         Name: name,
-        Address: address ? formatHostPort(address) : "",
+        Address: address ? formatAddress(address) : "",
         Error: error ?? "",
       })),
     })),

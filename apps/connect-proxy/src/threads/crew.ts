@@ -78,7 +78,8 @@ export function createCrew({ max, isFixed, log, client, counts, writeLog, ...dat
   };
 
   const standingAt = ({ listeners }: Unit): [string, HostPort][] =>
-    listeners.states().flatMap(({ name, address }) => (address ? [[name, address]] : []));
+    // A Unix socket cannot be listened on twice: the main thread alone carries what comes there.
+    listeners.states().flatMap(({ name, address }) => (address && !address.path ? [[name, address]] : []));
 
   const start = (thread: number) => {
     const source = import.meta.url.endsWith(".ts") ? "./thread.ts" : "./proxy-thread.mjs";
