@@ -25,8 +25,8 @@ const MAX_HOSTS = 8; // foreign targets of one answer that are asked for
 /** Asks foreign name servers. */
 export interface HostResolver {
   readonly isEnabled: boolean;
-  /** A, AAAA and CNAME records of a name, owners and all; none when nobody knows. */
-  lookup(host: string, type: number, ttl: number): Promise<Rr[]>;
+  /** A, AAAA and CNAME records of a name, owners and all, remembered for at most `maxTtl` seconds; none when nobody knows. */
+  lookup(host: string, type: number, maxTtl: number): Promise<Rr[]>;
 }
 
 export interface ResolverSettings {
@@ -143,7 +143,7 @@ export function createResolver(deps: ResolverDeps): Resolve {
     const isSrv = question.type === TYPE.SRV;
     const wanted = set.hosts.slice(0, MAX_HOSTS);
     const type = isSrv ? TYPE.ANY : question.type;
-    const found = await Promise.all(wanted.map(({ host }) => resolveHost(host, type, set.ttl, depth)));
+    const found = await Promise.all(wanted.map(({ host }) => resolveHost(host, type, set.maxHostTtl, depth)));
     // The CNAME stays in front of what it leads to: some resolvers read no further otherwise.
     if (!isSrv) return positive([...set.records, ...found.flat()], { additional: more.additional ?? [] });
     const extras = new Map(wanted.map(({ record }, i) => [record, found[i] ?? []]));
@@ -151,10 +151,10 @@ export function createResolver(deps: ResolverDeps): Resolve {
     return positive(records, more);
   };
 
-  const resolveHost = async (host: string, type: number, ttl: number, depth: number): Promise<Rr[]> => {
+  const resolveHost = async (host: string, type: number, maxTtl: number, depth: number): Promise<Rr[]> => {
     if (type === TYPE.CNAME) return [];
     const name = toLookupName(host);
-    if (zone.trim(name) === undefined) return hosts.lookup(host, type, ttl);
+    if (zone.trim(name) === undefined) return hosts.lookup(host, type, maxTtl);
     if (depth <= 1) return [];
     const answer = await resolve({ name, type }, NOBODY, depth - 1);
     const owner = toWireName(host);

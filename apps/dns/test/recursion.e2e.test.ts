@@ -2,6 +2,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { type Answer, decode, encode, type RecordType } from "dns-packet";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { DnsConfig } from "../src/index.ts";
 import type { NameServer } from "../src/net/exchange.ts";
 import { dig, startFor, testConfig } from "./dig.ts";
 import { startFakeCatalog } from "./fake-catalog.ts";
@@ -37,9 +38,10 @@ async function nameServer(
 }
 
 const A = (name: string, data: string): Answer => ({ type: "A", name, ttl: 60, data });
+const CNAME = (name: string, data: string, ttl: number): Answer => ({ type: "CNAME", name, ttl, data });
 const AAAA = (name: string, data: string): Answer => ({ type: "AAAA", name, ttl: 60, data });
 
-async function daemonWith(recursors: NameServer[], recursorTimeout = 300) {
+async function daemonWith(recursors: NameServer[], settings: Partial<DnsConfig> = {}) {
   const catalog = await startFakeCatalog();
   onTestFinished(() => catalog.stop());
   catalog.register("foreign", [{ node: "n1", address: "10.0.0.1", serviceAddress: "www.example.com" }]);
@@ -48,7 +50,8 @@ async function daemonWith(recursors: NameServer[], recursorTimeout = 300) {
   catalog.register("loop-a", [{ node: "n1", address: "10.0.0.1", serviceAddress: "loop-b.service.consul" }]);
   catalog.register("loop-b", [{ node: "n1", address: "10.0.0.1", serviceAddress: "loop-a.service.consul" }]);
   catalog.register("web", [{ node: "n2", address: "10.0.0.2" }]);
-  const dns = await startFor(catalog, { recursors, recursorTimeout });
+  catalog.register("elsewhere", [{ node: "named", address: "host.example.com" }]);
+  const dns = await startFor(catalog, { recursors, recursorTimeout: 300, ...settings });
   onTestFinished(() => dns.close());
   return dns;
 }
@@ -169,5 +172,45 @@ describe("instances whose address is a name", () => {
       "own.service.consul. 0 SRV 1 1 80 n1.node.dc1.consul.",
     ]);
     expect(await dig(dns.port, "loop-a.service.consul A")).toMatchObject({ status: "NOERROR" });
+  });
+
+  test("live as long as their own name server has it, and no longer than the service's TTL", async () => {
+    const table = (name: string) => ({
+      [`${name} A`]: [CNAME(name, "end.example.com", 40), A("end.example.com", "192.0.2.1")],
+      [`${name} AAAA`]: [CNAME(name, "end.example.com", 40), AAAA("end.example.com", "2001:db8::1")],
+    });
+    const upstream = await nameServer({ ...table("www.example.com"), ...table("host.example.com") });
+    const dns = await daemonWith([upstream.server], { nodeTtl: 5_000, serviceTtl: { "*": 50_000 } });
+    expect((await dig(dns.port, "foreign.service.consul A")).answer).toEqual([
+      "foreign.service.consul. 50 CNAME www.example.com.",
+      "www.example.com. 40 CNAME end.example.com.",
+      "end.example.com. 50 A 192.0.2.1",
+    ]);
+    expect((await dig(dns.port, "named.node.consul AAAA")).answer).toEqual([
+      "named.node.consul. 5 CNAME host.example.com.",
+      "host.example.com. 40 CNAME end.example.com.",
+      "end.example.com. 60 AAAA 2001:db8::1",
+    ]);
+  });
+
+  test("have the alias that both families come by once (RFC 2181)", async () => {
+    const cname = CNAME("www.example.com", "end.example.com", 40);
+    const upstream = await nameServer({
+      "www.example.com A": [cname, A("end.example.com", "192.0.2.1")],
+      "www.example.com AAAA": [cname, AAAA("end.example.com", "2001:db8::1")],
+    });
+    const dns = await daemonWith([upstream.server]);
+    const target = [
+      "end.example.com. 0 A 192.0.2.1",
+      "end.example.com. 0 AAAA 2001:db8::1",
+      "www.example.com. 0 CNAME end.example.com.",
+    ];
+    expect((await dig(dns.port, "foreign.service.consul SRV")).additional.toSorted()).toEqual(target);
+    const any = await dig(dns.port, "foreign.service.consul ANY");
+    expect(any.answer.toSorted()).toEqual([
+      ...target.slice(0, 2),
+      "foreign.service.consul. 0 CNAME www.example.com.",
+      ...target.slice(2),
+    ]);
   });
 });

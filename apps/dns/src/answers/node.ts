@@ -28,5 +28,6 @@ export function nodeRecords(node: NodeEntry, type: number, zone: Zone): ServiceR
   const meta =
     wantsMeta || (isAddressQuestion && zone.settings.nodeMetaTxt) ? metaRecords(undefined, node.meta, ttl) : [];
   if (wantsMeta) records.push(...meta);
-  return { records, ttl, hosts, additional: wantsMeta ? [] : meta };
+  // A node's TTL is for what the catalog knows: addresses of its host live as long as their name server has it, as in Consul.
+  return { records, maxHostTtl: Number.POSITIVE_INFINITY, hosts, additional: wantsMeta ? [] : meta };
 }

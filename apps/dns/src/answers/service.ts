@@ -7,7 +7,8 @@ import type { Zone } from "./zone.ts";
 
 export interface ServiceRecords {
   records: Rr[];
-  ttl: number;
+  /** Seconds that records of a foreign target may be remembered at most; never longer than their own name server has it. */
+  maxHostTtl: number;
   /** Records whose target is a name of somebody else's: its addresses have to be asked for. */
   hosts: { record: Rr; host: string }[];
 }
@@ -44,16 +45,16 @@ export function serviceRecords(
     if (host !== "") hosts.add(host);
   }
   const isAddressType = type === TYPE.A || type === TYPE.AAAA || type === TYPE.ANY;
-  if (byAddress.size > 0) return { records: isAddressType ? [...byAddress.values()] : [], ttl, hosts: [] };
+  if (byAddress.size > 0) return { records: isAddressType ? [...byAddress.values()] : [], maxHostTtl: ttl, hosts: [] };
   // A name has one CNAME and nothing beside it (RFC 1034 §3.6.2), so names count only where no address does; it is the answer
   // whatever the type asked for.
   for (const host of hosts) {
     const target = toWireName(host);
     if (target === undefined) continue;
     const record = nameRecord(undefined, TYPE.CNAME, ttl, target);
-    return { records: [record], ttl, hosts: [{ record, host }] };
+    return { records: [record], maxHostTtl: ttl, hosts: [{ record, host }] };
   }
-  return { records: [], ttl, hosts: [] };
+  return { records: [], maxHostTtl: ttl, hosts: [] };
 }
 
 function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; name: string }): ServiceRecords {
@@ -63,7 +64,7 @@ function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; n
     if (!targets.has(key)) targets.set(key, make());
     return targets.get(key);
   };
-  const result: ServiceRecords = { records: [], ttl, hosts: [] };
+  const result: ServiceRecords = { records: [], maxHostTtl: ttl, hosts: [] };
   const seen = new Set<string>();
   for (const instance of instances) {
     const { v4, v6, host, isOwn } = addressesOf(instance, name);

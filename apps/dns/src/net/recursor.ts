@@ -7,7 +7,7 @@ import { describeError, type Logger, UnavailableError } from "@heddle/daemon";
 import { CLASS_IN, FLAG, HEADER_BYTES, RCODE, TYPE } from "../codec/constants.ts";
 import { toWireName } from "../codec/name.ts";
 import type { Query } from "../codec/query.ts";
-import { addressRecord, nameRecord, type Rr, toAddressBytes } from "../codec/record.ts";
+import { addressRecord, nameRecord, type Rr, toAddressBytes, typeOf } from "../codec/record.ts";
 import type { HostResolver } from "../resolver.ts";
 import { exchange, type NameServer } from "./exchange.ts";
 
@@ -111,7 +111,7 @@ export function createRecursor(settings: RecursorSettings, deps: RecursorDeps): 
       query.packet.copy(answer, HEADER_BYTES, HEADER_BYTES, query.questionEnd);
       return answer;
     },
-    async lookup(host, type, ttl) {
+    async lookup(host, type, maxTtl) {
       const name = toWireName(host);
       if (recursors.length === 0 || name === undefined) return [];
       const types = type === TYPE.ANY ? [TYPE.A, TYPE.AAAA] : [type];
@@ -120,10 +120,10 @@ export function createRecursor(settings: RecursorSettings, deps: RecursorDeps): 
         const end = packet.length;
         let answer = await ask(packet, end, "udp");
         if (answer.readUInt16BE(2) & FLAG.TC) answer = await ask(packet, end, "tcp").catch(() => answer);
-        return readRecords(answer, ttl);
+        return readRecords(answer, maxTtl);
       });
       const found = await Promise.allSettled(lookups);
-      return found.flatMap((f) => (f.status === "fulfilled" ? f.value : []));
+      return withoutDoubles(found.flatMap((f) => (f.status === "fulfilled" ? f.value : [])));
     },
   };
 }
@@ -139,7 +139,7 @@ function buildQuery(name: Buffer, type: number): Buffer {
 }
 
 // Foreign answers are compressed in every way there is: the one place where a whole decoder is needed.
-async function readRecords(answer: Buffer, ttl: number): Promise<Rr[]> {
+async function readRecords(answer: Buffer, maxTtl: number): Promise<Rr[]> {
   // A CommonJS module: the bundle gives it a default export alone.
   const { decode } = (await import("dns-packet")).default;
   const records: Rr[] = [];
@@ -152,7 +152,8 @@ async function readRecords(answer: Buffer, ttl: number): Promise<Rr[]> {
   for (const rr of answers ?? []) {
     if (records.length === MAX_RECORDS) break;
     const owner = toWireName(rr.name);
-    if (owner === undefined) continue;
+    if (owner === undefined || !("ttl" in rr)) continue;
+    const ttl = Math.min(rr.ttl ?? 0, maxTtl);
     if (rr.type === "CNAME") {
       const target = toWireName(rr.data);
       if (target) records.push(nameRecord(owner, TYPE.CNAME, ttl, target));
@@ -162,4 +163,12 @@ async function readRecords(answer: Buffer, ttl: number): Promise<Rr[]> {
     }
   }
   return records;
+}
+
+// Both families come by the same aliases, and each record is in an answer once (RFC 2181 §5).
+function withoutDoubles(records: Rr[]): Rr[] {
+  const key = ({ owner, body }: Rr) =>
+    `${owner?.toString("hex")} ${typeOf({ owner, body })} ${body.toString("hex", 8)}`;
+  const seen = new Set<string>();
+  return records.filter((rr) => !seen.has(key(rr)) && seen.add(key(rr)));
 }
