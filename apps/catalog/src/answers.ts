@@ -14,6 +14,8 @@ export interface Question {
   compute: () => unknown;
   /** True for answers that may be kept; false where they are random or need nothing. */
   keep?: boolean;
+  /** Where the answer is somebody's bytes and not JSON: over HTTP alone. */
+  isBytes?: boolean;
   encode?: (value: unknown) => Encoded;
 }
 

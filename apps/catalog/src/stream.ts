@@ -110,6 +110,10 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
       if (subscriptions.size >= MAX_SUBSCRIPTIONS)
         throw new InvalidArgumentError(`too many subscriptions on one connection: the limit is ${MAX_SUBSCRIPTIONS}`);
       const question = resolve(questions, request.subscribe ?? "");
+      if (question.isBytes)
+        throw new InvalidArgumentError(
+          "?raw cannot be subscribed to: answers of the stream are JSON, with Value in base64",
+        );
       // An index past ours is of an earlier life of this catalog, or of before a restore: what the caller has is not ours.
       const index = request.index ?? 0;
       follow(request.id, question, index > state.topics.index(question.topics) ? 0 : index);

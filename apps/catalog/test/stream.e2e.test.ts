@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createStreamClient } from "@heddle/api-client";
 import { silentLog } from "@heddle/daemon";
 import { expect, test } from "vitest";
@@ -28,6 +29,23 @@ test("a path that cannot be followed is refused, and the others go on", async ()
   expect(errors[0]).toContain("cannot be subscribed to");
   await expect.poll(() => answers).toEqual([{}]);
   stream.close();
+});
+
+test("bytes are not followed: each message is JSON whatever a key holds", async () => {
+  await using catalog = await startCatalog();
+  await catalog.api.put("/v1/kv/note", { body: "} not JSON" });
+  const socket = new WebSocket(`${catalog.url}/v1/stream`);
+  const messages: unknown[] = [];
+  socket.onmessage = ({ data }) => messages.push(JSON.parse(data as string));
+  await once(socket, "open");
+  socket.send('{"id":1,"subscribe":"/v1/kv/note?raw"}');
+  socket.send('{"id":2,"subscribe":"/v1/kv/note"}');
+  await expect.poll(() => messages).toHaveLength(2);
+  expect(messages).toEqual([
+    { id: 1, error: { code: "invalid_argument", message: expect.stringContaining("?raw cannot be subscribed to") } },
+    { id: 2, index: expect.any(Number), body: [expect.objectContaining({ Value: btoa("} not JSON") })] },
+  ]);
+  socket.close();
 });
 
 test("a closed subscription hears no more", async () => {

@@ -47,6 +47,7 @@ export function kvQuestions({ state }: CatalogDeps): Record<string, Ask> {
       return {
         key: `${raw ? "kv-raw" : "kv"} ${key}`,
         topics: [topic],
+        isBytes: raw,
         compute: () => store.get<KvRecord>(KV, key),
         encode: (record) =>
           raw
