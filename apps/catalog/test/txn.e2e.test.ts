@@ -137,10 +137,18 @@ test("values count as they are: base64 pushes none over the limit, one more byte
   const two = [set("a", "x".repeat(30_000)), set("b", "y".repeat(30_000))];
   expect((await txn(catalog, two)).status).toBe(200);
   const long = await txn(catalog, [set("long", "x".repeat(30_001))]);
-  expect([long.status, long.text]).toEqual([413, 'Value for key "long" is too large (30001 > 30000 bytes)']);
+  expect([long.status, long.text]).toEqual([
+    413,
+    'Value for key "long" is too large (30001 > 30000 bytes): the limit is limits.kv_max_value_size',
+  ]);
   const sum = await txn(catalog, [...two, set("c", "z")]);
   expect(sum.status).toBe(413);
-  expect(sum.text).toContain("max size: 60000 bytes");
+  expect(sum.text).toMatch(/max size: 60000 bytes.*txn_max_req_len/);
+  const put = await fetch(`${catalog.url}/v1/kv/long`, { method: "PUT", body: "x".repeat(30_001) });
+  expect([put.status, await put.text()]).toEqual([
+    413,
+    expect.stringMatching(/\(30001 bytes\) too large, max size: 30000 bytes.*kv_max_value_size/),
+  ]);
   const broken = await txn(catalog, [{ KV: { Verb: "set", Key: "k", Value: "a*==" } }]);
   expect([broken.status, broken.text]).toEqual([400, "Failed to parse body: illegal base64 data at input byte 1"]);
 });
@@ -190,4 +198,13 @@ test("an operation without a node or a name fails in its place", async () => {
   expect(await failures({ Check: { Verb: "set", Check: {} } })).toEqual(missing);
   expect(await failures({ Service: {} })).toEqual([{ OpIndex: 1, What: 'unknown Service verb ""' }]);
   expect(await failures({ Check: {} })).toEqual([{ OpIndex: 1, What: 'unknown Check verb ""' }]);
+});
+
+test("deleting a key that is not there succeeds at any index, one that is there at its own alone", async () => {
+  await using catalog = await startCatalog();
+  const remove = async (key: string, cas: number) =>
+    (await fetch(`${catalog.url}/v1/kv/${key}?cas=${cas}`, { method: "DELETE" })).text();
+  expect(await Promise.all([remove("none", 0), remove("none", 5)])).toEqual(["true", "true"]);
+  await catalog.api.put("/v1/kv/there", { body: "x" });
+  expect(await Promise.all([remove("there", 0), remove("there", 1_000)])).toEqual(["false", "false"]);
 });

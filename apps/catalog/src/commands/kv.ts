@@ -63,9 +63,8 @@ export function putKey(put: KvPut): Command<boolean> {
 export function deleteKey(key: string, cas?: string): Command<boolean> {
   return (view) => {
     const before = view.get<KvRecord>(KV, key);
-    if (cas !== undefined && (BigInt(cas) === 0n || BigInt(before?.modifyIndex ?? 0) !== BigInt(cas)))
-      return { writes: [], result: before === undefined && BigInt(cas) !== 0n };
     if (!before) return { writes: [], result: true };
+    if (cas !== undefined && BigInt(before.modifyIndex) !== BigInt(cas)) return { writes: [], result: false };
     return { writes: [{ table: KV, key }, ...unlock(before.value)], result: true };
   };
 }

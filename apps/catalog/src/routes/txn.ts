@@ -132,7 +132,7 @@ function toOperations(list: Decoded[], deps: CatalogDeps & { maxValues: number }
       values += value.length;
       if (value.length > limits.kvMaxValueSize)
         throw new TooLargeError(
-          `Value for key ${JSON.stringify(key)} is too large (${value.length} > ${limits.kvMaxValueSize} bytes)`,
+          `Value for key ${JSON.stringify(key)} is too large (${value.length} > ${limits.kvMaxValueSize} bytes): the limit is limits.kv_max_value_size`,
         );
       if (values > maxValues) throw tooLarge(undefined, maxValues);
       const op = {
