@@ -64,6 +64,24 @@ describe("errors", () => {
       "Error querying the agent: cannot reach the agent at http://127.0.0.1:1: connection refused (is `heddle agent` running?)",
     ],
     [
+      "another node is named to leave",
+      ["leave", "web-1"],
+      { HEDDLE_HTTP_ADDR: "127.0.0.1:1" },
+      "Too many arguments (expected 0, got 1): it is the agent asked that leaves; force-leave takes a NAME.",
+    ],
+    [
+      "a boolean is given as a word of its own",
+      ["operator", "autopilot", "set-config", "-cleanup-dead-servers", "false"],
+      { HEDDLE_HTTP_ADDR: "127.0.0.1:1" },
+      "Too many arguments (expected 0, got 1)",
+    ],
+    [
+      "a duration has no unit",
+      ["lock", "-timeout=5", "a", "true"],
+      {},
+      'invalid value "5" for flag -timeout: want a duration such as 10s or 1m30s',
+    ],
+    [
       "HEDDLE_… is ahead of CONSUL_…",
       ["reload"],
       { HEDDLE_HTTP_ADDR: "127.0.0.1:1", CONSUL_HTTP_ADDR: "127.0.0.1:2" },

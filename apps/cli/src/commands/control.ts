@@ -18,7 +18,12 @@ export const leave = command({
   usage: "leave [options]",
   about: "Makes the agent leave its cluster: it takes its services out of the catalog and ends.",
   api: "agent",
-  async run({ api, terminal }) {
+  async run({ api, args, terminal }) {
+    // Whoever names a node means another one than this agent's: `force-leave` takes a name.
+    if (args.length > 0)
+      throw new CommandError(
+        `Too many arguments (expected 0, got ${args.length}): it is the agent asked that leaves; force-leave takes a NAME.\nSee 'heddle leave --help'.`,
+      );
     await attempt("Error leaving", api.put("/v1/agent/leave", { timeoutMs: LEAVE_TIMEOUT_MS }));
     terminal.out("Graceful leave complete\n");
   },

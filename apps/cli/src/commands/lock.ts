@@ -1,6 +1,6 @@
 /** `heddle lock`: a program that runs only while this process holds a lock. */
 import { type ApiClient, ApiError } from "@heddle/api-client";
-import { parseDuration, sleep } from "@heddle/daemon";
+import { sleep } from "@heddle/daemon";
 import { runChild } from "../child.ts";
 import { attempt, command, CommandError } from "../command.ts";
 import { flag } from "../flags.ts";
@@ -32,15 +32,15 @@ once. A CHILD whose lock is lost gets SIGTERM, and SIGKILL 5 s later. Consul's o
     name: flag.text("Name of the session; made of CHILD by default."),
     passStdin: flag.boolean("Give CHILD our standard input."),
     shell: { ...flag.boolean("Run CHILD by $SHELL or /bin/sh."), default: true },
-    timeout: flag.text("Longest time to wait for the lock, such as 10s; 0 is for ever.", "0s"),
-    try: flag.text("The older name of -timeout.", "0s"),
+    timeout: flag.duration("Longest time to wait for the lock, such as 10s; 0 is for ever.", 0),
+    try: flag.duration("The older name of -timeout.", 0),
     verbose: flag.boolean("Print each step."),
   },
   async run({ api, args, flags, terminal }) {
     const [prefix = "", ...child] = args;
     if (child.length === 0) throw new CommandError("Key prefix and child command must be specified");
     if (flags.n <= 0) throw new CommandError("Lock holder limit must be positive");
-    const timeoutMs = parseDuration(flags.timeout) || parseDuration(flags.try);
+    const timeoutMs = flags.timeout || flags.try;
     const say = (text: string) => flags.verbose && terminal.out(`${text}\n`);
     const path = prefix.replace(/^\/+|\/+$/g, "");
     const name = flags.name || `Consul lock for '${child.join(" ")}' at '${path}'`;

@@ -1,5 +1,5 @@
 /** `heddle operator raft list-peers|remove-peer` and `operator autopilot get-config|set-config`. */
-import { attempt, command, CommandError } from "../command.ts";
+import { attempt, command, CommandError, refuseExtra } from "../command.ts";
 import { flag } from "../flags.ts";
 import { columns, printJson } from "../output.ts";
 
@@ -80,15 +80,14 @@ export const getAutopilot = command({
 });
 
 const anyInteger = (help: string) => flag.integer(help, 0, Number.MAX_SAFE_INTEGER, 0);
-const anyBoolean = (help: string) => flag.oneOf(help, ["", "true", "false"], "");
 
 export const setAutopilot = command({
   usage: "operator autopilot set-config [options]",
   about: "Changes how the servers look after themselves; what is not given stays.",
   api: "datacenter",
   flags: {
-    cleanupDeadServers: anyBoolean("Remove dead servers when new ones have joined: true or false."),
-    disableUpgradeMigration: anyBoolean("Kept; there is nothing that it would change."),
+    cleanupDeadServers: flag.boolean("Remove dead servers when new ones have joined."),
+    disableUpgradeMigration: flag.boolean("Kept; there is nothing that it would change."),
     lastContactThreshold: flag.text("How long a server may be without its leader."),
     maxTrailingLogs: anyInteger("How far a server may be behind its leader."),
     minQuorum: anyInteger("How many servers must stay before dead ones are removed."),
@@ -96,13 +95,11 @@ export const setAutopilot = command({
     serverStabilizationTime: flag.text("How long a new server must be healthy before it counts."),
     upgradeVersionTag: flag.text("Kept; there is nothing that it would change."),
   },
-  async run({ api, flags, seen, terminal }) {
+  async run({ api, args, flags, seen, terminal }) {
+    refuseExtra(args, 0); // "-cleanup-dead-servers false" would set it to true: a boolean takes no next word
     const { body } = await attempt("Error querying Autopilot configuration", api.get<Autopilot>(AUTOPILOT_PATH));
     const given = Object.entries(flags).filter(([key]) => AUTOPILOT_KEYS.includes(pascal(key)) && seen.has(key));
-    const changed = given.map(([key, value]) => [
-      pascal(key),
-      value === "true" ? true : value === "false" ? false : value,
-    ]);
+    const changed = given.map(([key, value]) => [pascal(key), value]);
     const config = { ...body, ...(Object.fromEntries(changed) as Autopilot) };
     const answer = await attempt(
       "Error setting Autopilot configuration",
