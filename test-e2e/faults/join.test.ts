@@ -246,6 +246,7 @@ test("a node that is revoked is out at once and after a restart, and so is a cer
   await n1.saw("Synced service: service=web");
   const n2 = startAgent("n2", `-join=${await lineOf()}`);
   await n2.saw("Synced node info");
+  for (const node of ["n1", "n2"]) await server.saw(`member joined: member=${node}`);
   const own = identityOf("n1");
   const register = (host: string, identity: Identity) =>
     ask(host, identity, "PUT", "/v1/catalog/register", { Node: host, Address: hosts.addressOf(host) });
@@ -277,6 +278,7 @@ test("a node that is revoked is out at once and after a restart, and so is a cer
   );
   await until(members, (rows) => rows["n1"] === 4 && rows["n2"] === 1);
 
+  await n2.saw("the catalog hears of this node again"); // what is cut below is its lease
   const second = identityOf("n2");
   expect(await register("n2", second)).toBe("true 200");
   const serial = await hosts.said("n2", "openssl", "x509", "-in", join(dir, "n2-cert.pem"), "-noout", "-serial");
