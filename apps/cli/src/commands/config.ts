@@ -53,15 +53,30 @@ export const remove = command({
   about: "Deletes a configuration entry.\n\n    $ heddle config delete -kind service-defaults -name web",
   api: "datacenter",
   hasNamespace: true,
-  flags: { kind: kindFlag(), name: nameFlag(), ...waitFlags() },
+  flags: {
+    cas: flag.boolean("Delete only if the entry still has -modify-index."),
+    kind: kindFlag(),
+    modifyIndex: flag.uint64("The ModifyIndex that -cas wants."),
+    name: nameFlag(),
+    ...waitFlags(),
+  },
   async run({ api, flags, terminal }) {
     wanted(flags);
+    // -cas is of Consul 1.11; there a -modify-index by itself deletes whatever is there.
+    if (!flags.cas && flags.modifyIndex !== 0n) throw new CommandError("Cannot specify -modify-index without -cas");
+    const what = `${flags.kind}/${flags.name}`;
+    const { query, ...wait } = waitOptions(flags);
     const { body } = await attempt(
-      `Error deleting config entry ${flags.kind}/${flags.name}`,
-      api.delete<Effect>(entryPath(flags.kind, flags.name), waitOptions(flags)),
+      `Error deleting config entry ${what}`,
+      api.delete<Effect | boolean>(entryPath(flags.kind, flags.name), {
+        ...wait,
+        query: { ...query, cas: flags.cas ? String(flags.modifyIndex) : undefined },
+      }),
     );
-    terminal.out(`Config entry deleted: ${flags.kind}/${flags.name}\n`);
-    if (flags.waitCut) return showEffect(terminal, body);
+    const isDeleted = typeof body === "object" ? body.Written : body;
+    if (flags.cas && isDeleted !== true) throw new CommandError(`Config entry not deleted: ${what}`);
+    terminal.out(`Config entry deleted: ${what}\n`);
+    if (flags.waitCut && typeof body === "object") return showEffect(terminal, body);
   },
 });
 
