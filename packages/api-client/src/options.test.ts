@@ -50,6 +50,12 @@ test("token, authority and certificate come from files", () => {
   });
 });
 
+test("an empty address is as good as none", () => {
+  expect(load(["-http-addr="], {})).toMatchObject({ problems: [], options: { address: "http://127.0.0.1:8500/" } });
+  const { options } = load(["-http-addr="], { CONSUL_HTTP_ADDR: "127.0.0.1:9500" });
+  expect(options).toMatchObject({ address: "http://127.0.0.1:9500/" });
+});
+
 test("every problem is reported", () => {
   const { problems } = load(["-http-addr=ftp://x", "-ca-file=/none", "-client-cert=/c.pem"], {
     CONSUL_HTTP_SSL: "maybe",

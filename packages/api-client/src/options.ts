@@ -59,9 +59,10 @@ export function toApiClientOptions(
   };
 
   const preferTls = isOn("HTTP_SSL") === true;
-  let address = values.httpAddr;
+  // As in Consul's: scripts give -http-addr="$ADDRESS" whether it is set or not.
+  let address = values.httpAddr || fromEnv("HTTP_ADDR") || DEFAULT_ADDRESS;
   try {
-    const parsed = parseAddress(values.httpAddr, preferTls);
+    const parsed = parseAddress(address, preferTls);
     if (!parsed.socketPath) address = parsed.url.href;
   } catch (error) {
     problems.push(`-http-addr: ${describeError(error)}`);
