@@ -38,6 +38,10 @@ export async function main(argv: string[], env: NodeJS.ProcessEnv): Promise<numb
       onHandedOver: () => process.kill(process.pid, "SIGTERM"),
     });
     process.off("SIGTERM", onEarly).off("SIGINT", onEarly);
+    if (early.signal.aborted) {
+      await running.close(); // asked to end after the last step that looks at the signal
+      return 0;
+    }
     return await runUntilSignal(running, { log: proxyLog, shutdownGraceMs: config.drainMs + GRACE_BEYOND_DRAIN_MS });
   } catch (error) {
     if (early.signal.aborted) return 0;
