@@ -13,6 +13,7 @@ export default defineConfig({
     // Most of what takes long waits for other processes; by default there would be a worker for each processor but one.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     // A bound for what hangs, on a machine that has other work; no test's subject.
+    expect: { poll: { timeout: 15_000 } },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     coverage: {

@@ -26,7 +26,7 @@ async function daemon(name: string, ...args: string[]): Promise<{ child: ChildPr
   child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
   onTestFinished(() => void child.kill("SIGKILL"));
-  await expect.poll(() => output, { timeout: 10_000 }).toContain("is serving");
+  await expect.poll(() => output).toContain("is serving");
   return { child, output: () => output };
 }
 
@@ -104,9 +104,9 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
 
   // In memory only: it comes back empty and its index starts anew.
   await daemon("catalog", `-port=${catalogPort}`);
-  await expect.poll(() => dig("n1.node.consul"), { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => dig("n1.node.consul")).toEqual([]);
   await register(catalogPort, "n3", "10.0.0.3", { ID: "web3", Service: "web", Port: 80 });
-  await expect.poll(() => dig("web.service.consul"), { timeout: 10_000 }).toEqual(["10.0.0.3"]);
+  await expect.poll(() => dig("web.service.consul")).toEqual(["10.0.0.3"]);
 
   dns.child.kill("SIGTERM");
   expect(await once(dns.child, "exit")).toEqual([0, null]);

@@ -111,7 +111,7 @@ test("targets come, are labelled by tags and metadata, and go", async (ctx) => {
     const { data } = (await res.json()) as { data: { activeTargets: Target[] } };
     return data.activeTargets.filter(({ labels }) => labels.job === job);
   };
-  const poll = (read: () => Promise<unknown>) => expect.poll(() => read().catch(() => undefined), { timeout: 15_000 });
+  const poll = (read: () => Promise<unknown>) => expect.poll(() => read().catch(() => undefined));
   await poll(() => targets("tagged")).toMatchObject([
     {
       health: "up",

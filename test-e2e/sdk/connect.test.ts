@@ -37,16 +37,14 @@ test("a program and Heddle's proxies: both ways through tunnels, until a deny", 
   mesh.start("connect", "proxy", ...sidecarFlags(mesh.ports));
   const agent = `127.0.0.1:${mesh.ports.http}`;
   const web = await joined("web", agent);
-  await expect
-    .poll(() => echoes(web, "socat.service.consul").catch(String), { timeout: 10_000 })
-    .toBe("through the mesh");
+  await expect.poll(() => echoes(web, "socat.service.consul").catch(String)).toBe("through the mesh");
   expect(await web.registry.metrics()).toMatch(/heddle_proxy_tunnels_open\{direction="outbound"[^}]*\} 1\n/);
 
   const greeter = await joined("greeter", agent);
   await greeter.createHttpServer((req, res) => res.end(`hello, ${peerOf(req)}`), { register: true }).listen();
   mesh.start("connect", "proxy", "-service", "web", "-upstream", `greeter:${mesh.ports.other}`);
   const curl = () => request(mesh.ports.other);
-  await expect.poll(curl, { timeout: 10_000 }).toBe("hello, web");
+  await expect.poll(curl).toBe("hello, web");
   expect(await greeter.registry.metrics()).toMatch(/heddle_proxy_tunnels_open\{direction="inbound"[^}]*\} 1\n/);
 
   const open = await web.dial("socat");
@@ -55,7 +53,7 @@ test("a program and Heddle's proxies: both ways through tunnels, until a deny", 
   expect((await cut).message).toContain("DENY default/web => default/socat");
   await expect(web.dial("socat")).rejects.toMatchObject({ code: "intention" });
   await mesh.ok("intention", "create", "-deny", "web", "greeter");
-  await expect.poll(curl, { timeout: 10_000 }).toBe("");
+  await expect.poll(curl).toBe("");
 });
 
 const request = async (port: number) => (await run("curl", ["-sS", `http://127.0.0.1:${port}/`])).out;
@@ -72,18 +70,18 @@ test("a program and Consul's agent and proxies, both ways, until a deny", async 
   const env = { CONSUL_HTTP_ADDR: agent };
   start(binary, ["connect", "proxy", ...sidecarFlags(ports)], { env });
   const web = await joined("web", agent);
-  await expect.poll(() => echoes(web, "socat").catch(String), { timeout: 15_000 }).toBe("through the mesh");
+  await expect.poll(() => echoes(web, "socat").catch(String)).toBe("through the mesh");
   expect(await web.registry.metrics()).toMatch(/heddle_proxy_tunnels_open\{direction="outbound"[^}]*\} 0\n/);
 
   const greeter = await joined("greeter", agent);
   await greeter.createHttpServer((req, res) => res.end(`hello, ${peerOf(req)}`), { register: true }).listen();
   start(binary, ["connect", "proxy", "-service", "web", "-upstream", `greeter:${ports.other}`], { env });
   const curl = () => request(ports.other);
-  await expect.poll(curl, { timeout: 15_000 }).toBe("hello, web");
+  await expect.poll(curl).toBe("hello, web");
   expect(await (await web.fetch("http://greeter/")).text()).toBe("hello, web"); // and between two programs
 
   expect(await run(binary, ["intention", "create", "-deny", "web", "greeter"], { env })).toMatchObject({ status: 0 });
-  await expect.poll(curl, { timeout: 10_000 }).toBe("");
+  await expect.poll(curl).toBe("");
   await expect
     .poll(() => web.fetch("http://greeter/").catch((error: Error) => error.cause))
     .toMatchObject({
@@ -103,7 +101,7 @@ test("the lines of the README, as they are written", async (ctx) => {
   const node = (code: string) => start(process.execPath, ["--input-type=module", "-e", code], { cwd, env: place.env });
   const greeter = node(service);
   const healthy = () => api<unknown[]>("/v1/health/connect/greeter?passing");
-  await expect.poll(healthy, { timeout: 10_000 }).toHaveLength(1);
+  await expect.poll(healthy).toHaveLength(1);
   const web = node(caller);
   await web.exited;
   expect(web.out).toBe("200 hello, web\n\n");
@@ -113,7 +111,7 @@ test("the lines of the README, as they are written", async (ctx) => {
     await again.exited;
     return again.err;
   };
-  await expect.poll(denied, { timeout: 10_000 }).toMatch(/fetch failed[^]*DENY default\/web => default\/greeter/);
+  await expect.poll(denied).toMatch(/fetch failed[^]*DENY default\/web => default\/greeter/);
   await greeter.stop();
   expect(await api("/v1/health/connect/greeter")).toEqual([]);
 });

@@ -40,6 +40,6 @@ export async function startConsulAgent(nodeName: string): Promise<ConsulAgent | 
   start(binary, ["agent", "-dev", "-log-level=err", `-node=${nodeName}`, ...ports, ...gossip], { cwd: dir });
   const nodes = async () =>
     ((await (await fetch(`http://127.0.0.1:${port.http}/v1/catalog/nodes`)).json()) as unknown[]).length;
-  await expect.poll(() => nodes().catch(() => 0), { timeout: 15_000, message: "Consul is ready" }).toBe(1);
+  await expect.poll(() => nodes().catch(() => 0), { message: "Consul is ready" }).toBe(1);
   return { http: port.http, server: port.server };
 }

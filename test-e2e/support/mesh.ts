@@ -140,7 +140,7 @@ export async function startMesh(
 /** Waits until the sidecar's own check has found its listener. */
 export async function passing({ api }: Agent): Promise<void> {
   const instances = () => api<unknown[]>("/v1/health/connect/socat?passing");
-  await expect.poll(instances, { timeout: 10_000, message: "the sidecar of socat is healthy" }).toHaveLength(1);
+  await expect.poll(instances, { message: "the sidecar of socat is healthy" }).toHaveLength(1);
 }
 
 /** `socat -v tcp-l:PORT,fork exec:/bin/cat`: it echoes, and its log shows every byte. */
@@ -159,5 +159,5 @@ export async function netcat(port: number, line: string): Promise<string> {
 /** Waits until a new connection through the mesh is refused (new rules take a moment to reach the proxies), or echoes. */
 export async function comesTo(port: number, state: "echo" | "refused"): Promise<void> {
   const got = () => netcat(port, `until ${state}`);
-  await expect.poll(got, { timeout: 10_000, interval: 30 }).toBe(state === "echo" ? `until ${state}\n` : "");
+  await expect.poll(got, { interval: 30 }).toBe(state === "echo" ? `until ${state}\n` : "");
 }

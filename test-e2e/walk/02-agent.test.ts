@@ -127,7 +127,7 @@ test("JSON and HCL files load together and in name order, with services and chec
     "service:three",
   ]);
   // -enable-script-checks: the script runs, and its verdict arrives.
-  await expect.poll(async () => (await checks()).disk?.Status, { timeout: 10_000 }).toBe("passing");
+  await expect.poll(async () => (await checks()).disk?.Status).toBe("passing");
 });
 
 test("a script check is refused where scripts are not enabled", async () => {

@@ -113,7 +113,7 @@ test("monitor shows a line that comes while it runs, and ends with 0 on Ctrl-C",
     return [monitor, json].every(({ out }) => /seen-\d/.test(out));
   };
   let n = 0;
-  await expect.poll(() => seen(n++), { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => seen(n++)).toBe(true);
   await place.ok("services", "register", "-name=last");
   await monitor.printed(/\[INFO\] +agent: Synced service: service=last\n/);
   const [line] = await json.printed(/^\{.*service":"last".*$/m);

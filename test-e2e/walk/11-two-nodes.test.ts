@@ -67,7 +67,7 @@ test("an agent joins a server over mutual TLS, and a service of one node is reac
   const again = start(HEDDLE, ["agent", "-config-dir=."], { cwd: server.configDir });
   await again.printed("Synced node info: node=n1");
   expect(await server.ok("kv", "get", "from")).toBe("n2\n");
-  await expect.poll(() => node.heddle("catalog", "services"), { timeout: 10_000 }).toMatchObject({ status: 0 });
+  await expect.poll(() => node.heddle("catalog", "services")).toMatchObject({ status: 0 });
   expect(await second.stop()).toBe(0);
   expect(await again.stop()).toBe(0);
 }, 60_000);

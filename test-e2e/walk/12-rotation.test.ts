@@ -108,7 +108,7 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
   const [last, before] = [await api<Roots>("/v1/connect/ca/roots"), await leafOf(mesh)];
   expect(await ok("connect", "ca", "rollback")).toMatch(/^Root \S+ signs again\.\n$/);
   expect((await api<Roots>("/v1/connect/ca/roots")).ActiveRootID).not.toBe(last.ActiveRootID);
-  await expect.poll(() => leafOf(mesh), { timeout: 10_000 }).not.toBe(before);
+  await expect.poll(() => leafOf(mesh)).not.toBe(before);
   expect(await ok("connect", "ca", "rollback")).toBe(`Root ${last.ActiveRootID} signs again.\n`);
 
   const status = await ok("connect", "ca", "status");
@@ -116,9 +116,9 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
   expect(status.match(/ trusted /g)).toHaveLength(3);
   // The agent's leaves have all followed: of socat, of web, and of nobody else.
   const now = () => ok("connect", "ca", "status");
-  await expect.poll(now, { timeout: 10_000 }).toMatch(/ active +ec 256 +\S+ +2 +-$/m);
-  await expect.poll(now, { timeout: 10_000 }).toMatch(/^Proxies: +2 of 2 trust it$/m);
-  await expect.poll(now, { timeout: 10_000 }).toMatch(/^Leaves in use: +2 of 2 are signed by it$/m);
+  await expect.poll(now).toMatch(/ active +ec 256 +\S+ +2 +-$/m);
+  await expect.poll(now).toMatch(/^Proxies: +2 of 2 trust it$/m);
+  await expect.poll(now).toMatch(/^Leaves in use: +2 of 2 are signed by it$/m);
   expect(await now()).toMatch(/ trusted +rsa 2048 +\S+ +0 +20\d\d-/);
   await load.stop();
   expect(load.failures).toEqual([]);

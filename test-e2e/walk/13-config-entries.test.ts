@@ -88,11 +88,11 @@ test("a node without servers writes entries and follows them; a restart keeps wh
     const [proxy] = (await found.json()) as { ServiceProxy: { Config?: { protocol?: string } } }[];
     return proxy?.ServiceProxy.Config?.protocol;
   };
-  await expect.poll(() => protocolAt(server), { timeout: 10_000 }).toBe("http");
+  await expect.poll(() => protocolAt(server)).toBe("http");
   const file = join(node.dir, "web.hcl");
   writeFileSync(file, 'Kind = "service-defaults"\nName = "web"\nProtocol = "grpc"\n');
   await node.ok("config", "write", file);
-  await expect.poll(() => protocolAt(server), { timeout: 10_000 }).toBe("grpc");
+  await expect.poll(() => protocolAt(server)).toBe("grpc");
 
   expect(await first.stop()).toBe(0);
   const again = start(HEDDLE, ["agent", "-config-dir=."], { cwd: server.configDir });

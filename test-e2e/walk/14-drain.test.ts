@@ -22,7 +22,7 @@ test("a drained service has no new callers, keeps those it has, and goes when th
 
   // Taken back, it is healthy again; drained again, it goes with its last caller.
   expect(await ok("services", "drain", "-cancel", "socat")).toBe("Takes callers again: socat\n");
-  await expect.poll(() => api("/v1/health/connect/socat?passing"), { timeout: 10_000 }).toHaveLength(1);
+  await expect.poll(() => api("/v1/health/connect/socat?passing")).toHaveLength(1);
   const drained = mesh.start("services", "drain", "-timeout=1m", "socat");
   await drained.printed("Draining service: socat");
   caller.write("still here\n");

@@ -39,8 +39,7 @@ test("allowed, cut and refused connections, and authorize calls, are streamed wi
   await comesTo(ports.upstream, "echo");
   const url = `http://127.0.0.1:${ports.http}/v1/agent/connect/decisions`;
   const found = await follow(url);
-  const has = (fields: Partial<Decision>) =>
-    expect.poll(() => found, { timeout: 10_000 }).toContainEqual(expect.objectContaining(fields));
+  const has = (fields: Partial<Decision>) => expect.poll(() => found).toContainEqual(expect.objectContaining(fields));
   const web = { By: "proxy", Source: "web", Destination: "socat" };
 
   const open = start("nc", ["localhost", String(ports.upstream)]);

@@ -52,7 +52,7 @@ test("a change is planned, made, and waited for: what it cuts, where, and who do
 
   // Before: the proxies tell of what they carry.
   const planned = () => mesh.ok("intention", "create", "-deny", "-plan", "web", "socat");
-  await expect.poll(planned, { timeout: 10_000 }).toContain("Cut: 2 open connections, 1 pair of services");
+  await expect.poll(planned).toContain("Cut: 2 open connections, 1 pair of services");
   expect(await planned()).toMatch(
     /web -> socat +2 +\d+ +\S+ +\S+\/socat \(2\) +Matched intention: DENY default\/web => default\/socat \(ID: new, /,
   );
@@ -106,7 +106,7 @@ test("a change is planned, made, and waited for: what it cuts, where, and who do
   refused.write("no\n");
   await refused.exited;
   const back = () => mesh.ok("intention", "delete", "-plan", "web", "socat");
-  await expect.poll(back, { timeout: 10_000 }).toContain("Let through: 1 pair that is refused now.");
+  await expect.poll(back).toContain("Let through: 1 pair that is refused now.");
 
   // A proxy that does not answer is named, in bounded time.
   proxy.child.kill("SIGSTOP");

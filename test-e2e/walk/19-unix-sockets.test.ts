@@ -41,9 +41,9 @@ test("an upstream's socket leads to a service's socket, and the API shows both",
   await db?.printed("Starting listener");
   await app?.printed(`Starting listener: listener=${upstream}->service:default/db bind_addr=${upstream}`);
   // The sidecar is found to listen though its service has no address.
-  await expect.poll(() => api<unknown[]>("/v1/health/connect/db?passing"), { timeout: 15_000 }).toHaveLength(1);
+  await expect.poll(() => api<unknown[]>("/v1/health/connect/db?passing")).toHaveLength(1);
   const heard = async () => (await run("nc", ["-N", "-U", upstream], { stdin: "no port between us" })).out;
-  await expect.poll(heard, { timeout: 10_000 }).toBe("no port between us");
+  await expect.poll(heard).toBe("no port between us");
 
   const shown = { LocalBindSocketPath: upstream, LocalBindSocketMode: "0640" };
   expect((await api<Proxied>("/v1/agent/service/app-sidecar-proxy")).Proxy.Upstreams).toMatchObject([shown]);

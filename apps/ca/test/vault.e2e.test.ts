@@ -224,7 +224,7 @@ describe("while Vault signs", () => {
     const { ca } = await openCa(clock, { RotationPeriod: "30m" });
     const before = ca.authority.activeRoot;
     clock.advance(31 * 60_000); // Vault's clock is the system's, so not far
-    await expect.poll(() => ca.authority.activeRoot.intermediateId, { timeout: 5_000 }).not.toBe(before.intermediateId);
+    await expect.poll(() => ca.authority.activeRoot.intermediateId).not.toBe(before.intermediateId);
     expect(ca.authority.activeRoot.id).toBe(before.id);
   });
 
@@ -232,7 +232,7 @@ describe("while Vault signs", () => {
     vault.tokenTtl = 3_600;
     const clock = new ManualClock(Date.now());
     const { logs } = await openCa(clock);
-    const renewed = (count: number) => expect.poll(() => vault.renewals, { timeout: 5_000 }).toBe(count);
+    const renewed = (count: number) => expect.poll(() => vault.renewals).toBe(count);
     await expect.poll(() => vault.calls.filter((call) => call.endsWith("lookup-self")).length).toBeGreaterThan(1);
     clock.advance(3_600_000 * 0.67);
     await renewed(1);

@@ -15,7 +15,7 @@ async function startCa() {
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
   let said = "";
   for (const out of [child.stdout, child.stderr]) out.setEncoding("utf8").on("data", (text: string) => (said += text));
-  await expect.poll(() => said, { timeout: 15_000 }).toMatch(/"address":"http/);
+  await expect.poll(() => said).toMatch(/"address":"http/);
   return {
     url: (/"address":"(http[^"]+)"/.exec(said) as RegExpExecArray)[1] as string,
     async [Symbol.asyncDispose]() {

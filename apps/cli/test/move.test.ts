@@ -130,9 +130,9 @@ describe.runIf(existsSync(CONSUL))("heddle import consul (needs consul)", () => 
     await there("PUT", "/v1/catalog/deregister", { Node: "db1", ServiceID: "pg-1" });
     await there("DELETE", `/v1/connect/intentions/${ID}`);
     const keys = () => here("/v1/kv/?keys");
-    await expect.poll(keys, { timeout: 10_000 }).toEqual(["app/config", "app/new"]);
-    await expect.poll(() => here("/v1/catalog/service/pg"), { timeout: 10_000 }).toEqual([]);
-    await expect.poll(() => here("/v1/connect/intentions"), { timeout: 10_000 }).toHaveLength(1);
+    await expect.poll(keys).toEqual(["app/config", "app/new"]);
+    await expect.poll(() => here("/v1/catalog/service/pg")).toEqual([]);
+    await expect.poll(() => here("/v1/connect/intentions")).toHaveLength(1);
     stop.abort();
     expect((await watching).status).toBe(0);
   }, 60_000);

@@ -19,7 +19,7 @@ function run(argv: string[], env: Record<string, string> = {}) {
     child,
     exited,
     output: () => out,
-    saw: (text: string) => expect.poll(() => out, { timeout: 10_000 }).toContain(text),
+    saw: (text: string) => expect.poll(() => out).toContain(text),
   };
 }
 

@@ -67,7 +67,7 @@ function consulProxy(argv: string[], address: string) {
   onTestFinished(() => end(child));
   let out = "";
   child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
-  return { saw: (text: string) => expect.poll(() => out, { timeout: 10_000 }).toContain(text) };
+  return { saw: (text: string) => expect.poll(() => out).toContain(text) };
 }
 
 /** A service with a sidecar registration, whose check runs every second. */
@@ -91,7 +91,7 @@ async function registerService(client: ApiClient, name: string) {
 async function isPassing(client: ApiClient, name: string): Promise<void> {
   const passing = async () =>
     (await client.get<unknown[]>(`/v1/health/connect/${name}`, { query: { passing: 1 } })).body.length;
-  await expect.poll(passing, { timeout: 15_000, interval: 50 }).toBe(1);
+  await expect.poll(passing, { interval: 50 }).toBe(1);
 }
 
 async function echoes(port: number, text: string): Promise<boolean> {
@@ -127,7 +127,7 @@ describe("against a Consul agent", () => {
     const web = await startProxy(["-service=web", "-upstream=alpha:0"], { agent: address });
     await isReady(web);
     const port = web.running.listeners()[0]?.address?.port ?? 0;
-    await expect.poll(() => echoes(port, "hello").catch(() => false), { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => echoes(port, "hello").catch(() => false)).toBe(true);
 
     const open = await dialApp(port);
     open.socket.write("x");
@@ -144,7 +144,7 @@ describe("against a Consul agent", () => {
         reason: `Matched intention: ${text}`,
       });
     await client.delete(`/v1/connect/intentions/${body.ID}`);
-    await expect.poll(() => echoes(port, "again").catch(() => false), { timeout: 5_000 }).toBe(true);
+    await expect.poll(() => echoes(port, "again").catch(() => false)).toBe(true);
 
     const kept = await dialApp(port);
     kept.socket.write("x");
@@ -164,12 +164,12 @@ describe("against a Consul agent", () => {
     const web = await startProxy(["-service=web", "-upstream=beta:0"], { agent: address });
     await isReady(web);
     const port = web.running.listeners()[0]?.address?.port ?? 0;
-    await expect.poll(() => echoes(port, "to consul").catch(() => false), { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => echoes(port, "to consul").catch(() => false)).toBe(true);
     expect((await web.logged("connection closed")).tls).toMatch(/^TLSv1\.[23] /);
     const { body } = await client.post<{ ID: string }>("/v1/connect/intentions", {
       body: { SourceName: "web", DestinationName: "beta", Action: "deny" },
     });
-    await expect.poll(() => echoes(port, "denied"), { timeout: 5_000 }).toBe(false);
+    await expect.poll(() => echoes(port, "denied")).toBe(false);
     await client.delete(`/v1/connect/intentions/${body.ID}`);
   });
 
@@ -186,7 +186,7 @@ describe("against a Consul agent", () => {
     const query = { Name: "find-it", Service: { Service: "epsilon" } };
     const { body } = await client.post<{ ID: string }>("/v1/query", { body: query });
     onTestFinished(() => void client.delete(`/v1/query/${body.ID}`).catch(() => {}));
-    await expect.poll(() => echoes(port, "by query").catch(() => false), { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => echoes(port, "by query").catch(() => false)).toBe(true);
     expect((await web.logged("connection closed")).destination_id).toMatch(/\/svc\/epsilon$/);
   });
 
@@ -198,7 +198,7 @@ describe("against a Consul agent", () => {
     await isPassing(client, "gamma");
     const port = await freePort();
     await consulProxy(["-service", "caller", "-upstream", `gamma:${port}`], address).saw("Starting listener");
-    await expect.poll(() => echoes(port, "from consul").catch(() => false), { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => echoes(port, "from consul").catch(() => false)).toBe(true);
     expect(await server.logged("connection closed")).toMatchObject({ source: "caller", destination: "gamma" });
     const { body } = await client.post<{ ID: string }>("/v1/connect/intentions", {
       body: { SourceName: "caller", DestinationName: "gamma", Action: "deny" },
@@ -207,7 +207,7 @@ describe("against a Consul agent", () => {
       await (await dialApp(port)).ended;
       return server.count("connection refused");
     };
-    await expect.poll(refusals, { timeout: 5_000 }).toBeGreaterThan(0);
+    await expect.poll(refusals).toBeGreaterThan(0);
     expect((await server.logged("connection refused")).rule).toContain("DENY default/caller => default/gamma");
     await client.delete(`/v1/connect/intentions/${body.ID}`);
   });

@@ -87,9 +87,7 @@ export async function startProxy(
     threadLines,
     async logged(sentence, fields = {}) {
       const find = () => entries.find((e) => e.sentence === sentence && matches(e.fields, fields));
-      await expect
-        .poll(find, { timeout: 5_000, interval: 5, message: `log '${sentence}' ${JSON.stringify(fields)}` })
-        .toBeDefined();
+      await expect.poll(find, { interval: 5, message: `log '${sentence}' ${JSON.stringify(fields)}` }).toBeDefined();
       return (find() as LogEntry).fields;
     },
     count: (sentence) => entries.filter((e) => e.sentence === sentence).length,
@@ -102,8 +100,8 @@ function matches(fields: Record<string, unknown>, wanted: Record<string, unknown
 
 export async function isReady(proxy: TestProxy): Promise<void> {
   const unready = () => Object.entries(proxy.running.health()).filter(([, part]) => !part.ready);
-  await expect.poll(unready, { timeout: 5_000, interval: 5 }).toEqual([]);
-  await expect.poll(() => proxy.running.listeners().length, { timeout: 5_000, interval: 5 }).toBeGreaterThan(0);
+  await expect.poll(unready, { interval: 5 }).toEqual([]);
+  await expect.poll(() => proxy.running.listeners().length, { interval: 5 }).toBeGreaterThan(0);
 }
 
 export interface TestMeshOptions {

@@ -103,12 +103,12 @@ test.for(tools)("%s calls a service of the mesh, and a deny refuses it", { timeo
   const mesh = await startMesh();
   const listen = await freePort();
   run(path, args.caller({ mesh, listen, target: mesh.publicPort, service: "web" }));
-  await expect.poll(() => says(listen, "hello"), { timeout: 10_000 }).toBe("hello");
+  await expect.poll(() => says(listen, "hello")).toBe("hello");
   const { tls, source_id } = await mesh.db.logged("connection closed", { source: "web", decision: "allowed" });
   expect(tls).toMatch(/^TLSv1\.3 /);
   expect(source_id).toMatch(/\/svc\/web$/);
   mesh.agent.change((state) => state.intentions.push(deny("web", "db")));
-  await expect.poll(() => says(listen, "denied"), { timeout: 5_000 }).toBe("");
+  await expect.poll(() => says(listen, "denied")).toBe("");
   await mesh.db.logged("connection refused", { source: "web", decision: "refused" });
 });
 
@@ -130,7 +130,7 @@ test.for(tools)("%s is a service that ours calls, if it is the one wanted", { ti
   });
   await isReady(web);
   const portOf = (name: string) => web.running.listeners().find((l) => l.name.endsWith(`/${name}`))?.address?.port ?? 0;
-  await expect.poll(() => says(portOf("other"), "hello"), { timeout: 10_000 }).toBe("hello");
+  await expect.poll(() => says(portOf("other"), "hello")).toBe("hello");
   expect((await web.logged("connection closed", { destination: "other" })).tls).toMatch(/^TLSv1\.3 /);
   await expect.poll(() => says(portOf("another"), "hello")).toBe("");
   const { reason } = await web.logged("connection refused", { destination: "another", decision: "refused" });
@@ -149,7 +149,7 @@ test("openssl with a leaf of the mesh calls ours, and is called", { timeout: 30_
   let out = "";
   client.stdout?.on("data", (chunk: Buffer) => (out += chunk.toString()));
   client.stdin?.write("from openssl\n");
-  await expect.poll(() => out, { timeout: 10_000 }).toBe("from openssl\n");
+  await expect.poll(() => out).toBe("from openssl\n");
   client.stdin?.end();
   mesh.agent.change((state) => state.intentions.push(deny("web", "db")));
   await once(client, "exit");
@@ -175,5 +175,5 @@ test("openssl with a leaf of the mesh calls ours, and is called", { timeout: 30_
     app.socket.destroy();
     return app.received().toString();
   };
-  await expect.poll(reversed, { timeout: 10_000 }).toBe("hello\n");
+  await expect.poll(reversed).toBe("hello\n");
 });

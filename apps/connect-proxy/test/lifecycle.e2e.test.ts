@@ -205,7 +205,7 @@ test("an instance that fails again and again is left out, and is tried again onc
     expect(await echoes(port, "whatever")).toBe(true);
     return web.entries.some((e) => e.sentence.startsWith("an instance fails again and again"));
   };
-  await expect.poll(isTold, { timeout: 10_000 }).toBe(true);
+  await expect.poll(isTold).toBe(true);
   const told = await web.logged("an instance fails again and again, leaving it out for a while");
   expect(told).toMatchObject({ destination: "db", address: `127.0.0.1:${dead}`, for_ms: 1_000 });
   expect(web.count("connection refused")).toBe(0);

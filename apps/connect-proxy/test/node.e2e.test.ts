@@ -44,13 +44,13 @@ async function startNode() {
 async function says(port: number, text: string): Promise<string> {
   const app = await dialApp(port);
   app.socket.write(text);
-  await Promise.race([app.ended, expect.poll(() => app.received().length, { timeout: 5_000 }).toBeGreaterThan(0)]);
+  await Promise.race([app.ended, expect.poll(() => app.received().length).toBeGreaterThan(0)]);
   app.socket.destroy();
   return app.received().toString();
 }
 
 const stands = (proxy: TestProxy, count: number) =>
-  expect.poll(() => proxy.running.listeners().filter(({ address }) => address).length, { timeout: 10_000 }).toBe(count);
+  expect.poll(() => proxy.running.listeners().filter(({ address }) => address).length).toBe(count);
 
 test("sidecars are served as long as they are registered, each as itself", async () => {
   const { agent, add, start } = await startNode();
@@ -76,7 +76,7 @@ test("sidecars are served as long as they are registered, each as itself", async
   await stands(node, 5);
   expect(await says(apiToDb, "hello")).toBe("db:hello");
   agent.change((state) => state.intentions.push(deny("web", "db")));
-  await expect.poll(() => says(webToDb, "denied"), { timeout: 10_000 }).toBe("");
+  await expect.poll(() => says(webToDb, "denied")).toBe("");
   expect(await says(apiToDb, "still")).toBe("db:still");
 
   const open = await dialApp(apiToDb);
@@ -100,9 +100,9 @@ test("it starts from what it saved while no agent answers", async () => {
   await add("gone");
   const first = await start();
   await stands(first, 4);
-  await expect.poll(() => readdirSync(dir).length, { timeout: 10_000 }).toBe(3);
+  await expect.poll(() => readdirSync(dir).length).toBe(3);
   agent.change((state) => delete state.services["gone-sidecar-proxy"]);
-  await expect.poll(() => readdirSync(dir).length, { timeout: 5_000 }).toBe(2);
+  await expect.poll(() => readdirSync(dir).length).toBe(2);
   await first.running.close();
   await agent.stop();
   const second = await start();
@@ -110,5 +110,5 @@ test("it starts from what it saved while no agent answers", async () => {
   expect(await says(webToDb, "saved")).toBe("db:saved");
   await agent.restart();
   agent.change((state) => state.intentions.push(deny("web", "db")));
-  await expect.poll(() => says(webToDb, "denied"), { timeout: 5_000 }).toBe("");
+  await expect.poll(() => says(webToDb, "denied")).toBe("");
 });

@@ -31,7 +31,7 @@ describe("intentions", () => {
   test("a denied caller is refused, both ends log the rule, and it works again without it", async () => {
     const { agent, port, db, web, service } = await startPair();
     agent.change((state) => state.intentions.push(deny("web", "db")));
-    await expect.poll(() => howEnds(port), { timeout: 2_000 }).toBe("ECONNRESET");
+    await expect.poll(() => howEnds(port)).toBe("ECONNRESET");
     const said = {
       decision: "refused",
       rule: RULE,
@@ -133,7 +133,7 @@ describe("intentions", () => {
     await db.logged("the agent is away, going on with what is known");
     agent.change((state) => void (state.defaultPolicy = "deny"));
     await agent.restart();
-    await expect.poll(() => howEnds(port), { timeout: 2_000 }).toBe("ECONNRESET");
+    await expect.poll(() => howEnds(port)).toBe("ECONNRESET");
     expect((await db.logged("connection refused")).reason).toBe("Default behavior configured by ACLs");
   });
 });
@@ -216,7 +216,7 @@ describe("identity", () => {
     agent.change((state) => {
       state.signing = next;
     });
-    await expect.poll(() => db.count("Parsed TLS identity"), { timeout: 5_000 }).toBeGreaterThanOrEqual(3);
+    await expect.poll(() => db.count("Parsed TLS identity")).toBeGreaterThanOrEqual(3);
     let fresh = await dialApp(port);
     await expect
       .poll(async () => {

@@ -65,7 +65,7 @@ describe("a caller's certificate", () => {
 
     // The agent has another one signed: the mesh is whole again.
     agent.change((state) => (state.signing = { ...state.signing }));
-    await expect.poll(() => echoes(port), { timeout: 5_000 }).toBe(true);
+    await expect.poll(() => echoes(port)).toBe(true);
     expect(identity()).toMatchObject({ ready: true });
     kept.socket.write("y");
     await kept.sawText("xy");
@@ -82,7 +82,7 @@ describe("a caller's certificate", () => {
     expect(await echoes(port)).toBe(false);
     expect(await echoes(otherPort)).toBe(true);
     agent.change((state) => (state.revocations = NO_REVOCATIONS));
-    await expect.poll(() => echoes(port), { timeout: 5_000 }).toBe(true);
+    await expect.poll(() => echoes(port)).toBe(true);
   });
 });
 

@@ -52,7 +52,7 @@ test("it serves, says so, and follows the agent again once that answers", async 
   expect(await echoes(port)).toBe(true);
   agent.change((state) => state.intentions.push(deny("web", "db")));
   await agent.restart();
-  await expect.poll(() => echoes(port), { timeout: 5_000 }).toBe(false);
+  await expect.poll(() => echoes(port)).toBe(false);
 });
 
 test.each<[string, (file: string) => void, RegExp]>([

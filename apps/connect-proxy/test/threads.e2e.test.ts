@@ -83,8 +83,8 @@ test("what all threads carry is in one value, and a deny cuts it on all of them"
   expect(await Promise.all(apps.map((app) => app.ended))).toEqual(apps.map(() => "ECONNRESET"));
   const again = await Promise.all(Array.from({ length: 30 }, () => dialApp(upstreamPort)));
   expect(await Promise.all(again.map((app) => app.ended))).toEqual(again.map(() => "ECONNRESET"));
-  await expect.poll(() => valueOf(web.running.url, /^heddle_proxy_connections_open/), { timeout: 10_000 }).toBe(0);
-  await expect.poll(() => valueOf(db.running.url, /result="refused",reason="intention"/), { timeout: 10_000 }).toBe(30);
+  await expect.poll(() => valueOf(web.running.url, /^heddle_proxy_connections_open/)).toBe(0);
+  await expect.poll(() => valueOf(db.running.url, /result="refused",reason="intention"/)).toBe(30);
   // Both threads had some: the kernel deals out by address and port.
   expect(web.entries.filter((e) => e.sentence === "connection closed").length).toBeGreaterThan(0);
   expect(web.threadLines.filter((line) => line.includes("connection closed")).length).toBeGreaterThan(0);
@@ -99,12 +99,12 @@ test("a limit holds for all threads together", async () => {
     void app.ended.then(() => refused.add(app));
   }
   const served = () => apps.filter((app) => app.received().toString() === "hello").length;
-  await expect.poll(() => served() + refused.size, { timeout: 5_000 }).toBe(50);
+  await expect.poll(() => served() + refused.size).toBe(50);
   expect(served()).toBe(20);
   // What ends makes room, whichever thread had it.
   for (const app of apps) app.socket.end();
   await Promise.all(apps.map((app) => app.ended));
-  await expect.poll(async () => (await talk(upstreamPort, 20)).length, { timeout: 5_000 }).toBe(20);
+  await expect.poll(async () => (await talk(upstreamPort, 20)).length).toBe(20);
 });
 
 test("the service's own limit, too, and a renewed leaf is shown by each", async () => {
@@ -114,7 +114,7 @@ test("the service's own limit, too, and a renewed leaf is shown by each", async 
   const ended = new Set<App>();
   for (const app of apps) void app.ended.then(() => ended.add(app));
   const served = () => apps.filter((app) => app.received().toString() === "hello").length;
-  await expect.poll(() => served() + ended.size, { timeout: 5_000 }).toBe(30);
+  await expect.poll(() => served() + ended.size).toBe(30);
   expect(served()).toBe(10);
 
   const shown = async () => {
@@ -126,13 +126,13 @@ test("the service's own limit, too, and a renewed leaf is shown by each", async 
     return serial;
   };
   for (const app of apps) app.socket.destroy();
-  await expect.poll(() => valueOf(db.running.url, /^heddle_proxy_connections_open/), { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => valueOf(db.running.url, /^heddle_proxy_connections_open/)).toBe(0);
   const before = await shown();
   agent.change((state) => {
     state.signing = { ...state.signing };
   });
-  await expect.poll(() => db.count("Parsed TLS identity"), { timeout: 10_000 }).toBe(2);
+  await expect.poll(() => db.count("Parsed TLS identity")).toBe(2);
   const after = async () => new Set(await Promise.all(Array.from({ length: 8 }, shown)));
-  await expect.poll(async () => (await after()).has(before), { timeout: 10_000 }).toBe(false);
+  await expect.poll(async () => (await after()).has(before)).toBe(false);
   expect((await after()).size).toBe(1);
 });

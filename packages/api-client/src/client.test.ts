@@ -187,7 +187,7 @@ describe("watch", () => {
       });
       for await (const answer of watching) yielded.push(answer.body);
     })();
-    await expect.poll(() => asked.length, { timeout: 5_000 }).toBe(steps.length + 1);
+    await expect.poll(() => asked.length).toBe(steps.length + 1);
     stop.abort();
     await done;
     return { asked, yielded, failures };

@@ -63,7 +63,7 @@ test("at most 128 KiB are held in each direction for a reader that does not read
   };
   app.on("drain", fill);
   fill();
-  await expect.poll(() => a.isPaused() && a.readableLength > 0, { timeout: 5_000 }).toBe(true);
+  await expect.poll(() => a.isPaused() && a.readableLength > 0).toBe(true);
   let most = 0;
   for (let i = 0; i < 20; i++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
