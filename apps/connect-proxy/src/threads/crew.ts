@@ -2,10 +2,11 @@
  * The further threads of a proxy. Each is told every change of every snapshot, so a rule, a cut and a renewed leaf reach all;
  * none of them asks the agent anything. A thread that fails loses its own connections and is started again.
  */
+import { once } from "node:events";
 import { cpus } from "node:os";
 import { Worker } from "node:worker_threads";
 import { type ApiClient, ApiError } from "@heddle/api-client";
-import { describeError, type Logger } from "@heddle/daemon";
+import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { forgetThread, type HostPort, type SharedCounts, type SnapshotPart } from "@heddle/data-plane";
 import type { Unit } from "../unit.ts";
 import { limitKeys } from "./columns.ts";
@@ -15,6 +16,7 @@ import type { FromThread, Question, ThreadData, ToThread } from "./messages.ts";
 const LOOK_MS = 1_000;
 const RESTART_MS = 1_000;
 const ANSWER_MS = 1_000;
+const LEAVE_MS = 2_000; // a thread whose units have ended has nothing left to wait for
 const PARTS = { spec: 1, roots: 1, revocations: 1, rules: 1, endpoints: 1, leaf: 1 } satisfies Record<SnapshotPart, 1>;
 
 export interface CrewOptions extends Pick<ThreadData, "memory" | "logJson" | "logLevel"> {
@@ -222,7 +224,11 @@ export function createCrew({ max, isFixed, log, client, counts, writeLog, ...dat
     async close() {
       isClosed = true;
       clearInterval(timer);
-      await Promise.all([...members.values()].map(({ worker }) => worker.terminate()));
+      // Node spins for ever where it terminates a thread that has a TLS socket on its way out: each ends by itself.
+      const left = [...members.values()].map(({ worker }) => once(worker, "exit"));
+      toAll({ type: "leave" });
+      await Promise.race([Promise.all(left), sleep(LEAVE_MS)]);
+      for (const { worker } of members.values()) void worker.terminate();
     },
   };
 }

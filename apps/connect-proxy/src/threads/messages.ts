@@ -25,7 +25,9 @@ export type ToThread =
   /** Tells callers to make new tunnels, so that further threads get some. */
   | { type: "spread" }
   | { type: "ask"; id: number; question: Question }
-  | { type: "posted"; id: number; status?: number };
+  | { type: "posted"; id: number; status?: number }
+  /** The thread ends by itself, once it has nothing open. */
+  | { type: "leave" };
 
 export type FromThread =
   | { type: "ready" }

@@ -142,7 +142,16 @@ function receive(message: ToThread): void {
       posts.get(message.id)?.(message.status);
       posts.delete(message.id);
       break;
+    case "leave":
+      void leave();
   }
+}
+
+async function leave(): Promise<void> {
+  carrier.close();
+  for (const answer of posts.values()) answer(503); // nobody will tell the agent any more
+  await reports.close();
+  setImmediate(() => parentPort?.close()); // behind the last lines
 }
 
 async function endUnit(id: string, drainMs: number): Promise<void> {
