@@ -35,6 +35,8 @@ const RULES: Rule[] = [
         "tls_skip_verify of a watch's own handler, which the operator sets for that one endpoint",
       "packages/api-client/src/transport.ts":
         "CONSUL_HTTP_SSL_VERIFY=false, which a user of the CLI sets for their own connection",
+      "packages/tls/src/context.ts":
+        "a server that nodes join at: callers without a certificate reach the paths of joining and 403 on all others",
     },
   },
   {
