@@ -6,7 +6,7 @@ describe("completion", () => {
   it.each([
     ["heddle kv", ["kv"]],
     ["heddle kv ", ["delete", "export", "get", "import", "put"]],
-    ["heddle connect ca s", ["set-config", "status"]],
+    ["heddle connect ca s", ["set-config", "set-intermediate", "status"]],
     ["heddle kv get -det", ["-detailed"]],
     ["heddle kv get --det", ["-detailed"]],
     ["heddle kv get x", []],

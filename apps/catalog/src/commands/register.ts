@@ -8,6 +8,7 @@ import {
   checkKey,
   CHECKS,
   COORDINATES,
+  MEMBERS,
   nodeKey,
   nodePrefix,
   NODES,
@@ -15,6 +16,7 @@ import {
   SERVICES,
   SERF_HEALTH,
   type CheckRecord,
+  type MemberRecord,
   type NodeRecord,
   type Owner,
   type ServiceRecord,
@@ -326,6 +328,8 @@ export function register(registration: Registration): Command<true> {
 export function refuseTakenName(view: View, { ID, Node, Address }: NodeRecord): void {
   const holder = view.get<NodeRecord>(NODES, nodeKey(Node))?.value;
   if (ID === "" || !holder || holder.ID === ID) return;
+  // An agent that lost its data directory comes back with another id: the name is whose lease it is.
+  if (view.get<MemberRecord>(MEMBERS, nodeKey(Node))?.value.ID === ID) return;
   const alive = view.get<CheckRecord>(CHECKS, checkKey(Node, SERF_HEALTH))?.value;
   const isRenaming = view.list<NodeRecord>(NODES).some(({ value }) => value.ID === ID);
   if (!alive || alive.Status === "critical" || (holder.ID === "" && isRenaming)) return;
