@@ -61,7 +61,7 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
     const timer = setTimeout(() => next.destroy(new Error("the connection timed out")), CONNECT_TIMEOUT_MS);
     next.once("connect", () => {
       clearTimeout(timer);
-      next.setLocalWindowSize(WINDOW_BYTES);
+      if (!next.destroyed) next.setLocalWindowSize(WINDOW_BYTES); // Node tells it of a session that was ended before, too
     });
     next.on("error", () => {}); // the streams are told
     next.once("close", () => {

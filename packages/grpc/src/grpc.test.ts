@@ -98,3 +98,18 @@ test("a channel hears a server's answers, and why it gives none", async () => {
   });
   await expect(call("/test.Echo/Other")).rejects.toMatchObject({ grpcCode: GRPC.unimplemented });
 });
+
+test("a connection that is made after its time ran out is given up quietly", async () => {
+  const server = createGrpcServer({ "/test.Echo/One": async ({ send }) => send(Buffer.from("one")) });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const channel = createChannel(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  onTestFinished(() => channel.close());
+  const call = () => channel.call("/test.Echo/One", Buffer.alloc(0), { timeoutMs: 10_000 });
+  const late = expect(call()).rejects.toMatchObject({ grpcCode: GRPC.unavailable });
+  await new Promise((resolve) => process.nextTick(resolve)); // the connection is under way
+  for (const until = Date.now() + 1_100; Date.now() < until; ); // a busy machine: the timer is due before the connection is seen
+  await late;
+  expect((await call()).toString()).toBe("one");
+});
