@@ -1,69 +1,39 @@
 /** Roots that were replaced leave the list, with their keys, when their time has come: nothing that is valid leads to them any more. */
-import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
+import { describeError, type Logger } from "@heddle/daemon";
 import type { Store, Write } from "@heddle/store";
 import { certificatesToDer, readCertificate } from "@heddle/tls";
 import { idOf } from "./active-root.ts";
-import type { Authority } from "./authority.ts";
+import { keepLooking, type LookingOptions, type NextLook } from "./looking.ts";
 import { KEYS, ROOTS, type RootRecord, VAULT_TOKEN } from "./records.ts";
 
 const RETRY_MS = 60_000; // where the disk does not take it
 
-/** Whether this CA does what only one of those on a store may do, and when to look again. */
-export interface Lead {
-  isLeader: () => boolean;
-  onLeader: (listener: () => void) => (() => void) | undefined;
-}
-
-export interface RetirementOptions {
-  authority: Authority;
+export interface RetirementOptions extends LookingOptions {
   store: Store;
-  lead: Lead;
-  clock: Clock;
   log: Logger;
 }
 
 /** Removes what is due, now and whenever something becomes due, until the function that it returns is called. */
-export function retireRoots({ authority, store, lead, clock, log }: RetirementOptions): () => void {
-  let timer: Timer | undefined;
-  let isClosed = false;
-  const arm = (delayMs: number) => {
-    timer?.cancel();
-    timer = isClosed ? undefined : clock.after(delayMs, look);
-  };
-  let isRemoving = false;
-  const look = () => {
-    if (isClosed || isRemoving || !lead.isLeader()) return;
+export function retireRoots(options: RetirementOptions): () => void {
+  const { store, lead, clock, log } = options;
+  const look = (): NextLook | Promise<NextLook> => {
+    if (!lead.isLeader()) return undefined;
     const now = clock.now();
     const times = store.list<RootRecord>(ROOTS).flatMap(({ value }) => (value.isActive ? [] : [removalOf(value)]));
     const due = times.filter((at) => at <= now);
-    if (due.length === 0) {
-      const next = Math.min(...times);
-      if (Number.isFinite(next)) arm(next - now);
-      return;
+    return due.length > 0 ? remove(now, due.length) : Math.min(...times) - now;
+  };
+  const remove = async (now: number, roots: number): Promise<NextLook> => {
+    try {
+      await store.run((view) => ({ writes: removal(view.list<RootRecord>(ROOTS), now), result: undefined }));
+      log.info("removed root certificates that nothing needs any more", { roots });
+      return 0;
+    } catch (error) {
+      log.warn("cannot remove old root certificates, trying again", { error: describeError(error) });
+      return RETRY_MS;
     }
-    isRemoving = true;
-    store
-      .run((view) => ({ writes: removal(view.list<RootRecord>(ROOTS), now), result: undefined }))
-      .then(
-        () => {
-          isRemoving = false;
-          log.info("removed root certificates that nothing needs any more", { roots: due.length });
-          look();
-        },
-        (error: unknown) => {
-          isRemoving = false;
-          log.warn("cannot remove old root certificates, trying again", { error: describeError(error) });
-          arm(RETRY_MS);
-        },
-      );
   };
-  const offs = [authority.onRootsChanged(() => queueMicrotask(look)), lead.onLeader(look)];
-  look();
-  return () => {
-    isClosed = true;
-    for (const off of offs) off?.();
-    timer?.cancel();
-  };
+  return keepLooking(options, look);
 }
 
 function removalOf({ removeAt, certPem }: RootRecord): number {

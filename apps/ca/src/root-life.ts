@@ -1,20 +1,16 @@
 /** The lives of the active root and of the intermediate that signs for it: replaced in time, and told about where nobody could. */
-import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
+import { describeError, type Logger } from "@heddle/daemon";
 import { daysLeft, expiryStage, nextStageAt, type Validity } from "@heddle/tls";
 import type { ActiveRoot } from "./active-root.ts";
-import type { Authority } from "./authority.ts";
+import { keepLooking, type LookingOptions, type NextLook } from "./looking.ts";
 import type { CaSettings } from "./provider-config.ts";
-import type { Lead } from "./retirement.ts";
 import { rfc3339 } from "./rfc3339.ts";
 
 const RENEW_AT = 2 / 3;
 const ROLLED_BACK_MS = 86_400_000;
 const RETRY_MS = 3_600_000; // a rotation that failed once, for a disk or a rehearsal
 
-export interface RootLifeOptions {
-  authority: Authority;
-  lead: Lead;
-  clock: Clock;
+export interface RootLifeOptions extends LookingOptions {
   log: Logger;
 }
 
@@ -51,18 +47,13 @@ interface Life {
   renew: () => Promise<void>;
 }
 
-function watchLife(
-  { authority, lead, clock, log }: RootLifeOptions,
-  { what, now: current, renewAt, renew }: Life,
-): () => void {
-  let timer: Timer | undefined;
-  let isClosed = false;
+function watchLife(options: RootLifeOptions, { what, now: current, renewAt, renew }: Life): () => void {
+  const { lead, clock, log } = options;
   let retryAt = 0;
   let told = "";
-  const look = () => {
-    timer?.cancel();
-    const living = isClosed ? undefined : current();
-    if (!living) return;
+  const look = (): NextLook | Promise<NextLook> => {
+    const living = current();
+    if (!living) return undefined;
     const now = clock.now();
     const { id, validity } = living;
     const stage = expiryStage(validity, now);
@@ -75,11 +66,10 @@ function watchLife(
     }
     const at = Math.max(renewAt() ?? Infinity, retryAt);
     // Where another CA leads it replaces, and what is new is heard of.
-    if (at <= now && now < validity.notAfter) return void (lead.isLeader() && replace(living));
-    const next = Math.min(nextStageAt(validity, now) ?? Infinity, now < validity.notAfter ? at : Infinity);
-    if (Number.isFinite(next)) timer = clock.after(next - now, look);
+    if (at <= now && now < validity.notAfter) return lead.isLeader() ? replace(living) : undefined;
+    return Math.min(nextStageAt(validity, now) ?? Infinity, now < validity.notAfter ? at : Infinity) - now;
   };
-  const replace = async ({ id, validity }: { id: string; validity: Validity }) => {
+  const replace = async ({ id, validity }: { id: string; validity: Validity }): Promise<NextLook> => {
     try {
       await renew();
       log.info(`the ${what} certificate was replaced in time`, { [what]: current()?.id });
@@ -91,15 +81,9 @@ function watchLife(
       });
       retryAt = clock.now() + RETRY_MS;
     }
-    look();
+    return 0;
   };
-  const offs = [authority.onRootsChanged(() => queueMicrotask(look)), lead.onLeader(look)];
-  look();
-  return () => {
-    isClosed = true;
-    for (const off of offs) off?.();
-    timer?.cancel();
-  };
+  return keepLooking(options, look);
 }
 
 const twoThirds = ({ notBefore, notAfter }: Validity): number => notBefore + (notAfter - notBefore) * RENEW_AT;

@@ -2,36 +2,29 @@
  * After a rotation: do proxies follow? Where most of them do not, and none has for a while, the root before signs again by itself.
  * Stragglers are told of and not waited for: a node that died is no reason to go back.
  */
-import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
-import type { Authority } from "./authority.ts";
+import { describeError, type Logger } from "@heddle/daemon";
+import { keepLooking, type LookingOptions, type NextLook } from "./looking.ts";
 import { followed, type Progress } from "./progress.ts";
-import type { Lead } from "./retirement.ts";
 
 const LOOK_MS = 5_000;
 const ENOUGH = 0.5; // of proxies and leaves: with less, it is not a few that are behind
 const TOLD_EVERY_MS = 60_000;
 const WATCHED_MS = 86_400_000; // who has not followed by then, does not
 
-export interface RotationWatchOptions {
-  authority: Authority;
+export interface RotationWatchOptions extends LookingOptions {
   progress: Progress;
-  lead: Lead;
-  clock: Clock;
   log: Logger;
 }
 
 /** Watches each rotation until all have followed, or it was taken back; until the function that it returns is called. */
-export function watchRotations({ authority, progress, lead, clock, log }: RotationWatchOptions): () => void {
-  let timer: Timer | undefined;
-  let isClosed = false;
+export function watchRotations(options: RotationWatchOptions): () => void {
+  const { authority, progress, lead, clock, log } = options;
   let watched: { root: string; best: number; since: number; toldAt: number } | undefined;
 
-  const look = () => {
-    timer?.cancel();
-    timer = undefined;
+  const look = (): NextLook | Promise<NextLook> => {
     const { id, rotatedAt, isRolledBack } = authority.activeRoot;
     const { rotationTimeoutMs } = authority.settings;
-    if (isClosed || !lead.isLeader() || rotatedAt === undefined || isRolledBack || rotationTimeoutMs === 0) return;
+    if (!lead.isLeader() || rotatedAt === undefined || isRolledBack || rotationTimeoutMs === 0) return undefined;
     const now = clock.now();
     const following = progress.following(id);
     const share = followed(following);
@@ -40,13 +33,13 @@ export function watchRotations({ authority, progress, lead, clock, log }: Rotati
     if (share !== undefined && share > watched.best)
       Object.assign(watched, { best: share, ...(watched.best >= 0 && { since: now }) });
     const isAlone = share === undefined && now - rotatedAt >= rotationTimeoutMs;
-    if (share === 1 || isAlone || !authority.canRollBack || now - rotatedAt >= WATCHED_MS) return;
-    if (share !== undefined && now - watched.since >= rotationTimeoutMs && share < ENOUGH) return void takeBack(share);
+    if (share === 1 || isAlone || !authority.canRollBack || now - rotatedAt >= WATCHED_MS) return undefined;
+    if (share !== undefined && now - watched.since >= rotationTimeoutMs && share < ENOUGH) return takeBack(share);
     if (share !== undefined && now - watched.toldAt >= TOLD_EVERY_MS) {
       watched.toldAt = now;
       log.warn("proxies have not all followed the new root yet", fields(share));
     }
-    timer = clock.after(LOOK_MS, look);
+    return LOOK_MS;
   };
   const fields = (share: number) => {
     const { proxies, trusting, leaves, renewed, waitsFor } = progress.following(authority.activeRoot.id);
@@ -57,7 +50,7 @@ export function watchRotations({ authority, progress, lead, clock, log }: Rotati
       waits_for: waitsFor.join(", "),
     };
   };
-  const takeBack = async (share: number) => {
+  const takeBack = async (share: number): Promise<NextLook> => {
     const told = fields(share);
     const { id: from } = authority.activeRoot;
     log.error("proxies do not follow the new root: going back to the one before", { root: from, ...told });
@@ -66,14 +59,8 @@ export function watchRotations({ authority, progress, lead, clock, log }: Rotati
     } catch (error) {
       log.error("cannot take the rotation back", { root: from, error: describeError(error) });
       if (watched) watched.since = clock.now();
-      if (!isClosed) timer = clock.after(LOOK_MS, look);
     }
+    return LOOK_MS;
   };
-  const offs = [authority.onRootsChanged(() => queueMicrotask(look)), lead.onLeader(look)];
-  look();
-  return () => {
-    isClosed = true;
-    for (const off of offs) off?.();
-    timer?.cancel();
-  };
+  return keepLooking(options, look);
 }
