@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { HeddleError } from "./errors.ts";
 import { sendText } from "./http.ts";
+import { canHold, headOf, holdAnswer } from "./turn.ts";
 
 /** One request to a row of the table. */
 export interface ApiRequest {
@@ -166,6 +167,7 @@ export function reply(
   headers: Record<string, string | number> = {},
 ): void {
   const text = encodeText(value, query.has("pretty"));
+  const isHeld = canHold(res);
   res.writeHead(200, {
     "Content-Type": "application/json",
     "Content-Length": Buffer.byteLength(text),
@@ -174,7 +176,8 @@ export function reply(
     ...headers,
   });
   // Text goes out in one write with its head, bytes in one of their own.
-  res.end(text);
+  if (isHeld) holdAnswer(res, 200, headOf(res), `${headOf(res)}${text}`);
+  else res.end(text);
 }
 
 /** JSON bytes as Consul writes them: `pretty` means four spaces and a last line feed. */
@@ -187,7 +190,10 @@ const encodeText = (value: unknown, pretty: boolean): string =>
 
 /** Answers 200 with no body, as Consul does for agent writes. */
 export function replyEmpty({ res }: Pick<ApiRequest, "res">): void {
-  res.writeHead(200, { "Content-Length": 0, Vary: "Accept-Encoding" }).end();
+  const isHeld = canHold(res);
+  res.writeHead(200, { "Content-Length": 0, Vary: "Accept-Encoding" });
+  if (isHeld) holdAnswer(res, 200, headOf(res), headOf(res));
+  else res.end();
 }
 
 /** A status and text that Consul answers for a request it does not accept. */

@@ -5,6 +5,7 @@ import { Agent, get } from "node:https";
 import { connect, type Socket } from "node:net";
 import { createTestMesh } from "@heddle/tls/testing";
 import { expect, onTestFinished, test } from "vitest";
+import { reply } from "./api.ts";
 import { type HttpServerOptions, startHttpServer } from "./http.ts";
 import { silentLog } from "./log.ts";
 import { SharedAnswer } from "./shared-answer.ts";
@@ -61,6 +62,26 @@ test.each([
     expect(expected).toContain("X-Index: 7");
     expect(await converse(ours.port, requests, atOnce)).toBe(expected);
   }
+});
+
+test.each([
+  ["kept connections", [GET, GET, GET, LAST]],
+  ["HTTP/1.0", ["GET / HTTP/1.0\r\n\r\n"]],
+  ["HEAD", ["HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", GET, LAST]],
+])("%s: answers that are made for one request are Node's to the byte, too", async (_name, requests) => {
+  const query = new URLSearchParams();
+  const ours = await serve((_req, res) => (reply({ res, query }, "grün", { "X-Index": 7 }), undefined));
+  const node = await serve((_req, res) => {
+    const body = JSON.stringify("grün");
+    const head = {
+      "Content-Type": "application/json",
+      "Content-Length": Buffer.byteLength(body),
+      Vary: "Accept-Encoding",
+    };
+    res.writeHead(200, { ...head, "X-Content-Type-Options": "nosniff", "X-Index": 7 }).end(body);
+  });
+  for (const atOnce of [false, true])
+    expect(await converse(ours.port, requests, atOnce)).toBe(await converse(node.port, requests, atOnce));
 });
 
 test("waiters get one answer each in one turn, and a caller that went away keeps nobody from it", async () => {
