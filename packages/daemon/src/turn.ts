@@ -22,7 +22,7 @@ interface Held {
 }
 
 const EMPTY = Buffer.alloc(0);
-const MOST = 64; // held at once: thousands of waiters are not kept from theirs until the last is ready
+const MOST = 64; // held in one turn: thousands of waiters are not kept from theirs until the last is ready
 
 /** Whether Node would write head and body on this connection now, and keep it open. */
 export function canHold(res: ServerResponse): boolean {
@@ -44,7 +44,9 @@ export function headOf(res: ServerResponse): string {
   return (res as unknown as Internals)._header as string;
 }
 
+let count = 0; // answers of this turn
 let held: Held[] = [];
+let written: Held[] = [];
 
 /** Answers with a head and a body that are ready, as one piece. Only where `canHold`. */
 export function holdAnswer(res: ServerResponse, status: number, head: string, bytes: Buffer | string): void {
@@ -53,18 +55,40 @@ export function holdAnswer(res: ServerResponse, status: number, head: string, by
   internals._header = head;
   internals._headerSent = true;
   const socket = res.socket as Socket;
-  socket.cork();
-  socket.write(bytes);
-  const count = held.push({ res, socket });
-  if (count === 1) setImmediate(release);
-  else if (count === MOST) release();
+  if (count++ === 0) setImmediate(endTurn);
+  if (count <= MOST) {
+    socket.cork();
+    held.push({ res, socket });
+    socket.write(bytes);
+    if (count === MOST) release();
+  } else {
+    socket.write(bytes);
+    finishLater({ res, socket });
+  }
+}
+
+function endTurn(): void {
+  count = 0;
+  release();
 }
 
 function release(): void {
-  const out = held;
+  for (const answer of held) {
+    answer.socket.uncork();
+    finishLater(answer);
+  }
   held = [];
-  for (const { socket } of out) socket.uncork();
-  for (const { res, socket } of out) {
+}
+
+// In one go after all that are written to in this turn: the last waiter is not kept from its answer by what is left to do.
+function finishLater(answer: Held): void {
+  if (written.push(answer) === 1) process.nextTick(finishWritten);
+}
+
+function finishWritten(): void {
+  const done = written;
+  written = [];
+  for (const { res, socket } of done) {
     // What the kernel did not take is not out, and a connection with an answer under way is not an idle one.
     if (socket.writableLength > 0) socket.write(EMPTY, () => finish(res));
     else finish(res);
