@@ -61,8 +61,22 @@ export const DEFAULT_NAMESPACE = "default";
 
 const SCHEME = "spiffe://";
 
+const MAX_KNOWN = 1_024;
+const MAX_KNOWN_LENGTH = 256;
+const known = new Map<string, SpiffeId>(); // the same few come with each connection
+
 /** Parses a SPIFFE ID. Throws IdentityError with the rule it breaks. */
-export function parseSpiffeId(text: string): SpiffeId {
+export function parseSpiffeId(text: string): Readonly<SpiffeId> {
+  const before = known.get(text);
+  if (before) return before;
+  const id = Object.freeze(parse(text));
+  if (text.length > MAX_KNOWN_LENGTH) return id;
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(text, id);
+  return id;
+}
+
+function parse(text: string): SpiffeId {
   const refuse = (rule: string): never => {
     throw new IdentityError(`invalid SPIFFE ID '${printable(text)}': ${rule}`);
   };
