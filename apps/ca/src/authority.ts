@@ -2,8 +2,7 @@
  * The authority: a cluster's trust domain, its roots and their keys, as the store holds them. The first start writes all of
  * it in one commit, so that a crash leaves either a whole authority or none, and there is always exactly one active root.
  */
-import { type KeyObject, randomUUID } from "node:crypto";
-import { type Clock, HeddleError, InvalidArgumentError, type Logger, UnavailableError } from "@heddle/daemon";
+import { type Clock, HeddleError, type Logger, UnavailableError } from "@heddle/daemon";
 import { clusterTrustDomain } from "@heddle/spiffe";
 import type { Store, StoredRecord } from "@heddle/store";
 import {
@@ -18,10 +17,11 @@ import {
   signingKeyType,
 } from "@heddle/tls";
 import { type ActiveRoot, idOf, loadActiveRoot } from "./active-root.ts";
-import { createKeyVault, type KeyVault, sealStored } from "./key-vault.ts";
+import { formerRoot } from "./former-root.ts";
+import { found } from "./founding.ts";
+import { createKeyVault, sealStored } from "./key-vault.ts";
 import {
   canonicalKeys,
-  DEFAULT_PROVIDER_CONFIG,
   readSettings,
   refused,
   unknownKeys,
@@ -42,10 +42,10 @@ import {
   type RootRecord,
 } from "./records.ts";
 import { prepareRoot, prepareSigner } from "./rotation.ts";
-import { rootWrites, shortenLeaves, switchRoots, switchSigner } from "./switch-roots.ts";
+import { shortenLeaves, switchRoots, switchSigner } from "./switch-roots.ts";
 import { openRemote, type Remote } from "./vault/remote.ts";
 import type { VaultSettings } from "./vault/settings.ts";
-import { type Wanted, type WantedRoot, wantedOf } from "./wanted-root.ts";
+import { type Wanted, wantedOf } from "./wanted-root.ts";
 
 export interface AuthorityOptions {
   store: Store;
@@ -272,32 +272,19 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   };
 
   const rollBack = async (): Promise<string> => {
-    const [newest] = store
-      .list<RootRecord>(ROOTS)
-      .filter(({ value }) => !value.isActive)
-      .toSorted((a, b) => (b.value.rotatedOutAt ?? 0) - (a.value.rotatedOutAt ?? 0));
-    if (!newest)
-      throw new HeddleError("conflict", "there is no root to go back to: the active one is the only one in the list");
-    const { certPem, intermediatePem, origin = "made", config = null } = newest.value;
-    const keyOf = (id: string): KeyObject =>
-      parseSigningKey(keys.read(id, store.get<KeyRecord>(KEYS, id)?.value ?? {}));
-    if (origin === "vault") {
-      const before = readSettings(config ?? {}, "vault");
-      await withVault(before, storedToken(), async (wanted) => {
-        if (!wanted || !("root" in wanted) || !("certPem" in wanted.root) || idOf(wanted.root.certPem) !== newest.key)
-          throw new HeddleError("conflict", `Vault's root at ${before.vault?.rootPath} is another one now`);
-        const given = { provider: "vault" as const, config, forceWithoutCrossSigning: false };
-        await change(before, wanted, given, { isRolledBack: true });
+    const { id, config: before, root } = formerRoot(store, keys);
+    const provider = root ? "consul" : "vault";
+    const next = readSettings(before ?? {}, provider);
+    const given = { provider, config: before, forceWithoutCrossSigning: false } as const;
+    const switchTo = (wanted: Wanted) => change(next, wanted, given, { isRolledBack: true });
+    if (root) await switchTo({ root });
+    else
+      await withVault(next, storedToken(), async (wanted) => {
+        if (!wanted || !("root" in wanted) || !("certPem" in wanted.root) || idOf(wanted.root.certPem) !== id)
+          throw new HeddleError("conflict", `Vault's root at ${next.vault?.rootPath} is another one now`);
+        await switchTo(wanted);
       });
-      return newest.key;
-    }
-    const root: WantedRoot =
-      origin === "offline" && intermediatePem !== undefined
-        ? { certPem, intermediatePem, intermediateKey: keyOf(idOf(intermediatePem)) }
-        : { key: keyOf(newest.key), certPem, origin };
-    const given = { provider: "consul" as const, config, forceWithoutCrossSigning: false };
-    await change(readSettings(config ?? {}, "consul"), { root }, given, { isRolledBack: true });
-    return newest.key;
+    return id;
   };
 
   // One after another: each is decided on what the one before has left.
@@ -342,42 +329,4 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       remote?.close();
     },
   };
-}
-
-async function found(
-  { store, clusterId = randomUUID(), initialConfig = {}, initialProvider = "consul", clock, log }: AuthorityOptions,
-  keys: KeyVault,
-): Promise<void> {
-  if (!/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(clusterId))
-    throw new InvalidArgumentError(`invalid cluster id '${clusterId}': want a UUID`);
-  const config = { ...DEFAULT_PROVIDER_CONFIG, ...canonicalKeys(initialConfig) };
-  const settings = readSettings(config, initialProvider);
-  const trustDomain = clusterTrustDomain(clusterId);
-  const token = typeof config["Token"] === "string" ? config["Token"] : "";
-  const remote = settings.vault && openRemote({ settings: settings.vault, token, clock, log });
-  const now = clock.now();
-  const wanted = async (): Promise<WantedRoot> => {
-    if (!remote) return (wantedOf(settings) as { root: WantedRoot }).root;
-    if (token === "") throw refused("must provide a Vault token");
-    const { rootPem: certPem, intermediatePem } = await remote.pki.prepare({ ...settings, trustDomain }, now);
-    return { vault: remote.pki, certPem, intermediatePem };
-  };
-  const options = { settings, trustDomain, isForced: false, activeVault: undefined, now, log };
-  const root = await wanted()
-    .then((made) => prepareRoot(made, undefined, options))
-    .finally(() => remote?.close());
-  const value: ConfigRecord = {
-    clusterId: clusterId.toLowerCase(),
-    provider: initialProvider,
-    config: withoutSecrets(config),
-    forceWithoutCrossSigning: false,
-  };
-  const writes = [{ table: CONFIG, key: CONFIG_KEY, value }, ...rootWrites(root, keys)];
-  if (remote) writes.push({ table: KEYS, key: VAULT_TOKEN, value: keys.toRecord(VAULT_TOKEN, token) });
-  const { result: isOurs } = await store.run((view) => {
-    // Another CA that starts on the same store may have been faster.
-    if (view.get(CONFIG, CONFIG_KEY)) return { writes: [], result: false };
-    return { writes, result: true };
-  });
-  if (isOurs) log.info("made a new root certificate", { root: root.id, trust_domain: trustDomain });
 }
