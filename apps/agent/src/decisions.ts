@@ -1,19 +1,10 @@
 /** Decisions of this node as they are made, to whoever listens; nothing is kept. */
 
-export interface NodeDecision {
-  Time: string;
+import type { DecisionReport } from "@heddle/intentions";
+
+export interface NodeDecision extends DecisionReport {
   /** "authorize" (asked of the agent), or "proxy", which decided by itself and reported it. */
   By: "authorize" | "proxy";
-  /** "cut": a connection that was open, and that the rules no longer allow. */
-  Outcome: "allowed" | "cut" | "refused";
-  Source: string;
-  Destination: string;
-  /** Identity of the caller as its certificate has it; empty where none was shown. */
-  SourceURI: string;
-  /** Address of the caller's proxy, where it is known. */
-  Peer: string;
-  Rule: string;
-  Reason: string;
   /** On a report after a gap: how many decisions before it were not reported, for there were too many. */
   Missed?: number;
 }

@@ -3,6 +3,7 @@
  * that has no such path (Consul's) is told nothing. No connection waits for it.
  */
 import { ApiError } from "@heddle/api-client";
+import type { DecisionReport } from "@heddle/intentions";
 import type { Connection, Parties } from "./connections.ts";
 import type { Refusal } from "./refusal.ts";
 import { createRuleReports, type Holder } from "./rule-reports.ts";
@@ -10,17 +11,6 @@ import { createRuleReports, type Holder } from "./rule-reports.ts";
 const PATH = "/v1/agent/connect/decisions";
 const BATCH_MS = 250;
 const MAX_WAITING = 1_000; // what comes on top within one batch is counted, not told
-
-interface Reported {
-  Time: string;
-  Outcome: "allowed" | "cut" | "refused";
-  Source: string;
-  Destination: string;
-  SourceURI: string;
-  Peer: string;
-  Rule: string;
-  Reason: string;
-}
 
 /** An agent's client, or who passes it on to one. */
 export interface ReportsTo {
@@ -39,7 +29,7 @@ export interface DecisionReports {
 
 export function createDecisionReports(client: ReportsTo): DecisionReports {
   const rules = createRuleReports(client);
-  let waiting: Reported[] = [];
+  let waiting: DecisionReport[] = [];
   let missed = 0;
   let timer: NodeJS.Timeout | undefined;
   let isSending = false;
@@ -48,7 +38,7 @@ export function createDecisionReports(client: ReportsTo): DecisionReports {
 
   const add = (
     parties: Parties,
-    Outcome: Reported["Outcome"],
+    Outcome: DecisionReport["Outcome"],
     why: { rule?: string | undefined; reason?: string | undefined },
   ) => {
     if (isOff || parties.direction !== "inbound") return; // the far proxy decides, and tells its own agent

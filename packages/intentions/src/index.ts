@@ -1,10 +1,12 @@
 export { decide, REASON_ACLS_DISABLED, REASON_DEFAULT_POLICY } from "./decide.ts";
+export { DECISION_OUTCOMES } from "./decision-report.ts";
 export { explain } from "./explain.ts";
 export { DEFAULT_NAMESPACE, formatIntention, hasPermissions, matchOrder, precedence, WILDCARD } from "./intention.ts";
 export { findIdleRules } from "./lint.ts";
 export { planChange } from "./plan.ts";
 export { readRuleReport, RULE_REPORT_FIELDS, withFewerPairs } from "./report.ts";
 export type { DecideInput, DecidingRule, Decision, TraceStep } from "./decide.ts";
+export type { DecisionReport } from "./decision-report.ts";
 export type { ExplainedRule, ExplainedStep, Explanation } from "./explain.ts";
 export type { Intention, IntentionAction, IntentionNames } from "./intention.ts";
 export type { IdleRule } from "./lint.ts";

@@ -10,6 +10,7 @@ import {
   type Spec,
   whenDraining,
 } from "@heddle/daemon";
+import { DECISION_OUTCOMES } from "@heddle/intentions";
 import type { AgentDeps } from "../deps.ts";
 import { type Decisions, MAX_FOLLOWERS, type NodeDecision } from "../decisions.ts";
 
@@ -17,7 +18,6 @@ const MAX_BACKLOG_BYTES = 1024 * 1024; // who does not read is ended
 const MAX_BODY = 1024 * 1024;
 const MAX_REPORTED = 1_000;
 const MAX_TEXT = 2_048;
-const OUTCOMES = ["allowed", "cut", "refused"] as const;
 const TEXTS = ["Time", "Source", "Destination", "SourceURI", "Peer", "Rule", "Reason"] as const;
 
 export const REPORT_FIELDS: Record<string, Spec> = {
@@ -79,9 +79,12 @@ function toDecision(one: Record<string, unknown>, where: string): NodeDecision {
       throw refusal(400, `${where}.${name} is ${value.length} characters long, at most ${MAX_TEXT} are accepted`);
     return value;
   };
-  const Outcome = OUTCOMES.find((outcome) => outcome === one["Outcome"]);
+  const Outcome = DECISION_OUTCOMES.find((outcome) => outcome === one["Outcome"]);
   if (!Outcome)
-    throw refusal(400, `${where}.Outcome is ${JSON.stringify(one["Outcome"])}, want one of ${OUTCOMES.join(", ")}`);
+    throw refusal(
+      400,
+      `${where}.Outcome is ${JSON.stringify(one["Outcome"])}, want one of ${DECISION_OUTCOMES.join(", ")}`,
+    );
   return {
     Time: text("Time"),
     By: "proxy",
