@@ -44,8 +44,15 @@ interface Identity {
 const identityOf = (node: string) =>
   JSON.parse(readFileSync(join(dir, node, "node-identity.json"), "utf8")) as Identity;
 
-/** One request to the server's internal API from a host, with the identity of its node or without; the answer and its status. */
-function ask(host: string, identity: Identity | undefined, method: string, path: string, body?: object) {
+/** One request to an internal API, the server's by default, from a host, with the identity of its node or without; the answer and its status. */
+function ask(
+  host: string,
+  identity: Identity | undefined,
+  method: string,
+  path: string,
+  body?: object,
+  to = `${SERVER}:8300`,
+) {
   const file = (name: string, pem: string) => {
     const path = join(dir, `${host}-${name}.pem`);
     writeFileSync(path, pem, { mode: 0o600 });
@@ -56,18 +63,7 @@ function ask(host: string, identity: Identity | undefined, method: string, path:
   // curl knows host names only, which certificates of the mesh have none of.
   return hosts.said(
     host,
-    ...[
-      "curl",
-      "-sS",
-      "-k",
-      ...certificate,
-      "-X",
-      method,
-      ...data,
-      "-w",
-      " %{http_code}",
-      `https://${SERVER}:8300${path}`,
-    ],
+    ...["curl", "-sS", "-k", ...certificate, "-X", method, ...data, "-w", " %{http_code}", `https://${to}${path}`],
   );
 }
 
@@ -254,6 +250,8 @@ test("a node that is revoked is out at once and after a restart, and so is a cer
     hosts.said(host, "curl", "-sS", "-X", "PUT", "-w", " %{http_code}", `127.0.0.1:8500/v1/kv/${host}`);
   expect(await register("n1", own)).toBe("true 200");
   expect(await put("n1")).toBe("true 200");
+  const asksN2 = () => ask("n1", own, "GET", "/internal/v1/alive", undefined, `${hosts.addressOf("n2")}:8301`);
+  expect(await asksN2()).toBe('{"node":"n2"} 200');
 
   expect(await hosts.said("server", ...heddle("token", "revoke", "-node=n1"))).toBe("Revoked: n1\n");
   await server.saw(/ending a connection of a revoked caller: .*node 'n1' was revoked at/);
@@ -266,6 +264,7 @@ test("a node that is revoked is out at once and after a restart, and so is a cer
   expect(await hosts.api("n2", "/v1/health/service/web?passing")).toEqual([]);
   expect(await register("n1", own)).toMatch(/^node 'n1' was revoked at \S+: to join anew it wants another key .* 403$/);
   expect(await put("n1")).toMatch(/node 'n1' was revoked at .* 403$/);
+  expect(await until(asksN2, (said) => said.endsWith(" 403"))).toMatch(/^node 'n1' was revoked at /); // agents, too
   expect(await put("n2")).toBe("true 200");
   expect(await hosts.said("server", ...heddle("connect", "ca", "revoked"))).toMatch(/all of node n1/);
 

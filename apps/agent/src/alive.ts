@@ -9,6 +9,7 @@ import {
   type LiveIdentity,
   type Logger,
   requireRole,
+  type RevokedCallers,
   startInternalServer,
 } from "@heddle/daemon";
 
@@ -20,18 +21,27 @@ export interface AliveOptions {
   /** Tried first; where it is taken, any that is free. */
   port: number;
   identity: LiveIdentity | undefined;
+  revoked: RevokedCallers;
   node: string;
   log: Logger;
 }
 
 /** Starts the listener. Throws UnavailableError where its address cannot be had. */
-export async function startAliveListener({ host, port, identity, node, log }: AliveOptions): Promise<HttpServer> {
+export async function startAliveListener({
+  host,
+  port,
+  identity,
+  revoked,
+  node,
+  log,
+}: AliveOptions): Promise<HttpServer> {
   const body = JSON.stringify({ node });
   const listen = (on: number) =>
     startInternalServer({
       host,
       port: on,
       identity,
+      revoked,
       parts: [
         {
           async handle(req, res) {

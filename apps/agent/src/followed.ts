@@ -1,10 +1,18 @@
 /** What the agent follows of the servers, so that its own answers need no other process: roots, revocations and intentions. */
 import type { ApiClient } from "@heddle/api-client";
-import { describeError, type Logger, parseToPassOn } from "@heddle/daemon";
+import { describeError, type Logger, parseToPassOn, type RevokedCallers } from "@heddle/daemon";
 import type { Intention } from "@heddle/intentions";
-import { createRevocationList, NO_REVOCATIONS, type RevocationList, type RevocationsAnswer } from "@heddle/tls";
+import {
+  createRevocationList,
+  daemonRevocable,
+  NO_REVOCATIONS,
+  type RevocationList,
+  type RevocationsAnswer,
+} from "@heddle/tls";
 import type { Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
+
+const SOON_MS = 800; // who was cut off enforces what was written meanwhile within a second of its return
 
 export interface Rules {
   intentions: Intention[];
@@ -34,6 +42,8 @@ export interface LocalStream {
 export interface Followed {
   roots: Watched<Roots>;
   revocations: Watched<RevocationList>;
+  /** For listeners of this node's own. */
+  revokedCallers: RevokedCallers;
   rules: Watched<Rules>;
   /** Takes over what was written up to now, where that is known without asking another process. */
   freshen(): void;
@@ -51,6 +61,7 @@ export function followServers({
 }: FollowedOptions): Followed {
   const roots = new Watched<Roots>();
   const revocations = new Watched<RevocationList>();
+  const onRevoked = new Set<() => void>();
   const rules = new Watched<Rules>();
   const onError =
     (what: string) =>
@@ -68,10 +79,12 @@ export function followServers({
     }
   };
   const followRevocations = async (signal: AbortSignal) => {
-    const options = { signal, onError: onError("revocations"), allow: [404] }; // a CA of an older version revokes nothing
+    // A CA of an older version revokes nothing.
+    const options = { signal, onError: onError("revocations"), allow: [404], retryMaxMs: SOON_MS };
     for await (const { status, body, index } of ca.watch<RevocationsAnswer>("/v1/connect/ca/revocations", options)) {
       revocations.set(createRevocationList(status === 404 ? NO_REVOCATIONS : body), index);
       onRevocations();
+      for (const listener of onRevoked) listener();
     }
   };
   const localRules = local?.stream.subscribe("/v1/connect/intentions", {
@@ -86,6 +99,7 @@ export function followServers({
     for await (const { body, index, headers } of catalog.watch<Intention[]>("/v1/connect/intentions", {
       signal,
       onError: onError("intentions"),
+      retryMaxMs: SOON_MS,
     })) {
       rules.set({ intentions: body, defaultAllow: headers["x-consul-default-acl-policy"] !== "deny" }, index);
     }
@@ -103,6 +117,14 @@ export function followServers({
   return {
     roots,
     revocations,
+    revokedCallers: {
+      read: daemonRevocable,
+      check: (facts) => revocations.value?.check(facts),
+      onChanged(listener) {
+        onRevoked.add(listener);
+        return () => onRevoked.delete(listener);
+      },
+    },
     rules,
     freshen: () => localRules?.poll(),
     async run(signal) {

@@ -1,6 +1,6 @@
 /** Tells the catalog that this node lives, and lets other agents see it. */
 import { internalTls, tlsOptions } from "@heddle/api-client";
-import { isLoopback, type LiveIdentity, type Logger } from "@heddle/daemon";
+import { isLoopback, type LiveIdentity, type Logger, type RevokedCallers } from "@heddle/daemon";
 import { isAnyAddress } from "@heddle/service-definition";
 import type { ClientOptions } from "ws";
 import { askAlive, startAliveListener } from "./alive.ts";
@@ -10,6 +10,7 @@ import { holdLease, type LeaseOptions } from "./lease.ts";
 export interface OwnLeaseOptions extends Pick<LeaseOptions, "onDeregister" | "onRegained"> {
   catalogUrl: string;
   identity: LiveIdentity | undefined;
+  revoked: RevokedCallers;
   log: Logger;
 }
 
@@ -21,7 +22,7 @@ export const memberOf = ({ nodeName, nodeId, advertiseAddr, server }: AgentConfi
 /** Holds this node's lease, with the listener on which others ask, until it is disposed of. */
 export async function startLease(
   config: AgentConfig,
-  { catalogUrl, identity, log, onDeregister, onRegained }: OwnLeaseOptions,
+  { catalogUrl, identity, revoked, log, onDeregister, onRegained }: OwnLeaseOptions,
 ): Promise<AsyncDisposable> {
   const { advertiseAddr, bindAddr, nodeName, ports } = config;
   // Where others cannot come to, they must not be sent: they would take this node for dead.
@@ -31,6 +32,7 @@ export async function startLease(
         host: identity ? bindAddr : advertiseAddr,
         port: Math.max(0, ports.serfLan),
         identity,
+        revoked,
         node: nodeName,
         log: log.child("alive"),
       })

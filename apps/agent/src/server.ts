@@ -280,8 +280,9 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   if (deps.ownLease) await deps.ownLease(memberOf(config), onDeregister);
   else {
     const onRegained = () => sync.resync();
+    const { revokedCallers: revoked } = followed;
     lease = stack.use(
-      await startLease(config, { catalogUrl: servers.catalog, identity, log, onDeregister, onRegained }),
+      await startLease(config, { catalogUrl: servers.catalog, identity, revoked, log, onDeregister, onRegained }),
     );
   }
   tasks.run((signal) => sync.run(signal));

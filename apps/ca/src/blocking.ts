@@ -1,11 +1,7 @@
 /** A read that waits for its answer to change (Consul's blocking queries). */
-import { type ApiRequest, readParams, reply, whenDraining } from "@heddle/daemon";
+import { type ApiRequest, type Followable, readParams, reply, whenDraining } from "@heddle/daemon";
 
-export interface Blocking {
-  /** At least 1; grows with each change. */
-  index: () => number;
-  onChanged: (listener: () => void) => () => void;
-  answer: () => unknown;
+export interface Blocking extends Followable {
   /** Holds each caller while it waits, and so knows the answer as it is. */
   followers?: Set<() => void>;
 }

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import {
   type ApiTable,
   type Clock,
+  type Followable,
   formatDuration,
   type Health,
   type LiveIdentity,
@@ -24,8 +25,8 @@ import { configurationTable } from "./routes/configuration.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { joinTable } from "./routes/join.ts";
 import { rfc3339 } from "./rfc3339.ts";
-import { revocationsTable } from "./routes/revocations.ts";
-import { type RootsFollowers, rootsTable } from "./routes/roots.ts";
+import { REVOCATIONS_PATH, revocationsRead, revocationsTable } from "./routes/revocations.ts";
+import { ROOTS_PATH, type RootsFollowers, rootsRead, rootsTable } from "./routes/roots.ts";
 import { createProgress } from "./progress.ts";
 import { retireRoots } from "./retirement.ts";
 import { watchRotations } from "./rotation-watch.ts";
@@ -48,6 +49,8 @@ export interface CaOptions {
   initialProvider?: Provider | undefined;
   /** Encrypt the roots' keys on disk (`readEncryptionKeys`). */
   encryptionKeys?: readonly Buffer[] | undefined;
+  /** Roots by which daemons know each other that have their certificates from files: those can be revoked here, too. */
+  daemonRoots?: () => readonly string[];
   /** Which services are on a node: its agent gets certificates for no others. Without it, for none. */
   runsOn?: RunsOn;
   /** Where nodes may join by a token: the address that they are told, and whether a node is alive. */
@@ -60,6 +63,8 @@ export interface CaOptions {
 export interface Ca extends AsyncDisposable {
   /** The rows of the public API that the CA answers. */
   readonly table: ApiTable;
+  /** What can be followed of it on the change stream, by path. */
+  readonly followable: Readonly<Record<string, Followable>>;
   /** Answers `/internal/v1/ca/…`; false where the path is another. */
   readonly internal: (req: IncomingMessage, res: ServerResponse) => boolean;
   readonly authority: Authority;
@@ -89,7 +94,8 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   });
   const ledger = createLeafLedger();
   const followers: RootsFollowers = new Set();
-  const revocations = openRevocations({ store, authority, ledger, clock, log });
+  const { daemonRoots = () => [] } = options;
+  const revocations = openRevocations({ store, authority, ledger, daemonRoots, clock, log });
   const metrics = createCaMetrics(registry);
   const issuer = createIssuer({ authority, datacenter, metrics, ledger, revocations, clock, log });
   registerRevocations(registry, revocations);
@@ -131,6 +137,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
       onChanged: (listener) => revocations.onChanged(listener),
     },
     joining,
+    followable: { [ROOTS_PATH]: rootsRead(authority), [REVOCATIONS_PATH]: revocationsRead(revocations) },
     serverIdentity: () => createServerIdentity({ authority, issuer, datacenter, clock, log }),
     table: {
       ...rootsTable(authority, followers),

@@ -13,6 +13,7 @@ import {
   type RevokedSerial,
   type RevokedService,
   serialKey,
+  toInternalPeer,
   verifyChain,
 } from "@heddle/tls";
 import type { Authority } from "./authority.ts";
@@ -57,11 +58,14 @@ export interface RevocationsOptions {
   store: Store;
   authority: Authority;
   ledger: LeafLedger;
+  /** Of certificates from files, which other CAs have signed. */
+  daemonRoots: () => readonly string[];
   clock: Clock;
   log: Logger;
 }
 
-export function openRevocations({ store, authority, ledger, clock, log }: RevocationsOptions): Revocations {
+export function openRevocations(options: RevocationsOptions): Revocations {
+  const { store, authority, ledger, daemonRoots, clock, log } = options;
   let list = readList(store);
   // The first listener: whoever hears of a revocation after it finds that nothing is signed against it.
   const off = store.subscribe(({ changes }) => {
@@ -93,6 +97,9 @@ export function openRevocations({ store, authority, ledger, clock, log }: Revoca
   /** A certificate of ours may live until then, as far as is known without it. */
   const longestLife = () => authority.lastLeafEnds(now());
 
+  /** As long as one of another CA may: nobody knows its serials here. */
+  const longestOfAny = () => Math.max(longestLife(), ...daemonRoots().map(endOfRoots));
+
   const revokeSerial = (serial: string, service: string, notAfter: number, Reason: string) => {
     const value = { SerialNumber: serial, Service: service, Reason, RevokedAt: rfc3339(now()) };
     const ExpiresAt = rfc3339(notAfter + CLOCKS_BEHIND_MS);
@@ -112,12 +119,13 @@ export function openRevocations({ store, authority, ledger, clock, log }: Revoca
         return put<RevokedService>(REVOKED_SERVICES, service, { ...value, ExpiresAt: null });
       }
       if (certificate) {
-        const facts = readOurs(certificate, authority, now());
+        const trusted = [...authority.roots().map(({ value }) => value.certPem), ...daemonRoots()];
+        const facts = readOurs(certificate, trusted, now());
         return revokeSerial(facts.serial, facts.service, facts.notAfter, reason);
       }
       const wanted = parseSerial(serial as string);
       const issued = ledger.find(wanted);
-      return revokeSerial(wanted, issued?.service ?? "", issued?.notAfter ?? longestLife(), reason);
+      return revokeSerial(wanted, issued?.service ?? "", issued?.notAfter ?? longestOfAny(), reason);
     })();
     log.warn("revoked", toFields(entry));
     return entry;
@@ -247,8 +255,12 @@ function parseSerial(text: string): string {
   return colonHex(Buffer.from(digits, "hex"));
 }
 
-/** A service's or an agent's certificate that one of our roots has signed. */
-function readOurs(pem: string, authority: Authority, now: number) {
+/** When the last of a file's certificates ends: milliseconds since the epoch. */
+const endOfRoots = (pem: string): number =>
+  Math.max(...certificatesToDer(pem).map((certificate) => readCertificate(certificate).notAfter));
+
+/** A service's or a daemon's certificate that one of these roots has signed. */
+function readOurs(pem: string, trusted: readonly string[], now: number) {
   const refuse = (why: string): never => {
     throw new InvalidArgumentError(`Certificate: ${why}`);
   };
@@ -267,11 +279,10 @@ function readOurs(pem: string, authority: Authority, now: number) {
       return refuse(describeError(error));
     }
   })();
-  const roots = createTrustBundle(authority.roots().map(({ value }) => value.certPem));
-  const chain = verifyChain(leaf as Buffer, presented, roots, now);
+  const chain = verifyChain(leaf as Buffer, presented, createTrustBundle(trusted), now);
   if (!chain.ok) return refuse(`nobody in this mesh trusts it as it is: ${chain.reason}`);
   const { id, serial, notAfter } = facts;
-  if (id.kind !== "service" && id.kind !== "agent") return refuse("it is of no service, and of no node's agent");
+  if (id.kind !== "service" && !toInternalPeer(id)) return refuse("it is of no service, and of no daemon");
   return { serial: colonHex(serial), service: id.kind === "service" ? id.service : "", notAfter };
 }
 

@@ -46,6 +46,7 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     clusterId: config.clusterId || undefined,
     initialConfig: { LeafCertTTL: config.leafCertTtl, CSRMaxPerSecond: config.csrMaxPerSecond },
     encryptionKeys: config.encryptionKeys,
+    daemonRoots: () => identity?.current().roots ?? [],
     ...(config.catalogUrl && {
       runsOn: askCatalog({ catalog: catalogClient(config, { stack, identity, log }), clock }),
     }),
@@ -57,6 +58,7 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     host: config.host,
     port: config.port,
     identity,
+    revoked: ca.revokedCallers,
     parts: [{ handle: ca.internal }, guardedTable(ca.table, CA_ROLES, { datacenter: config.datacenter, log })],
     ops: { registry, health },
     log,

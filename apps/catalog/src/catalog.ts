@@ -1,6 +1,14 @@
 /** The catalog as a value: its routes and its stream over one store, to be mounted on any listener. */
 import type { ConfigEntry } from "@heddle/config-entries";
-import { type ApiTable, type Clock, type Health, InvalidArgumentError, type Logger, systemClock } from "@heddle/daemon";
+import {
+  type ApiTable,
+  type Clock,
+  type Followable,
+  type Health,
+  InvalidArgumentError,
+  type Logger,
+  systemClock,
+} from "@heddle/daemon";
 import type { Cluster, Store } from "@heddle/store";
 import type { Ask } from "./blocking.ts";
 import { setConfigEntry } from "./commands/config-entries.ts";
@@ -47,6 +55,8 @@ export interface CatalogOptions {
   nodeName: string;
   /** Of the cluster; undefined while the CA has not said it. */
   trustDomain: () => string | undefined;
+  /** Reads of other daemons that the stream carries beside its own, by path. */
+  beside?: () => Readonly<Record<string, Followable>>;
   defaultIntentionPolicy: "allow" | "deny";
   kvMaxValueSize: number;
   txnMaxReqLen: number;
@@ -137,7 +147,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
     ...configQuestions(deps),
     ...chainQuestions(deps),
   };
-  const stream = createStreamServer({ state: deps.state, questions, log: log.child("stream") });
+  const { beside = () => ({}) } = options;
+  const stream = createStreamServer({ state: deps.state, questions, beside, log: log.child("stream") });
   const leases = createLeaseServer({ members: deps.members, log: log.child("members") });
   const externals = createExternalServer({ state: deps.state, clock, log: log.child("external") });
   const coordinates = new CoordinateBatch({ store, log });

@@ -3,10 +3,10 @@ export { CATALOG_OPTIONS, DEFAULT_KV_MAX_VALUE_SIZE, DEFAULT_SESSION_TTL_MIN_MS,
 export { main } from "./main.ts";
 export { registerCatalogMetrics } from "./metrics.ts";
 export { EXTERNAL_PATH } from "./external/external-server.ts";
+export { followCa } from "./followed-ca.ts";
 export { LEASE_PATH } from "./members/lease-server.ts";
 export { DEFAULT_RECONNECT_TIMEOUT_MS, MIN_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
 export { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES } from "./roles.ts";
 export { start } from "./server.ts";
-export { askTrustDomain } from "./trust-domain.ts";
 export type { Catalog, CatalogOptions } from "./catalog.ts";
 export type { CatalogConfig } from "./config.ts";

@@ -19,9 +19,9 @@ import { openStore } from "@heddle/store";
 import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
 import { EXTERNAL_PATH } from "./external/external-server.ts";
+import { followCa } from "./followed-ca.ts";
 import { LEASE_PATH } from "./members/lease-server.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
-import { askTrustDomain } from "./trust-domain.ts";
 import { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
@@ -29,10 +29,9 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
   await using stack = new AsyncDisposableStack();
   const identity = stack.use(followIdentityFiles(config, log));
   requireTlsOffLoopback(config.host, identity);
-  const ca = stack.adopt(createApiClient({ address: config.caUrl, tls: caTls(config.caUrl, identity), log }), (c) =>
-    c.close(),
-  );
-  const trustDomain = stack.adopt(askTrustDomain({ ca, log }), (t) => t.close());
+  const caClient = createApiClient({ address: config.caUrl, tls: caTls(config.caUrl, identity), log });
+  stack.defer(() => caClient.close());
+  const ca = stack.use(followCa(caClient, log));
   const store = await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "catalog", log });
   const cluster = await store.join({
     ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
@@ -45,7 +44,8 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
       datacenter: config.datacenter,
       dnsDomain: config.dnsDomain,
       nodeName: config.node,
-      trustDomain: () => trustDomain.current(),
+      trustDomain: () => ca.trustDomain(),
+      beside: () => ca.followable,
       defaultIntentionPolicy: config.defaultIntentionPolicy === "deny" ? "deny" : "allow",
       kvMaxValueSize: config.kvMaxValueSize,
       txnMaxReqLen: config.txnMaxReqLen,
@@ -62,6 +62,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     host: config.host,
     port: config.port,
     identity,
+    revoked: ca.revokedCallers,
     parts: [
       guardedTable(catalog.table, CATALOG_ROLES, { datacenter: config.datacenter, log }),
       guardedUpgrade(

@@ -1,10 +1,10 @@
 /**
- * The change stream: `/v1/stream`, a WebSocket on which any blocking read can be subscribed to. The first message is the
- * answer as it stands (or the first past the caller's index), then one for each change.
+ * The change stream: `/v1/stream`, a WebSocket on which any blocking read can be subscribed to, the CA's too. The first message is
+ * the answer as it stands (or the first past the caller's index), then one for each change.
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { describeError, HeddleError, InvalidArgumentError, type Logger } from "@heddle/daemon";
+import { describeError, type Followable, HeddleError, InvalidArgumentError, type Logger } from "@heddle/daemon";
 import { loadRegexps, needsRegexps } from "@heddle/filter";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Answer, Question } from "./answers.ts";
@@ -20,6 +20,8 @@ const ROUND_MS = 10 * 60_000; // a subscription asks anew this often; nothing is
 export interface StreamDeps {
   state: CatalogState;
   questions: Record<string, Ask>;
+  /** Reads of other daemons, by path: they are followed without parameters. */
+  beside: () => Readonly<Record<string, Followable>>;
   log: Logger;
 }
 
@@ -64,7 +66,7 @@ function ping(client: WebSocket): void {
 
 type Request = { id: number; subscribe?: string; index?: number; unsubscribe?: boolean };
 
-function serveConnection(socket: WebSocket, { state, questions, log }: StreamDeps): void {
+function serveConnection(socket: WebSocket, { state, questions, beside, log }: StreamDeps): void {
   const subscriptions = new Map<number, { cancel: () => void }>();
   const send = (message: string) => {
     if (socket.bufferedAmount > MAX_BUFFERED_BYTES) {
@@ -92,6 +94,17 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
     };
     again(index);
   };
+  const followOther = (id: number, read: Followable, index: number) => {
+    let sent = index > read.index() ? 0 : index;
+    const tell = () => {
+      const now = read.index();
+      if (now <= sent) return;
+      sent = now;
+      send(`{"id":${id},"index":${now},"body":${JSON.stringify(read.answer())}}`);
+    };
+    subscriptions.set(id, { cancel: read.onChanged(tell) });
+    tell();
+  };
   socket.on("pong", () => silent.delete(socket));
   socket.on("error", (error) => log.debug("a stream failed", { error: describeError(error) }));
   const receive = (data: Buffer) => {
@@ -109,14 +122,17 @@ function serveConnection(socket: WebSocket, { state, questions, log }: StreamDep
         throw new InvalidArgumentError(`id ${request.id} is in use on this connection`);
       if (subscriptions.size >= MAX_SUBSCRIPTIONS)
         throw new InvalidArgumentError(`too many subscriptions on one connection: the limit is ${MAX_SUBSCRIPTIONS}`);
-      const question = resolve(questions, request.subscribe ?? "");
+      const { subscribe = "", index: after = 0 } = request;
+      const others = beside();
+      const other = Object.hasOwn(others, subscribe) ? others[subscribe] : undefined;
+      if (other) return followOther(request.id, other, after);
+      const question = resolve(questions, subscribe);
       if (question.isBytes)
         throw new InvalidArgumentError(
           "?raw cannot be subscribed to: answers of the stream are JSON, with Value in base64",
         );
       // An index past ours is of an earlier life of this catalog, or of before a restore: what the caller has is not ours.
-      const index = request.index ?? 0;
-      follow(request.id, question, index > state.topics.index(question.topics) ? 0 : index);
+      follow(request.id, question, after > state.topics.index(question.topics) ? 0 : after);
     } catch (error) {
       fail(id, error);
     }

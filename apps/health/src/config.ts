@@ -42,6 +42,7 @@ export const HEALTH_OPTIONS = {
   ),
   externalId: option.string("What this checker is called among those; by default host name and process id."),
   catalogUrl: option.string("URL of the catalog that names those nodes.", "http://127.0.0.1:8300"),
+  caUrl: option.urls("The CA, or several, with TLS: callers whose certificate it has revoked are refused.", ""),
   ...opsOptions,
   logLevel: option.logLevel(),
   logJson: option.boolean("Log JSON lines."),

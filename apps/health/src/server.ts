@@ -1,6 +1,7 @@
 /** Starts the health checker as a daemon of its own: one internal listener with the checks' WebSocket and the operator's routes. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { createApiClient, followRevocations, internalTls } from "@heddle/api-client";
 import {
   createRegistry,
   InvalidArgumentError,
@@ -10,6 +11,7 @@ import {
   type Clock,
   type Logger,
   requireTlsOffLoopback,
+  type RevokedCallers,
   type Running,
   startInternalServer,
   startOpsServer,
@@ -46,6 +48,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     ...(config.checkCaFile && { targetCaPem: readPem(config.checkCaFile) }),
     ...(clock && { clock }),
   });
+  const revoked = identity && config.caUrl !== "" ? followRevoked(config.caUrl, { stack, identity, log }) : undefined;
   const external = config.external && stack.use(await startExternal(config, { checker, identity, log }));
   const health = () => ({ checker: checker.health(), ...(external && { external: external.health() }) });
 
@@ -53,6 +56,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     host: config.host,
     port: config.port,
     identity,
+    revoked,
     // Its WebSocket asks for the agent's role itself.
     parts: [{ upgrade: (...request) => checker.handleUpgrade(...request) }],
     ops: { registry, health },
@@ -65,6 +69,18 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
   const owned = stack.move();
   const close = () => owned.disposeAsync();
   return { url: server.url, health, close, [Symbol.asyncDispose]: close };
+}
+
+interface FollowDeps {
+  stack: AsyncDisposableStack;
+  identity: LiveIdentity;
+  log: Logger;
+}
+
+function followRevoked(caUrl: string, { stack, identity, log }: FollowDeps): RevokedCallers {
+  const ca = createApiClient({ address: caUrl, tls: internalTls(identity, ["ca", "server"]), log });
+  stack.defer(() => ca.close());
+  return stack.use(followRevocations(ca, { log })).callers;
 }
 
 /** Loaded only where it is asked for. */

@@ -42,6 +42,7 @@ export type { Clock, Timer } from "./clock.ts";
 export type { ConfigSources, Option } from "./config.ts";
 export type { Decoded, Spec } from "./decode.ts";
 export type { ErrorCode } from "./errors.ts";
+export type { Followable } from "./followable.ts";
 export type { FollowedIdentity, LiveIdentity, SettableIdentity } from "./identity.ts";
 export type { HttpServer, HttpServerOptions } from "./http.ts";
 export type { Caller, InternalFiles, InternalIdentity } from "./internal.ts";

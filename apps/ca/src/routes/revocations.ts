@@ -7,6 +7,7 @@ import {
   type ApiTable,
   type Clock,
   decodeBody,
+  type Followable,
   HeddleError,
   InvalidArgumentError,
   readBody,
@@ -30,16 +31,18 @@ export interface RevocationRoutesOptions {
   clock: Clock;
 }
 
+export const REVOCATIONS_PATH = "/v1/connect/ca/revocations";
+
+export const revocationsRead = (revocations: Revocations): Followable => ({
+  index: () => revocations.index,
+  onChanged: (listener) => revocations.onChanged(listener),
+  answer: () => revocations.list.answer,
+});
+
 export function revocationsTable({ authority, revocations, clock }: RevocationRoutesOptions): ApiTable {
+  const read = revocationsRead(revocations);
   return {
-    "/v1/connect/ca/revocations": {
-      GET: (request) =>
-        answerBlocking(request, {
-          index: () => revocations.index,
-          onChanged: (listener) => revocations.onChanged(listener),
-          answer: () => revocations.list.answer,
-        }),
-    },
+    [REVOCATIONS_PATH]: { GET: (request) => answerBlocking(request, read) },
     "/v1/connect/ca/revoke": {
       async PUT(request) {
         const { SerialNumber, Certificate, Service, Reason } = await readFields(request, REVOKE_FIELDS);

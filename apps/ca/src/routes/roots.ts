@@ -1,6 +1,6 @@
 /** GET /v1/connect/ca/roots: who is to be trusted; blocking, and as PEM. */
 import type { ServerResponse } from "node:http";
-import { type ApiTable, exactNumber, readParams, refusal } from "@heddle/daemon";
+import { type ApiTable, exactNumber, type Followable, readParams, refusal } from "@heddle/daemon";
 import type { StoredRecord } from "@heddle/store";
 import { certificateKeyType, certificatesToDer, colonHex, keyId, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
@@ -11,18 +11,22 @@ import { rfc3339 } from "../rfc3339.ts";
 /** Who waits for the next change of the roots: each knows the list as it is. */
 export type RootsFollowers = Set<() => void>;
 
+export const ROOTS_PATH = "/v1/connect/ca/roots";
+
+export const rootsRead = (authority: Authority): Followable => ({
+  index: () => rootsIndex(authority),
+  onChanged: (listener) => authority.onRootsChanged(listener),
+  answer: () => showRoots(authority),
+});
+
 export function rootsTable(authority: Authority, followers: RootsFollowers): ApiTable {
+  const read = rootsRead(authority);
   return {
-    "/v1/connect/ca/roots": {
+    [ROOTS_PATH]: {
       GET(request) {
         readParams(request.query); // refuses what no read takes
         if (wantsPem(request.query)) return sendPem(request.res, authority);
-        answerBlocking(request, {
-          index: () => rootsIndex(authority),
-          onChanged: (listener) => authority.onRootsChanged(listener),
-          answer: () => showRoots(authority),
-          followers,
-        });
+        answerBlocking(request, { ...read, followers });
       },
     },
   };

@@ -16,12 +16,12 @@ import {
 import { createApiClient, createStreamClient, internalTls } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
 import {
-  askTrustDomain,
   type Catalog,
   CATALOG_ROLES,
   createCatalog,
   EXTERNAL_PATH,
   EXTERNAL_ROLES,
+  followCa,
   LEASE_PATH,
   LEASE_ROLES,
   registerCatalogMetrics,
@@ -190,7 +190,9 @@ async function startServers(
     openStore({ dataDir, etcd, name: "ca", log }),
   ]);
   // The CA that counts may be another one than that of this process, which is made below.
-  const elsewhere = config.internal.caAddr && askElsewhere(config.internal.caAddr, { stack, identity: files, log });
+  const elsewhere = config.internal.caAddr
+    ? followElsewhere(config.internal.caAddr, { stack, identity: files, log })
+    : undefined;
   // Off loopback, and without files, the mesh's own CA says who is who on the internal API, too: nodes join by a token.
   const joining = hasOwnIdentity(config)
     ? {
@@ -211,7 +213,8 @@ async function startServers(
       datacenter: config.datacenter,
       dnsDomain: config.domain,
       nodeName: config.nodeName,
-      trustDomain: () => (elsewhere ? elsewhere.current() : ca?.authority.trustDomain),
+      trustDomain: () => (elsewhere ? elsewhere.trustDomain() : ca?.authority.trustDomain),
+      beside: () => elsewhere?.followable ?? ca?.followable ?? {},
       defaultIntentionPolicy: config.defaultIntentionPolicy,
       kvMaxValueSize: config.limits.kvMaxValueSize,
       txnMaxReqLen: config.limits.txnMaxReqLen,
@@ -233,6 +236,7 @@ async function startServers(
       initialProvider: config.connect.caProvider,
       encryptionKeys,
       runsOn: (name, service) => catalog.runsOn(name, service),
+      daemonRoots: () => files?.current().roots ?? [],
       joining,
       registry: registries.ca,
       log: hub.log.child("agent.connect.ca"),
@@ -254,7 +258,7 @@ async function startServers(
     port: config.ports.server,
     identity,
     open: joining && ca.joining ? [ca.joining.open] : [],
-    revoked: ca.revokedCallers,
+    revoked: elsewhere?.revokedCallers ?? ca.revokedCallers,
     parts: [
       { handle: ca.internal },
       guardedTable(ca.table, CA_ROLES, context),
@@ -278,13 +282,13 @@ async function startServers(
   return { url: listener.url, table, catalog, ca, identity };
 }
 
-function askElsewhere(
+function followElsewhere(
   address: string,
   { stack, identity, log }: { stack: AsyncDisposableStack; identity: LiveIdentity | undefined; log: Logger },
 ) {
   const tls = internalTls(identity, ["ca", "server"]);
   const client = stack.adopt(createApiClient({ address, tls, log }), (c) => c.close());
-  return stack.adopt(askTrustDomain({ ca: client, log }), (t) => t.close());
+  return stack.use(followCa(client, log));
 }
 
 /** On a node without servers, the health checker is still reached over HTTP: on a port of loopback that nobody else needs to know. */
