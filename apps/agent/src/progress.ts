@@ -1,4 +1,7 @@
-/** Tells the CA how far this node has followed its active root: proxies that know the roots, and leaves that it has signed. */
+/**
+ * Tells the CA how far this node has followed its active root (proxies that know the roots, leaves that it has signed), and hears from
+ * it whether the two clocks are apart.
+ */
 import type { ApiClient } from "@heddle/api-client";
 import { type Clock, describeError, type Logger, type Timer } from "@heddle/daemon";
 import type { Followed } from "./followed.ts";
@@ -17,6 +20,14 @@ export interface ProgressOptions {
   log: Logger;
 }
 
+/** What the CA answers; nothing where it is of an older version. */
+interface Heard {
+  /** By how much this node's clock is ahead of the CA's; negative where it is behind. */
+  clockAheadMs?: number;
+  /** As far as that does no harm. */
+  allowedMs?: number;
+}
+
 /** Reports each change within a second, until the function that it returns is called. */
 export function reportProgress({ ca, followed: { roots }, leaves, node, clock, log }: ProgressOptions): () => void {
   let timer: Timer;
@@ -24,6 +35,15 @@ export function reportProgress({ ca, followed: { roots }, leaves, node, clock, l
   let last = "";
   let lastAt = 0;
   let isTold = false;
+  let isApart = false;
+  /** Certificates are judged by clocks: whoever's is wrong, both ends say so. */
+  const heard = ({ clockAheadMs = 0, allowedMs = Infinity }: Heard) => {
+    if (isApart === Math.abs(clockAheadMs) > allowedMs) return;
+    isApart = !isApart;
+    const fields = { ahead_ms: clockAheadMs };
+    if (isApart) log.warn("this node's clock and the CA's are apart: certificates may be refused", fields);
+    else log.info("this node's clock and the CA's are together again", fields);
+  };
   const looks = { proxies: [] as number[], leaves: [] as number[] };
   const most = (what: keyof typeof looks, count: number): number => {
     looks[what] = [count, ...looks[what]].slice(0, COUNTED_LOOKS);
@@ -40,8 +60,9 @@ export function reportProgress({ ca, followed: { roots }, leaves, node, clock, l
     last = text;
     lastAt = clock.now();
     try {
-      await ca.put("/internal/v1/ca/progress", { body });
+      const answer = await ca.put<Heard>("/internal/v1/ca/progress", { body: { ...body, at: clock.now() } });
       isTold = false;
+      heard(answer.body);
     } catch (error) {
       last = "";
       // A CA of an older version does not ask; one that is away is told of elsewhere.

@@ -113,14 +113,14 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     isLeader: () => cluster?.isLeader ?? true,
     onLeader: (listener: () => void) => cluster?.onChange(listener),
   };
-  const progress = createProgress(clock);
+  const progress = createProgress({ clock, log });
   const stops = [
     retireRoots({ authority, store, lead, clock, log }),
     watchRootLife({ authority, lead, clock, log }),
     watchRotations({ authority, progress, lead, clock, log }),
   ];
   const answersSign = signRoute({ issuer, joining, runsOn: options.runsOn ?? (() => false), log });
-  const answersProgress = progressRoute(progress);
+  const answersProgress = progressRoute(progress, clock);
   const close = () => {
     for (const stop of stops) stop();
     revocations.close();

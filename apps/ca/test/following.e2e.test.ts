@@ -46,7 +46,7 @@ async function open(initialConfig: Record<string, unknown> = {}) {
     }
   };
   const logged = (sentence: string) => logs.find((entry) => entry.sentence === sentence)?.fields;
-  return { ca, url, clock, report, active, rotate, pass, logged };
+  return { ca, url, clock, report, active, rotate, pass, logged, logs };
 }
 
 describe("a rotation", () => {
@@ -135,6 +135,26 @@ it.each([
   const { url } = await open();
   const answer = await fetch(url, { method: "PUT", body: JSON.stringify(body) });
   expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining(why)]);
+});
+
+it.each([
+  ["ahead", 10 * MINUTE_MS],
+  ["behind", -10 * MINUTE_MS],
+])("an agent whose clock is ten minutes %s is told so, and the CA tells its operator, once", async (_way, aheadMs) => {
+  const { url, clock, active, logs } = await open();
+  const report = async (node: string, at: number) => {
+    const body = JSON.stringify({ node, root: active(), proxies: 0, trusting: 0, leaves: 0, renewed: 0, at });
+    return (await fetch(url, { method: "PUT", body })).json();
+  };
+  expect(await report("n2", clock.now() + 29_000)).toEqual({ clockAheadMs: 29_000, allowedMs: 30_000 });
+  for (let i = 0; i < 3; i++)
+    expect(await report("n1", clock.now() + aheadMs)).toEqual({ clockAheadMs: aheadMs, allowedMs: 30_000 });
+  const told = () => logs.filter(({ sentence }) => sentence.startsWith("an agent's clock"));
+  expect(told()).toMatchObject([
+    { level: "warn", fields: { agent: expect.stringMatching(/^n1, /) as string, ahead_ms: aheadMs } },
+  ]);
+  await report("n1", clock.now());
+  expect(told().at(-1)).toMatchObject({ level: "info", sentence: expect.stringContaining("together again") as string });
 });
 
 it("openssl's strict verifier judges before the switch: a root without key usage is refused", async () => {

@@ -51,6 +51,18 @@ it("tells how many leaves lead to which root while a rotation goes on, and who h
   await expect.poll(async () => (await statusOf(ca)).Followers).toBe(0);
 });
 
+it("tells whose clocks are apart, and by how much", async () => {
+  await using ca = await startCa();
+  const counts = { proxies: 0, trusting: 0, leaves: 0, renewed: 0 };
+  const report = (node: string, at: number) =>
+    ca.ask("PUT", "/internal/v1/ca/progress", { node, root: "r", ...counts, at });
+  await report("n1", Date.now());
+  await report("n2", Date.now() - 600_000);
+  const { Following } = (await ca.ask("GET", STATUS)).json() as { Following: { ClocksApart: { AheadMs: number }[] } };
+  expect(Following.ClocksApart).toEqual([{ Agent: expect.stringMatching(/^n2, /), AheadMs: expect.any(Number) }]);
+  expect(Math.round((Following.ClocksApart[0]?.AheadMs ?? 0) / 60_000)).toBe(-10);
+});
+
 it("shows no key", async () => {
   await using ca = await startCa();
   expect((await ca.ask("GET", STATUS)).text).not.toContain("PRIVATE KEY");

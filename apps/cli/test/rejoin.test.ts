@@ -1,14 +1,23 @@
-/** A node that comes back after its certificate has expired: both ends in this process, for only so they can be moved in time. */
+/** Nodes and servers at other times: a certificate that has expired, clocks that are apart. Both ends in this process, for only so they can be moved. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openNodeIdentity } from "@heddle/agent";
+import { createApiClient, internalTls } from "@heddle/api-client";
 import { createCa } from "@heddle/ca";
-import { createRegistry, publicApi, silentLog, startHttpServer, startInternalServer } from "@heddle/daemon";
+import {
+  createLogHub,
+  createRegistry,
+  publicApi,
+  silentLog,
+  startHttpServer,
+  startInternalServer,
+} from "@heddle/daemon";
 import { LocalStore, memoryBackend } from "@heddle/store";
 import { expect, onTestFinished, test } from "vitest";
 
 const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
 
 /** Both ends' clock: it runs, and is behind by so much. TLS itself has the machine's. */
 const behind = { ms: 0 };
@@ -20,8 +29,9 @@ const clock = {
   },
 };
 
-async function startCa() {
-  behind.ms = 50 * DAY_MS;
+/** Founded so long ago. */
+async function startCa(ageMs = 50 * DAY_MS) {
+  behind.ms = ageMs;
   const ca = await createCa({
     store: await LocalStore.open(memoryBackend()),
     datacenter: "dc1",
@@ -36,13 +46,17 @@ async function startCa() {
   const identity = await ca.serverIdentity();
   onTestFinished(() => identity[Symbol.dispose]());
   const open = ca.joining ? [ca.joining.open] : [];
-  const place = { host: "127.0.0.1", port: 0, log: silentLog };
+  const hub = createLogHub({ write: () => {} });
+  const logs: unknown[] = [];
+  hub.tap("warn", ({ fields }) => logs.push(fields["error"]));
+  const place = { host: "127.0.0.1", port: 0, log: hub.log };
   const internal = await startInternalServer({ ...place, identity, open, parts: [{ handle: ca.internal }] });
   onTestFinished(() => internal.close());
   const api = await startHttpServer({ ...place, handler: (req, res) => void route(req, res) });
   const route = publicApi(ca.table, { datacenter: "dc1", log: silentLog });
   onTestFinished(() => api.close());
   return {
+    logs,
     async ask<T>(method: string, path: string): Promise<T> {
       const body = method === "PUT" ? { body: "{}" } : {};
       return (await (await fetch(`${api.url}/v1/connect/ca/${path}`, { method, ...body })).json()) as T;
@@ -55,8 +69,7 @@ async function startCa() {
 }
 
 test("a node whose certificate has expired is taken back by its key, until it was away for too long or is revoked", async () => {
-  const dataDir = mkdtempSync(join(tmpdir(), "heddle-rejoin-"));
-  onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }));
+  const { dataDir } = place();
   const ca = await startCa();
   const stored = () =>
     JSON.parse(readFileSync(join(dataDir, "node-identity.json"), "utf8")) as { keyPem: string; notAfter: string };
@@ -88,4 +101,43 @@ test("a node whose certificate has expired is taken back by its key, until it wa
   await open(await ca.line());
   behind.ms = 0;
   await expect(open()).rejects.toThrow("node 'n1' has not joined before: want a join token");
+}, 20_000);
+
+const place = () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "heddle-rejoin-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }));
+  return { dataDir, node: "n1", datacenter: "dc1", clock };
+};
+
+test("a node whose clock is ten minutes behind a new mesh's says so and waits, and joins when it is right", async () => {
+  const ca = await startCa(0);
+  const line = await ca.line();
+  const hub = createLogHub({ write: () => {} });
+  const told: unknown[] = [];
+  hub.tap("warn", ({ fields }) => told.push(fields["error"]));
+  behind.ms = 10 * MINUTE_MS;
+  const joining = openNodeIdentity({ ...place(), line, log: hub.log });
+  const why =
+    /^cannot join at 127\.0\.0\.1:\d+ now: the mesh's root is not valid before \S+Z, [89] min from now by the clock here: that one is behind/;
+  await expect.poll(() => told).toEqual([expect.stringMatching(why)]);
+  behind.ms = 0;
+  (await joining)?.[Symbol.dispose]();
+}, 20_000);
+
+test("a certificate of a CA whose clock was ten minutes ahead is refused with the dates, on both ends", async () => {
+  const ca = await startCa();
+  const line = await ca.line();
+  behind.ms = -10 * MINUTE_MS;
+  const identity = await openNodeIdentity({ ...place(), line, log: silentLog });
+  behind.ms = 0;
+  const address = `https://${identity?.address}`;
+  const client = createApiClient({ address, tls: internalTls(identity, ["server"]), log: silentLog });
+  onTestFinished(() => {
+    client.close();
+    identity?.[Symbol.dispose]();
+  });
+  const why =
+    /the caller's certificate is not valid before \S+Z, [89] min from now by the clock here: that one is behind, or the CA's is ahead$/;
+  await expect(client.get("/v1/connect/ca/roots")).rejects.toThrow(why);
+  expect(ca.logs).toEqual([expect.stringMatching(why)]);
 }, 20_000);

@@ -38,7 +38,9 @@ const WHY: Record<string, string> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate is of an unknown authority (-ca-file names the right one)",
   SELF_SIGNED_CERT_IN_CHAIN: "its certificate is of an unknown authority (-ca-file names the right one)",
   DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is of an unknown authority (-ca-file names the right one)",
-  CERT_HAS_EXPIRED: "its certificate has expired",
+  CERT_HAS_EXPIRED: "its certificate has expired (or the clock here is ahead)",
+  CERT_NOT_YET_VALID:
+    "its certificate is not valid yet by the clock here: that one is behind, or the server's is ahead",
   ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name (-tls-server-name says which to expect)",
 };
 

@@ -6,6 +6,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Server as TlsServer } from "node:https";
+import type { dateProblem } from "@heddle/tls";
 import { type ApiTable, rowMatcher } from "./api.ts";
 import { describeError, HeddleError, PermissionDeniedError } from "./errors.ts";
 import { type HttpServer, sendText, startHttpServer } from "./http.ts";
@@ -83,13 +84,17 @@ export interface InternalServerOptions {
 /** Throws UnavailableError for a port that it cannot have. */
 export async function startInternalServer(options: InternalServerOptions): Promise<HttpServer> {
   const { identity, open = [], ops, log } = options;
+  const tls = identity && (await import("@heddle/tls"));
+  const refuseStrangers = ({ socket }: IncomingMessage): never => {
+    throw new PermissionDeniedError(whyStranger(socket as TLSSocket, tls?.dateProblem));
+  };
+  const forStrangers = [...open, { handle: refuseStrangers, upgrade: refuseStrangers }];
+  const partsFor = (req: IncomingMessage) => (isStranger(req) ? forStrangers : parts);
   const guard = options.revoked && guardRevoked(options.revoked, log);
   const parts = [...(guard ? [guard.part] : []), ...open, ...options.parts];
-  const partsFor = (req: IncomingMessage) => (isStranger(req) ? [...open, REFUSE_STRANGERS] : parts);
   const route: RequestListener = (req, res) => {
     answer(req, res, partsFor(req)).catch((error: unknown) => refuse(error, req, res, log));
   };
-  const tls = identity && (await import("@heddle/tls"));
   const tlsOptions = open.length > 0 ? tls?.openInternalServerOptions : tls?.internalServerOptions;
   const server = await startHttpServer({
     host: options.host,
@@ -115,13 +120,18 @@ export async function startInternalServer(options: InternalServerOptions): Promi
 
 const isStranger = ({ socket }: IncomingMessage): boolean => socket instanceof TLSSocket && !socket.authorized;
 
-const refuseStranger = ({ socket }: IncomingMessage): never => {
-  const { authorizationError } = socket as TLSSocket;
-  throw new PermissionDeniedError(
-    `want a certificate of this mesh (${String(authorizationError ?? "none was presented")}): a node joins with 'heddle agent -join'`,
-  );
-};
-const REFUSE_STRANGERS: InternalPart = { handle: refuseStranger, upgrade: refuseStranger };
+/** Why a caller is nobody here: most have no certificate, and some one that is of another time. */
+function whyStranger(socket: TLSSocket, explain: typeof dateProblem | undefined): string {
+  const reason = String(socket.authorizationError ?? "none was presented");
+  const certificate = reason.startsWith("CERT_") ? socket.getPeerX509Certificate() : undefined;
+  const dates = certificate && {
+    notBefore: certificate.validFromDate.getTime(),
+    notAfter: certificate.validToDate.getTime(),
+  };
+  const problem = dates && explain?.(dates, Date.now()); // as OpenSSL, which has judged it
+  if (problem !== undefined) return `the caller's certificate ${problem}`;
+  return `want a certificate of this mesh (${reason}): a node joins with 'heddle agent -join'`;
+}
 
 async function answer(req: IncomingMessage, res: ServerResponse, parts: readonly InternalPart[]): Promise<void> {
   for (const { handle } of parts) if (handle && (await handle(req, res))) return;

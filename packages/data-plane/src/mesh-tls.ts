@@ -5,6 +5,7 @@ import { connect, createServer, type Server, type TLSSocket } from "node:tls";
 import {
   checkPeer,
   createMeshClient,
+  dateProblem,
   type MeshClient,
   meshServerOptions,
   type Peer,
@@ -82,7 +83,12 @@ interface Waiting {
 export function createTerminator(identity: MeshIdentity, handshakeTimeoutMs: number, revoked: Revoked): Terminator {
   let { own } = identity;
   const waiting = new WeakMap<Socket, Waiting>();
-  const server: Server = createServer(meshServerOptions(identity, { handshakeTimeoutMs, alpn: ALPN }));
+  const shown = new WeakMap<TLSSocket, X509Certificate>();
+  const server: Server = createServer(
+    // Node destroys a socket whose certificate it refuses before it tells: what was shown is looked at a moment before. That has no
+    // public way but for clients that offer a protocol, as Heddle's proxies do; of others there is the code alone.
+    meshServerOptions(identity, { handshakeTimeoutMs, alpn: ALPN, onOffer: (stream) => keepShown(stream, shown) }),
+  );
   server.on("secureConnection", (stream) => {
     stream.on("error", ignore);
     const raw = rawSocketOf(stream);
@@ -97,8 +103,12 @@ export function createTerminator(identity: MeshIdentity, handshakeTimeoutMs: num
     if (raw) waiting.get(raw)?.reject(toRefusal(error, stream, raw));
     raw?.destroy();
   });
-  const toRefusal = (error: Error, { authorizationError }: TLSSocket, raw: Socket): RefusedError => {
-    if (authorizationError) return new RefusedError("identity", `its certificate was refused: ${authorizationError}`);
+  const toRefusal = (error: Error, stream: TLSSocket, raw: Socket): RefusedError => {
+    const { authorizationError } = stream;
+    if (authorizationError) {
+      const why = withDates(String(authorizationError), shown.get(stream));
+      return new RefusedError("identity", `its certificate was refused: ${why}`);
+    }
     if ((error as NodeJS.ErrnoException).code === "ERR_TLS_HANDSHAKE_TIMEOUT")
       return new RefusedError("handshake", `no TLS handshake within ${handshakeTimeoutMs} ms`);
     return raw.bytesRead === 0
@@ -152,6 +162,8 @@ export function createDialler(identity: MeshIdentity, revoked: Revoked): Dialler
   return {
     async handshake(raw, spiffeId, { timeoutMs, offerTunnel }) {
       const stream = connect({ socket: raw, ...client.options(), ...(offerTunnel && { ALPNProtocols: [ALPN] }) });
+      const shown = new WeakMap<TLSSocket, X509Certificate>();
+      keepShown(stream, shown);
       await new Promise<void>((resolve, reject) => {
         const fail = (error: Error) => {
           clearTimeout(timer);
@@ -166,7 +178,10 @@ export function createDialler(identity: MeshIdentity, revoked: Revoked): Dialler
           clearTimeout(timer);
           resolve();
         });
-        stream.on("error", (error) => fail(new RefusedError("handshake", tlsReason(error), { cause: error })));
+        stream.on("error", (error) => {
+          const reason = withDates(tlsReason(error), shown.get(stream));
+          fail(new RefusedError("handshake", reason, { cause: error }));
+        });
         stream.once("close", () => fail(new RefusedError("handshake", "closed during the TLS handshake")));
       });
       try {
@@ -208,7 +223,7 @@ function toLeg(
       notBefore,
       notAfter,
     },
-    own: shown(stream, own),
+    own: ownShown(stream, own),
   };
   const why = revoked(ends);
   if (why !== undefined) throw refuse(why);
@@ -228,10 +243,26 @@ export function refusedLeg(error: unknown): RefusedLeg | undefined {
 }
 
 /** What this end has shown: another than the present one where a handshake began before a swap. */
-function shown(stream: TLSSocket, present: Revocable): Revocable {
+function ownShown(stream: TLSSocket, present: Revocable): Revocable {
   const certificate = stream.getX509Certificate();
   if (!certificate || serialKey(certificate.serialNumber) === serialKey(present.serial)) return present;
   return { ...present, serial: certificate.serialNumber, notBefore: certificate.validFromDate.getTime() };
+}
+
+/** Keeps the peer's certificate before anybody has judged it, for whoever has to say what is wrong with it. */
+function keepShown(stream: TLSSocket, shown: WeakMap<TLSSocket, X509Certificate>): void {
+  stream.prependOnceListener("secure", () => {
+    const certificate = stream.getPeerX509Certificate();
+    if (certificate) shown.set(stream, certificate);
+  });
+}
+
+/** OpenSSL's reason, and where a date is to blame, by how much. It judges by this machine's clock. */
+function withDates(reason: string, certificate: X509Certificate | undefined): string {
+  if (!certificate) return reason;
+  const validity = { notBefore: certificate.validFromDate.getTime(), notAfter: certificate.validToDate.getTime() };
+  const problem = dateProblem(validity, Date.now());
+  return problem === undefined ? reason : `${reason}: it ${problem}`;
 }
 
 function presented(leaf: X509Certificate): Buffer[] {

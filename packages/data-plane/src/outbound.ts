@@ -4,6 +4,7 @@
  */
 import type { Clock, Logger } from "@heddle/daemon";
 import { serviceSpiffeId } from "@heddle/spiffe";
+import { dateProblem, formatSpan } from "@heddle/tls";
 import { createBalancer, type Instance } from "./balance.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import type { Counts } from "./counts.ts";
@@ -23,6 +24,7 @@ import { Tunnel } from "./tunnel/tunnel.ts";
 const FINAL: ReadonlySet<RefusalCode> = new Set(["intention"]);
 /** Refusals that speak against the instance. */
 const FAULTS: ReadonlySet<RefusalCode> = new Set(["unreachable", "handshake", "identity", "local_service", "protocol"]);
+const YOUNG_MS = 15 * 60_000; // clocks that are further apart show in other places
 const MAX_PLAIN_PEERS = 4_096; // remembered endpoints that refuse any ALPN they do not know
 
 export interface OutboundDeps {
@@ -173,9 +175,21 @@ export function createOutbound(deps: OutboundDeps): Outbound {
         )
           continue;
         if (refusal || way.hasHeard) throw error;
-        throw new RefusedError("handshake", `refused by the far proxy: ${message}`, { cause: error });
+        throw new RefusedError("handshake", `refused by the far proxy: ${message}${ownDates()}`, { cause: error });
       }
     }
+  }
+
+  /** Who refuses a certificate does not always say why; where it may be the dates of ours, that is said here. */
+  function ownDates(): string {
+    const leaf = deps.leaf();
+    const now = deps.clock.now();
+    const problem = dateProblem(leaf, now);
+    if (problem !== undefined) return `; our certificate ${problem}`;
+    const age = now - leaf.notBefore;
+    return age < YOUNG_MS
+      ? `; our certificate is valid for ${formatSpan(age)} by the clock here, and not yet by one that is further behind`
+      : "";
   }
 
   async function dial(endpoint: HostPort, spiffeId: string, budgetMs: number): Promise<MeshLeg> {

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type Clock, describeError, type Logger, sleep } from "@heddle/daemon";
 import {
   createRevocationList,
+  dateProblem,
   daysLeft,
   EXPIRED_STAGE,
   expiryStage,
@@ -158,6 +159,9 @@ export function createProxy(deps: ProxyDeps): Proxy {
         };
         log.info("Proxy loaded config and ready to serve");
       }
+      const early = clock.now() < leaf.notBefore ? dateProblem(leaf, clock.now()) : undefined;
+      if (early !== undefined)
+        log.warn("our certificate is not valid yet by the clock here", { uri: leaf.uri, why: early });
       log.info("Parsed TLS identity", { uri: leaf.uri, roots: `[${roots.names.join(",")}]` });
     } catch (error) {
       log.error("cannot use the new certificate or roots, keeping what is known", { error: describeError(error) });

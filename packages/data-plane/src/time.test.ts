@@ -224,16 +224,62 @@ test.each([
   for (const { proxy } of [db, web]) expect(proxy.identityProblem()).toBeUndefined();
 });
 
-test("a certificate of a CA ten minutes behind is good; one that is not valid yet is refused by name", async () => {
+const refusal = (plane: Plane) =>
+  plane.entries.find(({ sentence }) => sentence === "connection refused")?.fields["reason"] as string | undefined;
+const BY_THE_CLOCK =
+  /is not valid before \S+Z, 8 min from now by the clock here: that one is behind, or the CA's is ahead$/;
+
+test("a caller's certificate of a CA ten minutes behind is good; of one ten minutes ahead both ends say by how much", async () => {
   const { mesh, db, web, port } = await startPair();
   web.store.set("leaf", leafOf(mesh, "web", { aheadMs: -10 * MINUTE_MS }));
   await dial(port).echoes("from behind");
   web.store.set("leaf", leafOf(mesh, "web", { aheadMs: 10 * MINUTE_MS }));
+  expect(web.entries.at(-2)).toMatchObject({
+    sentence: "our certificate is not valid yet by the clock here",
+    fields: { why: expect.stringMatching(BY_THE_CLOCK) as string },
+  });
   const early = dial(port);
   early.socket.write("x");
   expect(await early.ended).toBe("ECONNRESET");
-  const reason = (plane: Plane) =>
-    plane.entries.find(({ sentence }) => sentence === "connection refused")?.fields["reason"];
-  expect(reason(db)).toMatch(/CERT_NOT_YET_VALID/);
-  expect(reason(web)).toMatch(/^refused by the far proxy/);
+  expect(refusal(db)).toMatch(/^its certificate was refused: CERT_NOT_YET_VALID: it is not valid before /);
+  expect(refusal(db)).toMatch(BY_THE_CLOCK);
+  expect(refusal(web)).toMatch(/^refused by the far proxy: .*; our certificate is not valid before /);
+  expect(refusal(web)).toMatch(BY_THE_CLOCK);
+});
+
+test("a service's certificate of a CA ten minutes ahead is refused by its caller, with the reason on both ends", async () => {
+  const { mesh, db, web, port } = await startPair();
+  db.store.set("leaf", leafOf(mesh, "db", { aheadMs: 10 * MINUTE_MS }));
+  const early = dial(port);
+  early.socket.write("x");
+  expect(await early.ended).toBe("ECONNRESET");
+  expect(refusal(web)).toMatch(/^certificate is not yet valid: it is not valid before /);
+  expect(refusal(web)).toMatch(BY_THE_CLOCK);
+  const told = db.entries.find(({ sentence }) => sentence === "our certificate is not valid yet by the clock here");
+  expect(told?.fields["why"]).toMatch(BY_THE_CLOCK);
+});
+
+test("a caller that is refused without a word is told that its certificate is young: a far clock may be behind", async () => {
+  const { mesh, db, web, port } = await startPair();
+  // As db sees it: web's certificate begins nine minutes from now. By web's own clock it is a minute old.
+  web.clock.advance(10 * MINUTE_MS);
+  web.store.set("leaf", leafOf(mesh, "web", { aheadMs: 10 * MINUTE_MS }));
+  const early = dial(port);
+  early.socket.write("x");
+  expect(await early.ended).toBe("ECONNRESET");
+  expect(refusal(db)).toMatch(BY_THE_CLOCK);
+  expect(refusal(web)).toMatch(
+    /^refused by the far proxy: .*; our certificate is valid for 6\d s by the clock here, and not yet by one that is further behind$/,
+  );
+});
+
+test("an expired certificate is refused with how long ago it ended", async () => {
+  const { mesh, db, web, port } = await startPair();
+  web.store.set("leaf", leafOf(mesh, "web", { aheadMs: -10 * MINUTE_MS, ttlMs: 5 * MINUTE_MS }));
+  const late = dial(port);
+  late.socket.write("x");
+  expect(await late.ended).toBe("ECONNRESET");
+  expect(refusal(db)).toMatch(
+    /^its certificate was refused: CERT_HAS_EXPIRED: it expired at \S+Z, 5 min ago by the clock here$/,
+  );
 });

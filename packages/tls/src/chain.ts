@@ -1,6 +1,7 @@
 /** Certification paths, verified anew outside a handshake (RFC 5280 §6.1): on a timer, after a rotation, before a switch. */
 import { X509Certificate } from "node:crypto";
 import { readCertificate, type CertificateFacts } from "./certificate.ts";
+import { dateProblem } from "./clocks.ts";
 import { KEY_USAGE } from "./extensions.ts";
 import { certificatesToDer } from "./pem.ts";
 
@@ -40,8 +41,8 @@ export function verifyChain(
         reason: `${intermediates.length} intermediates presented, at most ${MAX_INTERMEDIATES} are looked at`,
       };
     const start = readLink(leaf);
-    const problem = dateProblem(start, at, "certificate");
-    if (problem !== undefined) return { ok: false, reason: problem };
+    const problem = dateProblem(start.facts, at);
+    if (problem !== undefined) return { ok: false, reason: `the certificate ${problem}` };
     return climb(start, intermediates.map(readLink), roots.roots, at);
   } catch (error) {
     return { ok: false, reason: (error as Error).message };
@@ -80,13 +81,8 @@ function issuerProblem(issuer: Link, from: Link, at: number, length: number): st
   if (!ca) return "its issuer is not a CA";
   if (keyUsage !== undefined && !(keyUsage & KEY_USAGE.keyCertSign)) return "its issuer may not sign certificates";
   if (pathLength !== undefined && length - 1 > pathLength) return "its chain is longer than its issuer allows";
-  return dateProblem(issuer, at, "issuer");
-}
-
-function dateProblem({ facts }: Link, at: number, what: string): string | undefined {
-  if (at > facts.notAfter) return `the ${what} expired at ${new Date(facts.notAfter).toISOString()}`;
-  if (at < facts.notBefore) return `the ${what} is not valid before ${new Date(facts.notBefore).toISOString()}`;
-  return undefined;
+  const problem = dateProblem(issuer.facts, at);
+  return problem && `the issuer ${problem}`;
 }
 
 function readLink(bytes: Buffer): Link {

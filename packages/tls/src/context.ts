@@ -50,12 +50,14 @@ export interface MeshTlsOptions {
   handshakeTimeoutMs?: number;
   /** The protocol that is chosen where a client offers it. */
   alpn?: string;
+  /** Called within the handshake of each client that offers any protocol, before anything is known of it. */
+  onOffer?: (socket: TLSSocket) => void;
 }
 
 /** Options of `tls.createServer` for a mesh listener. Check every connection with `checkPeer` before its first byte moves on. */
 export function meshServerOptions(
   identity: TlsIdentity,
-  { handshakeTimeoutMs, alpn }: MeshTlsOptions = {},
+  { handshakeTimeoutMs, alpn, onOffer }: MeshTlsOptions = {},
 ): TlsOptions {
   return {
     ...secureOptions(identity),
@@ -64,7 +66,10 @@ export function meshServerOptions(
     handshakeTimeout: handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS,
     // Node ends a handshake in which nothing is chosen, and a proxy of another mesh may offer protocols of its own.
     ...(alpn !== undefined && {
-      ALPNCallback: ({ protocols }: { protocols: string[] }) => (protocols.includes(alpn) ? alpn : protocols[0]),
+      ALPNCallback(this: TLSSocket, { protocols }: { protocols: string[] }) {
+        onOffer?.(this);
+        return protocols.includes(alpn) ? alpn : protocols[0];
+      },
     }),
   };
 }

@@ -1,5 +1,6 @@
 export { buildCertificate, nameFor, readCertificate, signatureAlgorithm } from "./certificate.ts";
 export { createTrustBundle, MAX_CHAIN_LENGTH, verifyChain } from "./chain.ts";
+export { dateProblem, formatSpan } from "./clocks.ts";
 export {
   createMeshClient,
   DEFAULT_HANDSHAKE_TIMEOUT_MS,

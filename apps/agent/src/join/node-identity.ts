@@ -15,9 +15,18 @@ import {
   type Logger,
   parseJoinLine,
   sleep,
+  UnavailableError,
 } from "@heddle/daemon";
 import { formatSpiffeId, isSegment } from "@heddle/spiffe";
-import { createCsr, generateKey, keyToPem, renewalDelayMs } from "@heddle/tls";
+import {
+  certificatesToDer,
+  createCsr,
+  dateProblem,
+  generateKey,
+  keyToPem,
+  readCertificate,
+  renewalDelayMs,
+} from "@heddle/tls";
 import type { Roots } from "../leaves.ts";
 import { askToJoin, fetchRoot, type Joined, JoinRefusedError, trustDomainOf } from "./ask.ts";
 import { readIdentity, type StoredIdentity, writeIdentity } from "./identity-file.ts";
@@ -94,6 +103,9 @@ export async function openNodeIdentity(options: NodeIdentityOptions): Promise<No
     }
     if (!line) throw new JoinRefusedError("this node has begun to join and has no line any more: give -join again");
     const root = await fetchRoot(line);
+    const [der] = certificatesToDer(root);
+    const early = der && dateProblem(readCertificate(der), clock.now());
+    if (early !== undefined) throw new UnavailableError(`cannot join at ${line.address} now: the mesh's root ${early}`);
     const none = { certPem: "", rootId: "", notBefore: "", notAfter: "" };
     const keyPem = stored?.keyPem ?? keyToPem(generateKey());
     const { address } = line;

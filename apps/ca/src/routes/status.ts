@@ -72,12 +72,13 @@ function showIntermediate({ activeRoot, settings }: Authority, now: number) {
 }
 
 /** What agents have told lately. */
-const showFollowing = ({ agents, informed, proxies, trusting, leaves, renewed, waitsFor }: Following) => ({
+const showFollowing = ({ agents, informed, proxies, trusting, leaves, renewed, ...named }: Following) => ({
   Agents: agents,
   AgentsInformed: informed,
   Proxies: proxies,
   ProxiesTrusting: trusting,
   Leaves: leaves,
   LeavesRenewed: renewed,
-  WaitsFor: waitsFor,
+  WaitsFor: named.waitsFor,
+  ClocksApart: named.clocksApart.map(({ agent, aheadMs }) => ({ Agent: agent, AheadMs: aheadMs })),
 });

@@ -1,4 +1,5 @@
 /** `heddle connect ca get-config|set-config|status|rollback`. */
+import { formatDuration } from "@heddle/daemon";
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
 import { flag } from "../flags.ts";
@@ -57,7 +58,11 @@ interface Status {
   Following: Record<
     "Agents" | "AgentsInformed" | "Leaves" | "LeavesRenewed" | "Proxies" | "ProxiesTrusting",
     number
-  > & { WaitsFor: string[] };
+  > & {
+    WaitsFor: string[];
+    /** Missing where the CA is of an older version. */
+    ClocksApart?: { Agent: string; AheadMs: number }[];
+  };
   Followers: number;
   LeavesCountedSince: string;
 }
@@ -82,6 +87,10 @@ export const status = command({
       ["Proxies:", `${following.ProxiesTrusting} of ${following.Proxies} trust it`],
       ["Leaves in use:", `${following.LeavesRenewed} of ${following.Leaves} are signed by it`],
       ...following.WaitsFor.map((agent, i) => [i === 0 ? "Waits for:" : "", agent]),
+      ...(following.ClocksApart ?? []).map(({ Agent, AheadMs }, i) => [
+        i === 0 ? "Clocks apart:" : "",
+        `${formatDuration(Math.round(Math.abs(AheadMs) / 1_000) * 1_000)} ${AheadMs > 0 ? "ahead" : "behind"}: ${Agent}`,
+      ]),
       ["Followers:", `${body.Followers} know the list as it is`],
       ["Leaves:", `counted since ${body.LeavesCountedSince}`],
     ];
