@@ -1,0 +1,60 @@
+/** What the long runs share: processes that end with the run, and waiting. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sleep } from "@heddle/daemon";
+
+const ROOT = join(import.meta.dirname, "../..");
+const START_MS = 60_000;
+
+export interface Bench {
+  /** Goes at the end. */
+  dir: string;
+  /** `./heddle …`, killed at the end. */
+  heddle(...args: string[]): ChildProcess;
+}
+
+/** Runs, cleans up, and ends the process: with status 0 where `run` came to true. */
+export async function onBench(run: (bench: Bench) => Promise<boolean>): Promise<never> {
+  const dir = mkdtempSync(join(tmpdir(), "heddle-soak-"));
+  const children: ChildProcess[] = [];
+  const heddle = (...args: string[]) => {
+    const child = spawn(join(ROOT, "heddle"), args, { stdio: ["ignore", "ignore", "inherit"] });
+    children.push(child);
+    return child;
+  };
+  let isGood = false;
+  try {
+    isGood = await run({ dir, heddle });
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+  process.exit(isGood ? 0 : 1);
+}
+
+/** Waits until it is so: a promise that rejects is not. Throws after a minute. */
+export async function until(isSo: () => Promise<unknown>, timeoutMs = START_MS): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await isSo().catch(() => false))) {
+    if (performance.now() > deadline) throw new Error(`not so within ${timeoutMs} ms: ${isSo.toString()}`);
+    await sleep(20);
+  }
+}
+
+/** Asks again and again until `stop`: the latencies in milliseconds, sorted. */
+export async function latencies(ask: () => Promise<unknown>, stop: AbortSignal): Promise<number[]> {
+  const all: number[] = [];
+  while (!stop.aborted) {
+    const startedAt = performance.now();
+    await ask();
+    all.push(performance.now() - startedAt);
+    await sleep(5);
+  }
+  return all.toSorted((a, b) => a - b);
+}
+
+/** "1.2 ms" */
+export const percentile = (sorted: readonly number[], percent: number): string =>
+  `${(sorted[Math.floor((sorted.length * percent) / 100)] ?? 0).toFixed(1)} ms`;
