@@ -96,6 +96,14 @@ test("nobody else gets it: another user, a call without the header, another meth
     details: expect.stringContaining("security header missing from request"),
   });
 
+  for (const method of ["FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"]) {
+    const jwt = ask(WEB_USER, socket, method, proto);
+    await jwt.exited;
+    expect(lines(jwt.out)).toEqual([
+      { code: 12, details: "JWT-SVIDs are not served here: FetchX509SVID and FetchX509Bundles are" },
+    ]);
+  }
+
   await agent.ok("services", "deregister", "-id=socat");
   await expect.poll(() => statSync(socket, { throwIfNoEntry: false })).toBeUndefined();
 }, 60_000);

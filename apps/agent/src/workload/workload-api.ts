@@ -31,7 +31,22 @@ export function createWorkloadApi(service: string, { leaves, followed }: Workloa
     const trusted = roots.value;
     return { message: trusted && { key: "", encode: () => encodeBundles(trusted) }, watched: [roots] };
   }, roots);
-  return createGrpcServer({ [`${SERVICE}/FetchX509SVID`]: svids, [`${SERVICE}/FetchX509Bundles`]: bundles });
+  const jwt = Object.fromEntries(JWT_METHODS.map((name) => [`${SERVICE}/${name}`, noJwt]));
+  return createGrpcServer({ [`${SERVICE}/FetchX509SVID`]: svids, [`${SERVICE}/FetchX509Bundles`]: bundles, ...jwt });
+}
+
+/** The other half of the Workload API: whoever asks for it is told what there is instead. */
+const JWT_METHODS = ["FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"];
+
+const noJwt = ({ headers }: GrpcCall): Promise<never> => {
+  requireHeader(headers);
+  throw new GrpcError(GRPC.unimplemented, "JWT-SVIDs are not served here: FetchX509SVID and FetchX509Bundles are");
+};
+
+// So that nothing that is tricked into calling an address can call this one (SPIFFE Workload Endpoint §4).
+function requireHeader(headers: GrpcCall["headers"]): void {
+  if (headers["workload.spiffe.io"] !== "true")
+    throw new GrpcError(GRPC.invalidArgument, "security header missing from request: want workload.spiffe.io: true");
 }
 
 interface Turn {
@@ -43,9 +58,7 @@ interface Turn {
 const stream =
   (take: () => Promise<Turn>, roots: Watched<unknown>) =>
   async ({ headers, signal, send }: GrpcCall): Promise<void> => {
-    // So that nothing that is tricked into calling an address can call this one (SPIFFE Workload Endpoint §4).
-    if (headers["workload.spiffe.io"] !== "true")
-      throw new GrpcError(GRPC.invalidArgument, "security header missing from request: want workload.spiffe.io: true");
+    requireHeader(headers);
     let sent: string | undefined;
     while (!signal.aborted) {
       const { message, watched } = await take().catch((error: unknown) => {
