@@ -1,4 +1,4 @@
-/** Vault signs: a small server that follows its documented paths stands in for it (vault-server.ts). */
+/** Vault signs: a small server that follows its documented paths stands in for it (src/vault/testing-vault.ts). */
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,8 +9,8 @@ import { ManualClock } from "@heddle/daemon/testing";
 import { openStore } from "@heddle/store";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { createCa } from "../src/index.ts";
+import { startVaultServer, type VaultServer } from "../src/testing.ts";
 import { startCa, type TestCa } from "./harness.ts";
-import { startVaultServer, type VaultServer } from "./vault-server.ts";
 
 const CONFIG = "/v1/connect/ca/configuration";
 const STATUS = "/v1/connect/ca/status";
