@@ -16,6 +16,7 @@ const DEBIAN_PACKAGES = {
   nsenter: "util-linux",
   setpriv: "util-linux",
   socat: "socat",
+  ss: "iproute2",
   tcpdump: "tcpdump",
   unshare: "util-linux",
 } as const;

@@ -1,20 +1,23 @@
 /** Step 18 of the walk: what a rule would cut is told before, and what it has cut is told to who waits for it. */
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
-import { makePlace, startAgent, startSocat } from "../support/mesh.ts";
-import { type Program, start } from "../support/process.ts";
+import { connect as connectTls } from "node:tls";
+import { createMeshClient } from "@heddle/tls";
+import { expect, onTestFinished, test } from "vitest";
+import { type Agent, makePlace, startAgent, startSocat } from "../support/mesh.ts";
+import { type Program, run, start } from "../support/process.ts";
 import { needs } from "../support/tools.ts";
 
 /** socat behind a proxy that registers itself, healthy at once, and two doors to it: web's and api's. */
-async function startThree() {
+async function startThree(...more: string[]) {
   const place = await makePlace();
   place.remove("socat.json");
   const mesh = await startAgent(place, ["-dev"], "Started HTTP server");
   startSocat(mesh.ports.echo);
   const { echo, sidecar, upstream, other } = mesh.ports;
   const local = ["-service-addr", `127.0.0.1:${echo}`, "-listen", `127.0.0.1:${sidecar}`, "-register"];
-  const proxy = mesh.start("connect", "proxy", "-service", "socat", ...local);
+  const proxy = mesh.start("connect", "proxy", "-service", "socat", ...local, ...more);
   await proxy.printed("registered Consul service");
   for (const [name, port] of [
     ["web", upstream],
@@ -164,6 +167,42 @@ test("every way to write rules over HTTP can be waited for", { timeout: 60_000 }
       body: expect.stringContaining("want a duration of at most 60s") as string,
     });
   expect(await mesh.ok("intention", "list")).toBe("");
+});
+
+/** A connection to socat's proxy as web, without a tunnel: each is dealt to one of the proxy's threads by itself. */
+async function openDirectly({ api, ports }: Agent): Promise<() => Promise<{ echoed: string; closed: Promise<void> }>> {
+  const { CertPEM, PrivateKeyPEM } = await api<Record<string, string>>("/v1/agent/connect/ca/leaf/web");
+  const { Roots } = await api<{ Roots: { RootCert: string }[] }>("/v1/agent/connect/ca/roots");
+  const roots = Roots.map(({ RootCert }) => RootCert);
+  const client = createMeshClient({ certPem: CertPEM ?? "", keyPem: PrivateKeyPEM ?? "", roots });
+  return async () => {
+    const socket = connectTls({ ...client.options(), host: "127.0.0.1", port: ports.sidecar });
+    socket.on("error", () => {});
+    onTestFinished(() => void socket.destroy());
+    socket.write("hello\n");
+    const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    const echoed = await Promise.race([once(socket, "data").then(String, () => ""), closed.then(() => "")]);
+    return { echoed, closed };
+  };
+}
+
+test("a proxy of several threads is one holder, waited for until all of them have cut", {
+  timeout: 60_000,
+}, async (ctx) => {
+  needs(ctx, "socat", "nc", "curl", "ss");
+  const { mesh } = await startThree("-workers=2");
+  const listeners = async () => (await run("ss", ["-Hltn", `sport = :${mesh.ports.sidecar}`])).out.trim().split("\n");
+  await expect.poll(listeners).toHaveLength(2);
+  const open = await openDirectly(mesh);
+  const connections = await Promise.all(Array.from({ length: 40 }, open));
+  expect(connections.map(({ echoed }) => echoed)).toEqual(connections.map(() => "hello\n"));
+  const plan = () => mesh.ok("intention", "create", "-deny", "-plan", "web", "socat");
+  await expect.poll(plan).toContain("Cut: 40 open connections, 1 pair of services");
+  expect(await mesh.ok("intention", "create", "-deny", "-wait-cut", "web", "socat")).toMatch(
+    /^Created: web => socat \(deny\)\nHeld by 1 of 1 proxy; 40 connections cut\.\nPair +Cut +Where\nweb -> socat +40 /,
+  );
+  await Promise.all(connections.map(({ closed }) => closed));
+  expect((await open()).echoed).toBe("");
 });
 
 test("what a proxy tells is checked and bounded", async (ctx) => {
