@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, createServer, type ConnectionOptions, type Server, type TLSSocket } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { uriName } from "./extensions.ts";
 import {
   checkPeer,
   createMeshClient,
@@ -150,16 +151,22 @@ describe("a mesh connection", () => {
     expect(echo.received()).toBe(0);
   });
 
-  it("is refused by a client whose server is another service, before the client writes", async () => {
-    const echo = await startEcho(mesh.identity("evil"));
+  it.each<[string, (db: string) => string]>([
+    ["another service", (db) => db.replace("/svc/db", "/svc/evil")],
+    ["the same one of another datacenter", (db) => db.replace("/dc/dc1/", "/dc/dc2/")],
+    ["the same one of another namespace", (db) => db.replace("/ns/default/", "/ns/other/")],
+    ["the same one of another trust domain", (db) => db.replace("//1", "//2")],
+  ])("is refused by a client whose server is %s, before the client writes", async (_what, other) => {
+    const db = mesh.spiffeId("db");
+    const presented = other(db);
+    expect(presented).not.toBe(db);
+    const echo = await startEcho(forgeLeaf(mesh, { names: [uriName(presented)] }));
     const socket = connect({ host: "127.0.0.1", port: echo.port, ...clientOf(mesh.identity("web")) });
     open.push(socket);
     await once(socket, "secureConnect");
-    const check = checkPeer(socket, { kind: "server", spiffeId: mesh.spiffeId("db") });
-    expect(check).toEqual({
-      ok: false,
-      reason: `expected '${mesh.spiffeId("db")}', but '${mesh.spiffeId("evil")}' was presented`,
-    });
+    const check = checkPeer(socket, { kind: "server", spiffeId: db });
+    expect(check).toEqual({ ok: false, reason: `expected '${db}', but '${presented}' was presented` });
+    expect(echo.received()).toBe(0);
   });
 
   it("is refused by a client whose server's chain leads elsewhere", async () => {

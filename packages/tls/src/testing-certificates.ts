@@ -26,6 +26,8 @@ import { createTestMesh, type TestMesh } from "./testing-mesh.ts";
 
 export interface ForgedLeaf {
   names?: AltName[];
+  /** DNS names beside the URI, where `names` does not say all. */
+  dns?: readonly string[];
   /** Each replaces the extension of its OID, or is added. */
   extensions?: Extension[];
   /** OIDs of extensions to leave out. */
@@ -44,7 +46,7 @@ export function forgeLeaf(mesh: TestMesh, forged: ForgedLeaf = {}): TlsIdentity 
   const { signer = mesh.signer, key = generateKey() } = forged;
   const spki = publicKeyDer(key);
   const subject = nameFor("web.svc.default.11111111.consul");
-  const names = forged.names ?? [uriName(mesh.spiffeId("web"))];
+  const names = forged.names ?? [uriName(mesh.spiffeId("web")), ...(forged.dns ?? []).map(dnsName)];
   const extensions = leafExtensions(names, keyId(spki), signer.keyId)
     .filter((e) => !forged.without?.includes(e.oid) && !forged.extensions?.some((f) => f.oid === e.oid))
     .concat(forged.extensions ?? []);
