@@ -5,8 +5,8 @@
 import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isBuiltin } from "node:module";
-import { build, type Plugin } from "esbuild";
+import { build } from "esbuild";
+import { lazyBuiltins, NOT_BUNDLED, REQUIRE_BANNER } from "./lazy-builtins.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const target = process.argv[2] ?? join(root, "dist");
@@ -14,23 +14,6 @@ const ENTRY = "heddle.mjs";
 const KEEP_MS = 7 * 24 * 3_600_000;
 // Built beside and moved into place: a command that starts meanwhile finds the old bundle or the new one.
 const outdir = `${target}.${process.pid}`;
-
-/**
- * Node's own modules are taken as CommonJS: importing `node:http` as an ES module reads every export, and one of them loads
- * undici (28 ms of each start, measured on Node 26).
- */
-const lazyBuiltins: Plugin = {
-  name: "lazy-builtins",
-  setup(builder) {
-    builder.onResolve({ filter: /^[a-z_:/]+$/ }, ({ path }) =>
-      isBuiltin(path) ? { path, namespace: "builtin" } : undefined,
-    );
-    builder.onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)})`,
-      loader: "js",
-    }));
-  },
-};
 
 await build({
   absWorkingDir: root,
@@ -49,12 +32,8 @@ await build({
   minifySyntax: true,
   legalComments: "none",
   plugins: [lazyBuiltins],
-  // Optional natives of ws: not installed, found missing at run time.
-  external: ["bufferutil", "utf-8-validate"],
-  // CommonJS packages inside an ES module bundle call require for Node's own modules.
-  banner: {
-    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
-  },
+  external: NOT_BUNDLED,
+  banner: { js: REQUIRE_BANNER },
   logLevel: "warning",
 });
 // The page, as three files without folders: the agent serves them from beside the bundle.

@@ -45,7 +45,7 @@ export interface ConnectOptions {
   drainMs?: number;
   /** Ends a start that still waits. */
   signal?: AbortSignal;
-  /** Default: silent. `createLogHub` of `@heddle/daemon` makes one. */
+  /** Default: silent. `createLogHub({ level: "info" }).log` is one. */
   log?: Logger;
   /** Where the metric families of the proxy go; a registry of its own by default. */
   registry?: Registry;

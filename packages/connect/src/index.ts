@@ -1,5 +1,6 @@
 export { startConnect } from "./connect.ts";
 export { MeshSocket } from "./mesh-socket.ts";
+export { createLogHub } from "@heddle/daemon";
 export { RefusedError } from "@heddle/data-plane";
 export type { Connect, ConnectOptions, DialOptions } from "./connect.ts";
 export type { MeshPeer } from "./mesh-socket.ts";
