@@ -94,6 +94,21 @@ describe("names of others", () => {
     expect(silent.asked).toEqual(["a.example.com A"]);
   });
 
+  test("past 1,024 under way the next is SERVFAIL at once, and names of ours are answered as ever", async () => {
+    const silent = await nameServer({}, "silent");
+    const dns = await daemonWith([silent.server], { recursorTimeout: 15_000 });
+    using client = udpClient(dns.port);
+    const asked = () => new Set(silent.asked).size;
+    // In pieces that sockets can hold.
+    for (let id = 1; id <= 1_024; id++) {
+      client.send(question(`n${id}.example.com`, "A", id));
+      if (id % 64 === 0) await expect.poll(asked).toBe(id);
+    }
+    expect(rcodeOf(await client.ask(question("one.too.many", "A", 2_000)))).toBe("SERVFAIL");
+    expect(silent.asked).not.toContain("one.too.many A");
+    expect((await dig(dns.port, "web.service.consul")).answer).toEqual(["web.service.consul. 0 A 10.0.0.2"]);
+  });
+
   test("an answer with another ID is no answer", async () => {
     const forger = await nameServer({ "a.example.com A": [A("a.example.com", "192.0.2.3")] }, "forges");
     const dns = await daemonWith([forger.server]);
