@@ -79,11 +79,11 @@ test("a directory that this user may not write, or only read, is named", async (
   for (const file of readdirSync(dataDir)) chmodSync(join(dataDir, file), 0o644);
   const said = await refused(["serve", "catalog", "-port=0", `-data-dir=${dataDir}`], NOBODY);
   expect(said).toContain(
-    `cannot write the data directory ${dataDir}: check that it exists and that this user may write`,
+    `cannot write the data directory ${dataDir}: check that it exists, or can be made, and that this user may write`,
   );
   expect(said).not.toMatch(/^\s+at /m); // a reason, not a stack
   writeFileSync(join(dataDir, "file"), "");
-  expect(await refused(["serve", "ca", "-port=0", `-data-dir=${join(dataDir, "file")}`])).toContain("cannot write");
+  expect(await refused(["serve", "ca", "-port=0", `-data-dir=${join(dataDir, "file")}`])).toContain("it is a file, or below one");
 });
 
 /** Mounts a small disk; undefined where this machine does not allow it. */

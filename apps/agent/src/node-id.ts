@@ -1,8 +1,8 @@
 /** A node's id: kept in the data directory, so that a node that comes back under another name is known again. */
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { UnavailableError } from "@heddle/daemon";
+import { cannotWrite, makeDataDirectory } from "@heddle/daemon";
 
 export function nodeId(dataDir: string): string {
   if (dataDir === "") return randomUUID();
@@ -14,14 +14,11 @@ export function nodeId(dataDir: string): string {
     // Not there yet: this is the first start.
   }
   const id = randomUUID();
+  makeDataDirectory(dataDir);
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     writeFileSync(file, `${id}\n`, { mode: 0o600 });
   } catch (cause) {
-    throw new UnavailableError(
-      `cannot write the data directory ${dataDir}: check that it exists and that this user may write there`,
-      { cause },
-    );
+    throw cannotWrite(dataDir, cause);
   }
   return id;
 }

@@ -104,7 +104,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const log = hub.log.child("agent");
   const clock = deps.clock ?? systemClock;
   await using stack = new AsyncDisposableStack();
-  const store = stack.use(await openStore({ dataDir: config.devMode ? "" : config.dataDir, name: "agent", log }));
+  const store = stack.use(await openStore({ dataDir: config.dataDir, name: "agent", log }));
   const { identity } = deps;
   const tlsFor = (role: string) => internalTls(identity, [role, "server"]);
   const catalog = createApiClient({ address: servers.catalog, tls: tlsFor("catalog"), log: log.child("catalog") });
@@ -189,6 +189,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     if (!watches) {
       watches = new WatchesClass({
         connect: (token) => connectToSelf(config, listeners, token),
+        store,
         log: log.child("watch"),
       });
     }

@@ -3,9 +3,9 @@
  * alone, and what it says is checked again before it is used.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { describeError, type Logger } from "@heddle/daemon";
+import { describeError, type Logger, makeDirectory } from "@heddle/daemon";
 import { NO_REVOCATIONS, type RevocationsAnswer } from "@heddle/tls";
 import {
   type Endpoint,
@@ -179,7 +179,7 @@ function check({ proxyId, savedAt, spec, leaf, roots, revocations, rules, endpoi
 
 /** Whole or not at all. */
 async function write(dir: string, path: string, text: string): Promise<void> {
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  makeDirectory(dir);
   const part = `${path}.${process.pid}.part`;
   const file = await open(part, "w", 0o600);
   try {

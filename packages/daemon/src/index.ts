@@ -2,6 +2,7 @@ export { apiRouter, encodeJson, refusal, refusalHeaders, reply, replyEmpty } fro
 export { backoffMs, sleep, systemClock } from "./clock.ts";
 export { ConfigError, formatOptions, loadOptions, option } from "./config.ts";
 export { decodeBody, decodeObject, parseBody, parseExactBody } from "./decode.ts";
+export { cannotWrite, makeDataDirectory, makeDirectory } from "./directory.ts";
 export { formatDuration, parseDuration } from "./duration.ts";
 export {
   describeError,

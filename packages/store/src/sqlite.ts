@@ -2,10 +2,10 @@
  * The SQLite backend: one file, written by a worker thread so that the event loop never waits for the disk. What queues up
  * while a transaction runs is committed by the next one (group commit).
  */
-import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { Worker } from "node:worker_threads";
-import { type HeddleError, type Logger, UnavailableError } from "@heddle/daemon";
+import { cannotWrite, type HeddleError, type Logger, makeDataDirectory, UnavailableError } from "@heddle/daemon";
 import type { Backend, Commit, StoredRecord } from "./record.ts";
 import type { FromWorker, ToWorker } from "./sqlite-worker.ts";
 
@@ -95,15 +95,12 @@ function toRows(commits: readonly Commit[]): Row[] {
 }
 
 function createPrivateFile(path: string): void {
+  makeDataDirectory(dirname(path));
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     closeSync(openSync(path, "a", 0o600));
     chmodSync(path, 0o600);
   } catch (cause) {
-    throw new UnavailableError(
-      `cannot write the data directory ${dirname(path)}: check that it exists and that this user may write there`,
-      { cause },
-    );
+    throw cannotWrite(dirname(path), cause);
   }
 }
 

@@ -1,7 +1,7 @@
 /** What a node that has joined keeps in its data directory: its key, its certificate and the roots, for its user alone. */
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describeError, UnavailableError } from "@heddle/daemon";
+import { describeError, makeDirectory, UnavailableError } from "@heddle/daemon";
 import { write0600 } from "@heddle/tls";
 
 const FILE = "node-identity.json";
@@ -43,7 +43,7 @@ export function readIdentity(dataDir: string): StoredIdentity | undefined {
 export function writeIdentity(dataDir: string, identity: StoredIdentity): void {
   if (dataDir === "") return;
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
     write0600(join(dataDir, FILE), JSON.stringify(identity));
   } catch (cause) {
     throw new UnavailableError(`cannot write ${join(dataDir, FILE)}: ${describeError(cause)}`, { cause });

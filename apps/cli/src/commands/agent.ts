@@ -1,8 +1,15 @@
 /** `heddle agent`: reads the configuration, says what it is about to be, runs until a signal. */
-import { createWriteStream, rmSync, statSync, writeFileSync } from "node:fs";
+import { createWriteStream, openSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { type AgentConfig, formatAgentFlags, leaveOnSignal, loadAgentConfig } from "@heddle/agent";
-import { createLogHub, describeError, isLoopback, type LogHub, writeToStandardOutput } from "@heddle/daemon";
+import {
+  createLogHub,
+  describeError,
+  isLoopback,
+  type LogHub,
+  UnavailableError,
+  writeToStandardOutput,
+} from "@heddle/daemon";
 import { startComposition } from "../compose/agent.ts";
 import { usesTls } from "../compose/internal-tls.ts";
 import { nodeId } from "../compose/node-id.ts";
@@ -31,7 +38,7 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
   process.umask(0o077);
   const config: AgentConfig = Object.freeze({
     ...read,
-    nodeId: read.nodeId || nodeId(read.devMode ? "" : read.dataDir),
+    nodeId: read.nodeId || nodeId(read.dataDir),
   });
   process.stdout.write(banner(config));
   const hub = openLog(config);
@@ -51,7 +58,10 @@ async function serve(read: AgentConfig, readConfig: () => Promise<AgentConfig>):
     log.info("told to end before it was started");
   });
   if (!running) return 0;
-  if (config.pidFile) writeFileSync(config.pidFile, String(process.pid), { mode: 0o644 });
+  if (config.pidFile)
+    orExplain(`cannot write the pid file ${config.pidFile}`, () =>
+      writeFileSync(config.pidFile, String(process.pid), { mode: 0o644 }),
+    );
   log.info("Heddle agent running!", { node: config.nodeName, node_id: config.nodeId });
   process.on("SIGHUP", () => {
     log.info("Caught signal", { signal: "hangup" });
@@ -88,7 +98,8 @@ function openLog(config: AgentConfig): LogHub {
   const { level, json, file } = config.log;
   if (!file) return createLogHub({ level, json });
   const path = file.endsWith("/") || isDirectory(file) ? `${file.replace(/\/?$/, "/")}heddle-${Date.now()}.log` : file;
-  const stream = createWriteStream(path, { flags: "a", mode: 0o600 });
+  const fd = orExplain(`cannot write the log file ${path}`, () => openSync(path, "a", 0o600));
+  const stream = createWriteStream(path, { fd });
   stream.on("error", (error) => process.stderr.write(`==> cannot write the log file ${path}: ${error.message}\n`));
   return createLogHub({
     level,
@@ -98,6 +109,14 @@ function openLog(config: AgentConfig): LogHub {
       stream.write(line);
     },
   });
+}
+
+function orExplain<T>(what: string, act: () => T): T {
+  try {
+    return act();
+  } catch (cause) {
+    throw new UnavailableError(what, { cause });
+  }
 }
 
 function isDirectory(path: string): boolean {

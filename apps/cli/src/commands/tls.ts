@@ -1,6 +1,7 @@
 /** `heddle tls ca create` and `tls cert create`: the certificates by which the daemons know each other. */
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { makeDirectory } from "@heddle/daemon";
 import { createInternalCa, createInternalCertificate, INTERNAL_ROLES, type InternalRole, write0600 } from "@heddle/tls";
 import { attempt, command, CommandError } from "../command.ts";
 import { fileProblem, readBytes } from "../data.ts";
@@ -117,7 +118,7 @@ function save(
   if (existing.length > 0 && !force)
     throw new CommandError(`${existing.join(" and ")} already exists. Use -force to replace it.`);
   try {
-    mkdirSync(dir, { recursive: true });
+    makeDirectory(dir, 0o777);
     write0600(files.key, keyPem);
     writeFileSync(files.certificate, certPem);
     chmodSync(files.certificate, 0o644);

@@ -1,7 +1,8 @@
 /** Where admin sockets are: one for each running proxy, in a folder that is its user's alone. */
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { makeDirectory } from "@heddle/daemon";
 
 const SOCKET = /^proxy-(\d+)\.sock$/;
 
@@ -16,7 +17,7 @@ export function defaultAdminDir(env: NodeJS.ProcessEnv): string {
 
 /** The path of this process's socket. Throws where the folder is not ours alone; removes what dead processes left. */
 export async function claimSocket(dir: string): Promise<string> {
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  makeDirectory(dir);
   const { uid, mode } = await stat(dir);
   if (uid !== process.getuid?.() || (mode & 0o022) !== 0)
     throw new Error(`others may write to the folder ${dir}: want it owned by this user, mode 0700`);
