@@ -17,6 +17,7 @@ import { TXN_FIELDS } from "./routes/txn.ts";
 export const SHOWN_SERVICE = SERVICE.object;
 export const SHOWN_PROXY = SERVICE.object.Proxy;
 export const SHOWN_CHECK = CHECK_FIELDS;
+export { AUTOPILOT_FIELDS, QUERY_FIELDS };
 
 const read = (summary: string, query: string[] = [], argument?: string): Operation => ({
   summary,
@@ -24,7 +25,7 @@ const read = (summary: string, query: string[] = [], argument?: string): Operati
   query,
   ...(argument !== undefined && { argument }),
 });
-const entry = { schema: { type: "object", properties: { Kind: { type: "string" }, Name: { type: "string" } } } };
+const entry = { schema: { $ref: "#/components/schemas/ConfigEntry" } };
 
 export const CATALOG_OPERATIONS: Operations = {
   "GET /v1/internal/runs-on/": {
@@ -57,8 +58,10 @@ export const CATALOG_OPERATIONS: Operations = {
     body: { object: REGISTER_FIELDS },
   },
   "PUT /v1/config": { summary: "Writes a config entry", query: ["cas", "wait-cut"], body: entry },
-  "GET /v1/config/": read("A config entry, or all of a kind", ["filter"], "kind"),
-  "DELETE /v1/config/": { summary: "Deletes a config entry", query: ["cas", "wait-cut"], argument: "kind" },
+  "GET /v1/config/": read("All config entries of a kind", [], "kind"),
+  "GET /v1/config/{kind}/{name}": read("A config entry"),
+  "DELETE /v1/config/": "below",
+  "DELETE /v1/config/{kind}/{name}": { summary: "Deletes a config entry", query: ["cas", "wait-cut"] },
   "GET /v1/connect/intentions": read("All intentions", ["filter"]),
   "POST /v1/connect/intentions": {
     summary: "Creates an intention",

@@ -82,11 +82,11 @@ export async function startConsul(): Promise<Agent | undefined> {
 }
 
 /** Heddle's agent as a process of its own, from the sources. */
-export function startHeddle(): Promise<Agent> {
-  return startAgent(process.execPath, [join(import.meta.dirname, "../src/main.ts")]);
+export function startHeddle(...more: string[]): Promise<Agent> {
+  return startAgent(process.execPath, [join(import.meta.dirname, "../src/main.ts")], more);
 }
 
-async function startAgent(program: string, before: string[]): Promise<Agent> {
+async function startAgent(program: string, before: string[], more: string[] = []): Promise<Agent> {
   const [http, server, lan, wan] = (await freePorts(4)) as [number, number, number, number];
   const flags = [
     "-dev",
@@ -97,7 +97,9 @@ async function startAgent(program: string, before: string[]): Promise<Agent> {
     "-grpc-port=-1",
   ];
   const ports = [`-http-port=${http}`, `-server-port=${server}`, `-serf-lan-port=${lan}`, `-serf-wan-port=${wan}`];
-  const child = spawn(program, [...before, "agent", ...flags, ...ports], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, [...before, "agent", ...flags, ...ports, ...more], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let said = "";
   for (const stream of [child.stdout, child.stderr])
     stream.on("data", (data: Buffer) => void (said += data.toString()));

@@ -15,8 +15,10 @@ export {
 export { decodeChainOverrides } from "./overrides.ts";
 export { problemList } from "./problem-list.ts";
 export { decodeConfigEntry, normaliseConfigEntry, toConfigKind } from "./parse.ts";
+export { entryShape } from "./shapes.ts";
 export type { ConfigKind } from "./kinds.ts";
 export type { ChainOverrideBody } from "./overrides.ts";
+export type { Shape } from "./shape.ts";
 export type {
   ConfigEntry,
   ConfigEntryOf,

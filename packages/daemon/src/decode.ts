@@ -10,6 +10,7 @@ export type Spec =
   | "duration"
   | "index"
   | "integer"
+  | "number"
   | "string"
   | "strings"
   | "uint64"
@@ -21,7 +22,14 @@ export type Spec =
       title?: string;
     }
   | { list: Spec }
-  | { map: Spec };
+  | { map: Spec }
+  | { const: string }
+  | {
+      /** The field that says which of the cases an object is. */
+      tag: string;
+      cases: Record<string, Spec>;
+      title?: string;
+    };
 
 /** A decoded value; callers cast it to the type that their spec describes. */
 export type Decoded = Record<string, unknown>;
@@ -125,6 +133,8 @@ function decode(value: unknown, spec: Spec, path: string, depth: number): unknow
       return typeof value === "boolean" ? value : fail(path, value, "true or false");
     case "integer":
       return typeof value === "number" && Number.isSafeInteger(value) ? value : fail(path, value, "a whole number");
+    case "number":
+      return typeof value === "number" && Number.isFinite(value) ? value : fail(path, value, "a number");
     case "index":
       return typeof value === "number" && Number.isSafeInteger(value) && value >= 0
         ? value
@@ -160,7 +170,14 @@ function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string,
     if (!Array.isArray(value)) return fail(path, value, "a list");
     return value.map((v, i) => decode(v, spec.list, `${path}[${i}]`, depth + 1));
   }
+  if ("const" in spec) return value === spec.const ? value : fail(path, value, `'${spec.const}'`);
   if (typeof value !== "object" || Array.isArray(value)) return fail(path, value, "an object");
+  if ("tag" in spec) {
+    const tag = (value as Decoded)[spec.tag];
+    const isCase = typeof tag === "string" && Object.hasOwn(spec.cases, tag);
+    if (!isCase) return fail(path ? `${path}.${spec.tag}` : spec.tag, tag, `one of ${Object.keys(spec.cases).join()}`);
+    return decode(value, spec.cases[tag] as Spec, path, depth + 1);
+  }
   const entries = Object.entries(value as Record<string, unknown>);
   if ("map" in spec) {
     const out: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
@@ -182,7 +199,7 @@ function decodeNested(value: unknown, spec: Exclude<Spec, string>, path: string,
 
 /** What null stands for in a map, where a key with nothing would be lost. */
 function zero(spec: Spec): unknown {
-  if (typeof spec === "object") return "list" in spec ? [] : Object.create(null);
+  if (typeof spec === "object") return "list" in spec ? [] : "const" in spec ? null : Object.create(null);
   return spec === "string" ? "" : spec === "strings" ? [] : null;
 }
 

@@ -19,8 +19,11 @@ export interface Operation {
   answer?: "bytes" | "empty" | "page" | "text" | { of: Spec };
 }
 
-/** Operations by method and row: "GET /v1/kv/"; a path below a row may be told by itself: "GET /v1/query/{name}/execute". */
-export type Operations = Record<string, Operation>;
+/**
+ * Operations by method and row: "GET /v1/kv/"; a path below a row may be told by itself: "GET /v1/query/{name}/execute". Where
+ * the row itself means nothing without what is below, it is "below".
+ */
+export type Operations = Record<string, Operation | "below">;
 export type Schema = Record<string, unknown>;
 
 const flag = (description: string) => ({ description, schema: { type: "boolean" }, allowEmptyValue: true });
@@ -112,7 +115,7 @@ export interface OpenApiOptions {
 
 /** Every row is in it, whether it is told of or not. */
 export function openApiDocument({ version, rows, operations, schemas = {} }: OpenApiOptions): Schema {
-  const all = new Map<string, Operation | undefined>();
+  const all = new Map<string, Operation | "below" | undefined>();
   for (const [row, methods] of Object.entries(rows))
     for (const method of methods.filter((m) => METHODS.has(m)))
       all.set(`${method} ${row}`, operations[`${method} ${row}`]);
@@ -121,6 +124,7 @@ export function openApiDocument({ version, rows, operations, schemas = {} }: Ope
   const used = new Set<string>();
   const shown: Record<string, Schema> = {};
   for (const [key, operation] of [...all].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    if (operation === "below") continue;
     const [method = "", row = ""] = key.split(" ");
     const path = row.endsWith("/") ? `${row}{${operation?.argument ?? "argument"}}` : row;
     (paths[path] ??= {})[method.toLowerCase()] = toOperation(
@@ -223,17 +227,32 @@ function okResponse(answer: Operation["answer"], isRead: boolean, shown: Record<
 
 /** What an answer holds: more may come with a version, and null stands where nothing was given. Named ones are kept apart, once. */
 function shownSchema(spec: Spec, shown: Record<string, Schema>): Schema {
-  if (typeof spec !== "object") return nullable(specSchema(spec));
+  if (typeof spec !== "object" || "const" in spec) return nullable(specSchema(spec));
   if ("list" in spec) return { type: ["array", "null"], items: shownSchema(spec.list, shown) };
   if ("map" in spec) return { type: ["object", "null"], additionalProperties: shownSchema(spec.map, shown) };
-  const { title, object } = spec;
-  const make = (): Schema => ({
-    type: "object",
-    properties: Object.fromEntries(Object.entries(object).map(([name, of]) => [name, shownSchema(of, shown)])),
-  });
+  const { title } = spec;
+  const make = (): Schema =>
+    "tag" in spec
+      ? casesSchema(spec, (of) => shownSchema(of, shown))
+      : {
+          type: "object",
+          properties: Object.fromEntries(
+            Object.entries(spec.object).map(([name, of]) => [name, shownSchema(of, shown)]),
+          ),
+        };
   if (title === undefined) return make();
   shown[title] ??= make();
   return { $ref: `#/components/schemas/${title}` };
+}
+
+/** One of several objects; tools that make clients choose by the tag. */
+function casesSchema({ tag, cases }: Extract<Spec, { tag: string }>, toSchema: (of: Spec) => Schema): Schema {
+  const schemas = Object.entries(cases).map(([value, of]) => [value, toSchema(of)] as const);
+  const mapping = schemas.flatMap(([value, { $ref }]) => (typeof $ref === "string" ? [[value, $ref]] : []));
+  return {
+    oneOf: schemas.map(([, schema]) => schema),
+    discriminator: { propertyName: tag, mapping: Object.fromEntries(mapping) },
+  };
 }
 
 const nullable = (schema: Schema): Schema =>
@@ -244,6 +263,8 @@ export function specSchema(spec: Spec): Schema {
   if (typeof spec === "object") {
     if ("list" in spec) return { type: "array", items: specSchema(spec.list) };
     if ("map" in spec) return { type: "object", additionalProperties: specSchema(spec.map) };
+    if ("const" in spec) return { const: spec.const };
+    if ("tag" in spec) return casesSchema(spec, specSchema);
     const properties = Object.entries(spec.object).map(([name, of]) => [name, specSchema(of)]);
     return { type: "object", properties: Object.fromEntries(properties) as Schema, additionalProperties: false };
   }
@@ -253,6 +274,7 @@ export function specSchema(spec: Spec): Schema {
     case "boolean":
     case "string":
     case "integer":
+    case "number":
       return { type: spec };
     case "index":
     case "uint64":

@@ -3,7 +3,7 @@ import { AGENT_OPERATIONS } from "@heddle/agent/operations";
 import { CA_OPERATIONS } from "@heddle/ca/operations";
 import { CATALOG_OPERATIONS } from "@heddle/catalog/operations";
 import type { Operations } from "@heddle/daemon";
-import { ANSWERS } from "./answers.ts";
+import { ANSWERS } from "./answers/index.ts";
 
 const TOLD: Operations = {
   ...CATALOG_OPERATIONS,
@@ -15,6 +15,6 @@ const TOLD: Operations = {
 export const OPERATIONS: Operations = Object.fromEntries(
   Object.entries(TOLD).map(([key, operation]) => {
     const of = ANSWERS[key];
-    return [key, of === undefined ? operation : { ...operation, answer: { of } }];
+    return [key, of === undefined || operation === "below" ? operation : { ...operation, answer: { of } }];
   }),
 );
