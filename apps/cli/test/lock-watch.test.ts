@@ -56,6 +56,32 @@ describe("watch", () => {
     expect(await ended).toBe(0);
     expect(read("watched").match(/^index=[1-9]\d*$/gm)).toHaveLength(3);
   });
+
+  it("tells again what failed, and later what has changed since, where it keeps a cursor", async () => {
+    const watch = ["watch", "-type=key", "-key=kept", `-cursor=${dir}/cursor`, "-deliver=change"];
+    const noting = `(cat; echo "id=$HEDDLE_CHANGE_ID") >> ${dir}/kept`;
+    await run("kv", "put", "kept", "one");
+    expect(await run(...watch, `${noting}; exit 3`)).toMatchObject({ status: 1 });
+    const takes = async (count: number) => {
+      const { child, ended } = start(...watch, noting);
+      await until(async () => read("cursor").includes(`"count":${count}`));
+      child.kill("SIGINT");
+      expect(await ended).toBe(0);
+    };
+    await takes(1);
+    await run("kv", "put", "kept", "two");
+    await takes(2);
+    const [failed, again, later] = read("kept").match(/^id=[0-9a-f]{32}$/gm) ?? [];
+    expect(again).toBe(failed);
+    expect(later).not.toBe(again);
+    expect(JSON.parse(read("kept").trim().split("\n").at(-2) ?? "")).toMatchObject({
+      ...{ Before: { Value: "b25l" }, After: { Value: "dHdv" }, Added: [], Removed: [] },
+    });
+    writeFileSync(join(dir, "other"), "not a cursor");
+    const refused = await run("watch", "-type=nodes", `-cursor=${dir}/other`, "cat");
+    expect(refused).toMatchObject({ status: 1, err: `'${dir}/other' is no cursor of a watch: give another file\n` });
+    expect(read("other")).toBe("not a cursor");
+  });
 });
 
 describe("lock", () => {

@@ -5,7 +5,7 @@ import { createTestMesh } from "@heddle/tls/testing";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { parseHttpHandler, tellHttpHandler } from "./http-handler.ts";
 
-const CHANGE = { index: 7, value: null, json: "null" };
+const CHANGE = { id: "c1", index: 7, value: null, json: "null" };
 const never = new AbortController().signal;
 
 async function listen(server: Server): Promise<number> {
@@ -42,7 +42,7 @@ describe("http_handler_config", () => {
 });
 
 describe("telling", () => {
-  it("sends the view, its index and the headers, and gives the answer back", async () => {
+  it("sends the view, its index, its id and the headers, and gives the answer back", async () => {
     const seen: { method?: string | undefined; headers: IncomingHttpHeaders; body: string }[] = [];
     const port = await listen(
       createServer((req, res) => {
@@ -65,6 +65,7 @@ describe("telling", () => {
       "content-type": "application/json",
       "x-consul-index": "7",
       "x-heddle-index": "7",
+      "x-heddle-change-id": "c1",
       "x-foo": "a, b",
     });
   });

@@ -2,7 +2,7 @@
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { describeError, InvalidArgumentError, parseDuration, UnavailableError } from "@heddle/daemon";
-import type { WatchChange } from "./watch-plan.ts";
+import type { WatchChange } from "./watch-changes.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000; // Consul's
 const MAX_OUTPUT_BYTES = 4 * 1024; // of the endpoint's answer, for the log
@@ -61,6 +61,7 @@ export async function tellHttpHandler(handler: HttpHandler, change: WatchChange,
       "Content-Type": "application/json",
       "X-Consul-Index": String(change.index),
       "X-Heddle-Index": String(change.index),
+      "X-Heddle-Change-ID": change.id,
       ...headers,
     },
     signal: AbortSignal.any([signal, late]),

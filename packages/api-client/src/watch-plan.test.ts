@@ -2,7 +2,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { createApiClient } from "./client.ts";
-import { parseWatchPlan, readWatchPlan, watchChanges } from "./watch-plan.ts";
+import { readWatchPlan, watchChanges } from "./watch-changes.ts";
+import { parseWatchPlan } from "./watch-plan.ts";
 
 describe("the parameters of a watch", () => {
   it.each([

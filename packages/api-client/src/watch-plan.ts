@@ -3,9 +3,7 @@
  * and what of the answer its handler gets.
  */
 import { InvalidArgumentError } from "@heddle/daemon";
-import type { ApiClient, ApiResponse, Query } from "./client.ts";
-import { parseExact, toExactJson } from "./exact-json.ts";
-import type { WatchFailure } from "./watch.ts";
+import type { Query } from "./client.ts";
 
 export interface WatchPlan {
   type: string;
@@ -15,20 +13,13 @@ export interface WatchPlan {
   hash: boolean;
   /** What the handler gets of the answer; `seen` remembers between answers. */
   pick: (body: unknown, seen: EventPosition) => unknown;
+  /** Of a view that is a list, the name of one of its parts. */
+  nameOf?: (part: unknown) => string;
 }
 
 /** The last event that a handler was given. */
-interface EventPosition {
+export interface EventPosition {
   eventId?: string | undefined;
-}
-
-export interface WatchChange {
-  /** X-Consul-Index of the answer; 0 where it waits on a hash. */
-  index: number;
-  /** What the handler gets, parsed with integers exact. */
-  value: unknown;
-  /** The same as one line of JSON. */
-  json: string;
 }
 
 /** Reads values of known types, and knows afterwards which were not asked for. */
@@ -88,18 +79,26 @@ const escape = encodeURIComponent;
 /** Each type with what it takes; a read of the servers may be `stale`. */
 const TYPES: Record<string, (p: Parameters) => Described> = {
   key: (p) => ({ query: stale(p), path: kvPath(p.wanted("key")), pick: first }),
-  keyprefix: (p) => ({ path: kvPath(p.wanted("prefix")), query: { recurse: true, ...stale(p) } }),
+  keyprefix: (p) => ({
+    path: kvPath(p.wanted("prefix")),
+    query: { recurse: true, ...stale(p) },
+    nameOf: (part) => (part as { Key: string }).Key,
+  }),
   services: (p) => ({ path: "/v1/catalog/services", query: stale(p) }),
-  nodes: (p) => ({ path: "/v1/catalog/nodes", query: stale(p) }),
+  nodes: (p) => ({ path: "/v1/catalog/nodes", query: stale(p), nameOf: nodeOf }),
   service: (p) => ({
     path: `/v1/health/service/${escape(p.wanted("service"))}`,
     query: { tag: p.texts("tag"), passing: p.boolean("passingonly"), ...stale(p) },
+    nameOf: (part) => {
+      const { Node, Service } = part as { Node: { Node: string }; Service: { ID: string } };
+      return `${Node.Node}/${Service.ID}`;
+    },
   }),
   checks(p) {
     const [service, state] = [p.text("service"), p.text("state")];
     if (service && state) throw new InvalidArgumentError("Cannot specify service and state");
     const path = service ? `/v1/health/checks/${escape(service)}` : `/v1/health/state/${escape(state || "any")}`;
-    return { path, query: stale(p) };
+    return { path, query: stale(p), nameOf: (part) => `${nodeOf(part)}/${(part as { CheckID: string }).CheckID}` };
   },
   event: (p) => ({ path: "/v1/event/list", query: { name: p.text("name") || undefined }, pick: newEvents }),
   connect_roots: () => ({ path: "/v1/agent/connect/ca/roots" }),
@@ -107,6 +106,7 @@ const TYPES: Record<string, (p: Parameters) => Described> = {
   agent_service: (p) => ({ path: `/v1/agent/service/${escape(p.wanted("service_id"))}`, hash: true }),
 };
 
+const nodeOf = (part: unknown): string => (part as { Node: string }).Node;
 const stale = (p: Parameters): Query => ({ stale: p.boolean("stale") });
 
 /** Throws InvalidArgumentError in Consul's words. */
@@ -135,54 +135,4 @@ function newEvents(body: unknown, seen: EventPosition): unknown {
   const at = events.findIndex(({ ID }) => ID === seen.eventId);
   seen.eventId = events.at(-1)?.ID ?? seen.eventId;
   return events.slice(at + 1);
-}
-
-export interface WatchChangesOptions {
-  signal: AbortSignal;
-  /** The longest pause between attempts while the agent is away. */
-  retryMaxMs?: number;
-  onError?: (failure: WatchFailure) => void;
-  /** Whether the view as it is at first is told too; "initial" by default, as in Consul. */
-  fireOn?: FireOn;
-}
-
-export const FIRE_ON = ["initial", "change"] as const;
-/** When a handler is told: at once and after each change, or after changes alone. */
-export type FireOn = (typeof FIRE_ON)[number];
-
-/** Reads `fire_on`. Throws InvalidArgumentError. */
-export function parseFireOn(value: unknown): FireOn {
-  const known = FIRE_ON.find((name) => name === (value ?? "initial"));
-  if (!known) throw new InvalidArgumentError(`invalid fire_on ${JSON.stringify(value)}: want initial or change`);
-  return known;
-}
-
-/** What a plan's handler is to be told: the view as it is, then each time that it differs from what was told last. */
-export async function* watchChanges(
-  api: ApiClient,
-  plan: WatchPlan,
-  options: WatchChangesOptions,
-): AsyncGenerator<WatchChange, void, void> {
-  const seen: EventPosition = {};
-  let told: string | undefined;
-  const { path, query, hash } = plan;
-  for await (const answer of api.watch(path, { ...options, query, hash, allow: [404] })) {
-    const change = toChange(plan, answer, seen);
-    // An event is news each time; a view is news where it differs.
-    if (change.json === told || (plan.type === "event" && told !== undefined && change.json === "[]")) continue;
-    const isFirst = told === undefined;
-    told = plan.type === "event" ? "" : change.json;
-    if (!isFirst || options.fireOn !== "change") yield change;
-  }
-}
-
-/** The view as it is now. */
-export async function readWatchPlan(api: ApiClient, plan: WatchPlan): Promise<WatchChange> {
-  return toChange(plan, await api.get(plan.path, { query: plan.query, allow: [404] }), {});
-}
-
-function toChange(plan: WatchPlan, answer: ApiResponse, seen: EventPosition): WatchChange {
-  const body = answer.status === 404 ? null : parseExact(answer.raw.toString("utf8"));
-  const value = plan.pick(body, seen);
-  return { index: answer.index, value, json: toExactJson(value) };
 }

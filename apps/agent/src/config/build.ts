@@ -136,9 +136,12 @@ export function buildConfig(
 
 /** Checked here and parsed again by who runs them, so that the configuration stays plain data. */
 function buildWatches(blocks: Record<string, unknown>[], fail: Fail): Record<string, unknown>[] {
+  const cursors = new Map<string, number>();
   blocks.forEach((block, i) => {
     try {
-      parseWatch(block);
+      const { cursor } = parseWatch(block);
+      if (cursors.has(cursor)) fail(`watches[${i}]`, `cursor '${cursor}' is that of watches[${cursors.get(cursor)}]`);
+      else if (cursor !== "") cursors.set(cursor, i);
     } catch (error) {
       fail(`watches[${i}]`, describeError(error));
     }

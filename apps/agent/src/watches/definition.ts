@@ -1,7 +1,9 @@
 /** The `watches` of the configuration: what is watched, and whom to tell. */
 import {
+  type Deliver,
   type FireOn,
   type HttpHandler,
+  parseDeliver,
   parseFireOn,
   parseHttpHandler,
   parseWatchPlan,
@@ -18,29 +20,45 @@ export interface WatchDefinition {
   plan: WatchPlan;
   handler: WatchHandler;
   fireOn: FireOn;
+  deliver: Deliver;
+  /** The name under which the agent keeps what was told last; empty: it is kept in memory, and what fails is not told again. */
+  cursor: string;
   /** ACL token of its reads; empty: the agent's own. */
   token: string;
   /** What a log line calls it. */
   label: string;
 }
 
-const HANDLER_KEYS = ["handler", "args", "handler_type", "http_handler_config", "token", "fire_on"] as const;
+const HANDLER_KEYS = [
+  "handler",
+  "args",
+  "handler_type",
+  "http_handler_config",
+  "token",
+  "fire_on",
+  "deliver",
+  "cursor",
+] as const;
+const MAX_CURSOR = 128;
 
 /** Reads one block of `watches`. Throws InvalidArgumentError in Consul's words. */
 export function parseWatch(block: Readonly<Record<string, unknown>>): WatchDefinition {
-  const { handler, args, handler_type: type = "", http_handler_config: http, token = "", fire_on } = block;
+  const { handler, args, handler_type: type = "", http_handler_config: http, token = "" } = block;
   const rest = Object.entries(block).filter(([key]) => !(HANDLER_KEYS as readonly string[]).includes(key));
   if (typeof token !== "string") throw new InvalidArgumentError("Expecting token to be a string");
   if (type !== "" && type !== "http" && type !== "script")
     throw new InvalidArgumentError(`invalid handler_type '${String(type)}': want script or http`);
-  const fireOn = parseFireOn(fire_on);
+  const { fire_on, deliver: given, cursor = "" } = block;
+  if (typeof cursor !== "string" || cursor.length > MAX_CURSOR)
+    throw new InvalidArgumentError(`invalid cursor: want a name of at most ${MAX_CURSOR} characters`);
+  const [fireOn, deliver] = [parseFireOn(fire_on), parseDeliver(given)];
   const plan = parseWatchPlan(Object.fromEntries(rest));
   if ([handler !== undefined, args !== undefined, type === "http"].filter(Boolean).length > 1)
     throw new InvalidArgumentError("Only one watch handler allowed");
   if (type !== "http" && http !== undefined)
     throw new InvalidArgumentError('Invalid parameters: [http_handler_config]: want handler_type = "http" with it');
   const subject = rest.filter(([key]) => key !== "type").map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-  return { plan, token, fireOn, label: [plan.type, ...subject].join(" "), handler: parseHandler() };
+  return { plan, token, fireOn, deliver, cursor, label: [plan.type, ...subject].join(" "), handler: parseHandler() };
 
   function parseHandler(): WatchHandler {
     if (type === "http") {

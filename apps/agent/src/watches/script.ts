@@ -22,7 +22,7 @@ export async function runScript({ argv, isShell }: Script, change: WatchChange, 
   // A group of its own, so that its end reaches what a shell has started.
   const child = spawn(program, args, {
     detached: true,
-    env: { ...process.env, CONSUL_INDEX: index, HEDDLE_INDEX: index },
+    env: { ...process.env, CONSUL_INDEX: index, HEDDLE_INDEX: index, HEDDLE_CHANGE_ID: change.id },
     stdio: ["pipe", "pipe", "pipe"],
   });
   const kill = (name: NodeJS.Signals) => {

@@ -1,8 +1,8 @@
 /** `heddle watch`: prints a view of the data, or tells a program or an HTTP endpoint each time it has changed. */
 import {
-  FIRE_ON,
-  type FireOn,
   type HttpHandler,
+  parseDeliver,
+  parseFireOn,
   parseHttpHandler,
   parseWatchPlan,
   readWatchPlan,
@@ -17,6 +17,7 @@ import { attempt, command, CommandError, explain } from "../command.ts";
 import { flag } from "../flags.ts";
 import { formatJson } from "../output.ts";
 import type { Terminal } from "../terminal.ts";
+import { fileCursor } from "../watch-cursor.ts";
 
 export const watch = command({
   usage: "watch [options] [CHILD...]",
@@ -24,12 +25,17 @@ export const watch = command({
 change, with the view as JSON on standard input and its index in CONSUL_INDEX (and HEDDLE_INDEX); it ends with status 1 when
 CHILD fails. With -http-handler, sends the same as the body of a request, and goes on whatever is answered.
 
+With -cursor what was told last is kept in a file: the next start tells what has changed since, and tells again what failed, under
+the same id (HEDDLE_CHANGE_ID, X-Heddle-Change-ID).
+
     $ heddle watch -type=service -service=web ./reconfigure.sh
     $ heddle watch -type=key -key=config/mode cat
     $ heddle watch -type=services -http-handler=http://localhost:9000/changed`,
   api: "datacenter",
   argumentsAreData: true,
   flags: {
+    cursor: flag.text("File that keeps what was told last. A failure, also of -http-handler, ends with status 1."),
+    deliver: flag.text("view: what there is; change: {ID, Index, Before, After, Added, Removed, Changed}.", "view"),
     fireOn: flag.text("initial: CHILD runs at once and after changes; change: after changes alone.", "initial"),
     format: flag.format(),
     httpHandler: flag.text("URL of the HTTP endpoint to tell, in place of CHILD."),
@@ -53,8 +59,8 @@ CHILD fails. With -http-handler, sends the same as the body of a request, and go
   async run({ api, args, flags, terminal }) {
     if (flags.type === "") throw new CommandError("Watch type must be specified\nSee 'heddle watch --help'.");
     const plan = planOf(flags);
-    const fireOn = flags.fireOn as FireOn;
-    if (!FIRE_ON.includes(fireOn)) throw new CommandError(`invalid -fire-on '${fireOn}': want ${FIRE_ON.join(" or ")}`);
+    const fireOn = orRefuse(() => parseFireOn(flags.fireOn));
+    const deliver = orRefuse(() => parseDeliver(flags.deliver));
     const http = flags.httpHandler === "" ? undefined : handlerOf(flags);
     if (http && args.length > 0) throw new CommandError("Only one watch handler allowed: want CHILD or -http-handler");
     const now = await attempt("Error querying the agent", readWatchPlan(api, plan));
@@ -64,20 +70,21 @@ CHILD fails. With -http-handler, sends the same as the body of a request, and go
     const changes = watchChanges(api, plan, {
       signal,
       fireOn,
+      deliver,
+      cursor: flags.cursor === "" ? undefined : fileCursor(flags.cursor),
       onError: ({ error, attempt: count }) =>
         count === 1 && terminal.err(`Watch errored: ${explain(error)}, trying again\n`),
     });
     for await (const change of changes) {
-      if (http) {
-        const told = tellHttpHandler(http, change, signal);
-        await told.catch((error: unknown) => {
-          if (!signal.aborted) terminal.err(`Error executing handler: ${describeError(error)}\n`);
-        });
-        continue;
-      }
-      const failure = await runHandler(args, flags.shell, change, terminal);
-      if (failure === undefined || signal.aborted) continue;
-      throw new CommandError(`Error executing handler: ${failure}`);
+      const failure = http
+        ? await tellHttpHandler(http, change, signal).then(() => undefined, describeError)
+        : await runHandler(args, flags.shell, change, terminal);
+      if (failure === undefined) continue;
+      if (signal.aborted) return;
+      const text = `Error executing handler: ${failure}`;
+      // An endpoint may say what it likes, unless somebody keeps count of what it was told.
+      if (!http || flags.cursor !== "") throw new CommandError(text);
+      terminal.err(`${text}\n`);
     }
   },
 });
@@ -86,10 +93,10 @@ CHILD fails. With -http-handler, sends the same as the body of a request, and go
 function runHandler(
   args: readonly string[],
   shell: boolean,
-  { index, json }: WatchChange,
+  { id, index, json }: WatchChange,
   terminal: Terminal,
 ): Promise<string | undefined> {
-  const env = { ...terminal.env, CONSUL_INDEX: String(index), HEDDLE_INDEX: String(index) };
+  const env = { ...terminal.env, CONSUL_INDEX: String(index), HEDDLE_INDEX: String(index), HEDDLE_CHANGE_ID: id };
   const child = runChild(args, { shell, env, stdin: Buffer.from(`${json}\n`) });
   const stop = () => void child.stop();
   terminal.interrupted.addEventListener("abort", stop, { once: true });
@@ -113,15 +120,13 @@ function planOf({ passingonly, serviceId, tag, ...texts }: WatchFlags): WatchPla
   const given = Object.entries({ type, key, name, prefix, service, state, service_id: serviceId }).filter(
     ([, text]) => text !== "",
   );
-  try {
-    return parseWatchPlan({
+  return orRefuse(() =>
+    parseWatchPlan({
       ...Object.fromEntries(given),
       ...(tag.length > 0 && { tag }),
       ...(passingonly !== "" && { passingonly: parsePassing(passingonly) }),
-    });
-  } catch (cause) {
-    throw new CommandError((cause as Error).message, 1, { cause });
-  }
+    }),
+  );
 }
 
 function handlerOf(flags: {
@@ -138,14 +143,21 @@ function handlerOf(flags: {
     const name = text.slice(0, at).trim();
     header.set(name, [...(header.get(name) ?? []), text.slice(at + 1).trim()]);
   }
-  try {
-    return parseHttpHandler({
+  return orRefuse(() =>
+    parseHttpHandler({
       path: flags.httpHandler,
       method: flags.httpMethod,
       timeout: flags.httpTimeout,
       header: Object.fromEntries(header),
       tls_skip_verify: flags.httpTlsSkipVerify,
-    });
+    }),
+  );
+}
+
+/** What is wrong with a flag ends the command in the parser's own words. */
+function orRefuse<T>(parse: () => T): T {
+  try {
+    return parse();
   } catch (cause) {
     throw new CommandError((cause as Error).message, 1, { cause });
   }
