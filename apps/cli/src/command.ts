@@ -40,7 +40,10 @@ export class CommandError extends Error {
   }
 }
 
-/** The flags that a command takes beside its own. */
+/** A command's own flags. There is a -format where nothing but messages is printed, too: scripts may give it to all alike. */
+export const commandFlags = (spec: Command): FlagTable => ({ format: flag.messageFormat(), ...spec.flags });
+
+/** The flags of the HTTP API that a command takes beside its own. */
 export function apiFlags(spec: Command): FlagTable {
   const { datacenter, stale, ...agent } = apiOptions;
   if (!spec.api) return {};
@@ -59,7 +62,7 @@ export async function runCommand(
   argv: readonly string[],
   terminal: Terminal,
 ): Promise<number> {
-  const table = { ...apiFlags(spec), ...spec.flags };
+  const table = { ...apiFlags(spec), ...commandFlags(spec) };
   const { values, args, seen, wantsHelp, problems } = parseFlags(table, argv, terminal.env, spec.argumentsAreData);
   if (wantsHelp) {
     terminal.out((await import("./help.ts")).commandHelp(spec));
@@ -70,8 +73,9 @@ export async function runCommand(
     terminal.err(`${problems.join("\n")}\nSee 'heddle ${name} --help'.\n`);
     return 1;
   }
+  const to = values.format === "json" ? (await import("./output.ts")).asMessages(terminal) : terminal;
   try {
-    return (await spec.run({ flags: values, args, seen, terminal, api: api as ApiClient })) ?? 0;
+    return (await spec.run({ flags: values, args, seen, terminal: to, api: api as ApiClient })) ?? 0;
   } catch (error) {
     terminal.err(`${error instanceof CommandError ? error.message : explain(error)}\n`);
     return error instanceof CommandError ? error.status : 1;

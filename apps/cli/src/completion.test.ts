@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { candidates } from "./commands/completion.ts";
+import { COMMANDS, type Entry } from "./commands.ts";
+import { commandHelp } from "./help.ts";
 import { distance } from "./commands/rtt.ts";
 
 describe("completion", () => {
@@ -15,6 +17,23 @@ describe("completion", () => {
     ["heddle serve c", ["catalog", "ca"]],
     ["heddle bogus x", []],
   ])("%s", async (line, words) => expect(await candidates(line)).toEqual(words));
+
+  it("knows every command and every flag of each", async () => {
+    let flags = 0;
+    const visit = async (entry: Entry, line: string): Promise<void> => {
+      if ("commands" in entry) {
+        expect(await candidates(`${line} `)).toEqual(Object.keys(entry.commands));
+        for (const [name, next] of Object.entries(entry.commands)) await visit(next, `${line} ${name}`);
+      } else if ("load" in entry) {
+        const help = commandHelp(await entry.load());
+        const told = [...help.matchAll(/^ {2}(-[\w-]+)/gm)].map(([, flag]) => flag);
+        expect(await candidates(`${line} -`), line).toEqual([...new Set([...told, "-help"])].toSorted());
+        flags += told.length;
+      }
+    };
+    await visit(COMMANDS, "heddle");
+    expect(flags).toBeGreaterThan(500);
+  });
 });
 
 describe("round-trip time", () => {

@@ -60,6 +60,13 @@ export const flag = {
   jsonFormat: () => flag.oneOf("What is printed is JSON either way.", ["pretty", "json"], "json"),
   /** For commands that list or show: the answer itself instead of a table. */
   format: () => flag.oneOf("How to print: pretty for people, json for programs.", ["pretty", "json"], "pretty"),
+  /** For commands that say what they have done. */
+  messageFormat: () =>
+    flag.oneOf(
+      "How to print: pretty for people, json for programs (each line an object).",
+      ["pretty", "json"],
+      "pretty",
+    ),
 };
 
 export interface ParsedFlags<F extends FlagTable> {

@@ -1,5 +1,5 @@
 /** Help texts: of the program, of a group of commands, of one command. */
-import { apiFlags, type Command } from "./command.ts";
+import { apiFlags, type Command, commandFlags } from "./command.ts";
 import type { Entry, Group } from "./commands.ts";
 import { type FlagTable, toFlagName } from "./flags.ts";
 
@@ -17,7 +17,7 @@ export function groupHelp(group: Group, path: string): string {
 
 export function commandHelp(spec: Command): string {
   const usage = spec.usage.split("\n").map((line) => `Usage: heddle ${line}\n`);
-  return `${usage.join("")}\n${indent(spec.about)}${flagList("HTTP API Options", apiFlags(spec))}${flagList("Command Options", spec.flags ?? {})}`;
+  return `${usage.join("")}\n${indent(spec.about)}${flagList("HTTP API Options", apiFlags(spec))}${flagList("Command Options", commandFlags(spec))}`;
 }
 
 function commandList(commands: Record<string, Entry>): string {

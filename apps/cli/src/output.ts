@@ -27,6 +27,25 @@ export function printJson(terminal: Terminal, raw: Buffer): void {
   terminal.out(`${formatJson(parseExact(raw.toString("utf8")))}\n`);
 }
 
+/** A terminal for programs: what is no JSON is a message, and each of its lines becomes an object, `{"Message": "Success! …"}`. */
+export function asMessages(terminal: Terminal): Terminal {
+  const messages = Object.create(terminal) as Terminal;
+  messages.out = (data) => {
+    if (typeof data !== "string" || isJson(data)) return terminal.out(data);
+    for (const line of data.split("\n")) if (line.trim() !== "") terminal.out(`${JSON.stringify({ Message: line })}\n`);
+  };
+  return messages;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The entries of a map, by key. */
 export function sortedEntries<T>(map: Record<string, T> | null | undefined): [string, T][] {
   return Object.entries(map ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));

@@ -1,4 +1,5 @@
 /** The table of commands, errors for people, and what has no counterpart in Consul's command. */
+import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -31,8 +32,8 @@ describe("every command", () => {
     expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
   });
 
-  it("takes -format=json where it prints data", async () => {
-    // What these say is that it was done, or belongs to another program.
+  it("has JSON of its own where it prints data", async () => {
+    // What these say is that it was done: with -format=json each line is a message (test/json.test.ts).
     const silent =
       /^(?:completion|debug|force-leave|import consul|join|keygen|leave|lock|monitor|operator migrate|reload|validate|tls .*|connect ca csr|connect ca set-intermediate|connect expose|.* (?:delete|write|set-config|put|import|update|drain|register|deregister|destroy|renew|remove-peer|reinstate|restore|revoke|rollback|save)|intention create)$/;
     const without: string[] = [];
@@ -137,33 +138,54 @@ describe("the process", () => {
 
 describe("completion", () => {
   const bin = join(dir, "bin");
-  const shells: [string, string[]][] = [
-    // What the key would do: the function that the script names is asked for the words.
-    [
-      "bash",
-      [
-        "--norc",
-        "-c",
-        'eval "$(heddle completion bash)"; COMP_LINE="heddle kv g" heddle completion line; complete -p heddle',
-      ],
-    ],
-    [
-      "zsh",
-      [
-        "-f",
-        "-c",
-        'autoload -U compinit && compinit -u -D; eval "$(heddle completion zsh)"; COMP_LINE="heddle kv g" heddle completion line; print -r -- $_comps[heddle]',
-      ],
-    ],
-    ["fish", ["--no-config", "-c", 'heddle completion fish | source; complete -C "heddle kv g"; complete -c heddle']],
-  ];
-  it.each(shells)("%s takes the script and gets the words", async (shell, args) => {
-    mkdirSync(bin, { recursive: true });
-    writeFileSync(join(bin, "heddle"), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`, { mode: 0o755 });
-    const env = { PATH: `${bin}:${process.env.PATH}`, HOME: dir };
-    const result = await execute(shell, args, { env }).catch((error: NodeJS.ErrnoException) => error.code);
-    if (result === "ENOENT") return void process.stdout.write(`completion not tried: there is no ${shell}\n`);
-    expect(result).toMatchObject({ out: expect.stringMatching(/^get\b[^]*heddle/) as string });
+  const env = { PATH: `${bin}:${process.env.PATH}`, HOME: dir, TERM: "dumb" };
+  mkdirSync(bin, { recursive: true });
+  writeFileSync(join(bin, "heddle"), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`, { mode: 0o755 });
+  const TYPED = "heddle oper\taut\tg\t--help";
+
+  /** Types at a shell in a terminal of its own, which `script` makes, until it ends. */
+  const type = (shell: string, lines: string[]): Promise<number | null> =>
+    new Promise((resolve, reject) => {
+      const child = spawn("script", ["-qec", shell, "/dev/null"], { env, stdio: ["pipe", "pipe", "inherit"] });
+      const rest = [...lines];
+      let said = "";
+      child.on("error", reject);
+      child.on("close", resolve);
+      child.stdin.on("error", () => {});
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
+        // The next line when the one before has been carried out: each ends by saying so.
+        if (!said.includes("DONE-")) return;
+        said = "";
+        child.stdin.write(rest.shift() ?? "exit\n");
+      });
+      child.stdin.write(rest.shift() ?? "");
+    });
+
+  const INIT = {
+    bash: 'eval "$(heddle completion bash)"',
+    zsh: 'autoload -U compinit && compinit -u -D; eval "$(heddle completion zsh)"',
+  };
+  it.each([
+    ["bash", "bash --norc --noprofile -i"],
+    ["zsh", "zsh -f -i"],
+  ] as const)("%s completes what is typed", async (shell, start) => {
+    if ([shell, "script"].some((tool) => spawnSync(tool, ["--version"]).error))
+      return void process.stdout.write(`completion not tried: there is no ${shell}, or no script\n`);
+    const file = join(dir, `completed-${shell}`);
+    const done = `; echo DO''NE-\n`;
+    const status = await type(start, [`${INIT[shell]}${done}`, `${TYPED} > '${file}'${done}`]);
+    expect(status).toBe(0);
+    expect(readFileSync(file, "utf8")).toMatch(/^Usage: heddle operator autopilot get-config/);
+  });
+
+  it("fish completes what is typed", async () => {
+    const script = 'heddle completion fish | source; complete -C "heddle kv g"; complete -C "heddle watch -fire"';
+    const result = await execute("fish", ["--no-config", "-c", script], { env }).catch(
+      (error: NodeJS.ErrnoException) => error.code,
+    );
+    if (result === "ENOENT") return void process.stdout.write("completion not tried: there is no fish\n");
+    expect(result).toMatchObject({ out: "get\n-fire-on\n" });
   });
 });
 

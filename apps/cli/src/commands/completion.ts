@@ -1,5 +1,5 @@
 /** `heddle completion bash|zsh|fish`: what to put into a shell's start file, and the words that the shell then asks for. */
-import { apiFlags, command, CommandError } from "../command.ts";
+import { apiFlags, command, commandFlags, CommandError } from "../command.ts";
 import { COMMANDS, type Entry } from "../commands.ts";
 import { toFlagName } from "../flags.ts";
 
@@ -52,7 +52,7 @@ async function wordsOf(entry: Entry): Promise<string[]> {
     return typeof words === "string" ? [...words.matchAll(/^ {2}(-[\w-]+)/gm)].map(([, name = ""]) => name) : words;
   }
   const spec = await entry.load();
-  return Object.keys({ ...apiFlags(spec), ...spec.flags, help: "" })
+  return Object.keys({ ...apiFlags(spec), ...commandFlags(spec), help: "" })
     .map((key) => `-${toFlagName(key)}`)
     .sort();
 }

@@ -10,11 +10,12 @@ export const monitor = command({
     "Prints the agent's log until interrupted, also at levels that the agent itself does not log.\n\n    $ heddle monitor -log-level=debug",
   api: "agent",
   flags: {
+    format: flag.oneOf("json is what -log-json is.", ["pretty", "json"], "pretty"),
     logJson: flag.boolean("One JSON object a line."),
     logLevel: flag.text("Least level: trace, debug, info, warn or error.", "INFO"),
   },
   async run({ api, flags, terminal }) {
-    const query = { loglevel: flags.logLevel, logjson: flags.logJson ? "true" : undefined };
+    const query = { loglevel: flags.logLevel, logjson: flags.logJson || flags.format === "json" ? "true" : undefined };
     const { interrupted: signal } = terminal;
     try {
       const log = await api.stream("GET", "/v1/agent/monitor", { query, signal, timeoutMs: UNTIL_INTERRUPTED_MS });
