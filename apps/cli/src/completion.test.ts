@@ -26,7 +26,7 @@ describe("completion", () => {
         for (const [name, next] of Object.entries(entry.commands)) await visit(next, `${line} ${name}`);
       } else if ("load" in entry) {
         const help = commandHelp(await entry.load());
-        const told = [...help.matchAll(/^ {2}(-[\w-]+)/gm)].map(([, flag]) => flag);
+        const told = [...help.matchAll(/^ {2}(-[\w-]+)/gm)].map(([, flag = ""]) => flag);
         expect(await candidates(`${line} -`), line).toEqual([...new Set([...told, "-help"])].toSorted());
         flags += told.length;
       }

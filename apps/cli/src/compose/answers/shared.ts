@@ -31,7 +31,7 @@ export const CHECK = titled("HealthCheck", SHOWN_CHECK);
 export const SERVICE = titled("NodeService", SHOWN_SERVICE);
 export const AGENT_SERVICE = titled("AgentService", { ...SHOWN_SERVICE, ContentHash: "string" });
 export const INSTANCE = titled("ServiceInstance", { Node: NODE, Service: SERVICE, Checks: list(CHECK) });
-export const PROXY: Spec = SHOWN_PROXY as Spec;
+export const PROXY: Spec = SHOWN_PROXY;
 export const KV = titled("KVPair", {
   ...texts("Key", "Value", "Session"),
   LockIndex: "index",
