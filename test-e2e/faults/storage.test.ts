@@ -83,7 +83,9 @@ test("a directory that this user may not write, or only read, is named", async (
   );
   expect(said).not.toMatch(/^\s+at /m); // a reason, not a stack
   writeFileSync(join(dataDir, "file"), "");
-  expect(await refused(["serve", "ca", "-port=0", `-data-dir=${join(dataDir, "file")}`])).toContain("it is a file, or below one");
+  expect(await refused(["serve", "ca", "-port=0", `-data-dir=${join(dataDir, "file")}`])).toContain(
+    "it is a file, or below one",
+  );
 });
 
 /** Mounts a small disk; undefined where this machine does not allow it. */
