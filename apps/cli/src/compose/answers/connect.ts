@@ -75,6 +75,7 @@ const CA_STATUS = titled("CAStatus", {
   Following: object({
     ...integers("Agents", "AgentsInformed", "Proxies", "ProxiesTrusting", "Leaves", "LeavesRenewed"),
     WaitsFor: "strings",
+    ClocksApart: list(object({ Agent: "string", AheadMs: "integer" })),
   }),
   Followers: "integer",
 });
