@@ -10,6 +10,7 @@ import { decodeStatusMessage, GRPC, GrpcError } from "./status.ts";
 const MAX_MESSAGE_BYTES = 512 * 1024 * 1024; // a page of records, or one revision's events
 const WINDOW_BYTES = 8 * 1024 * 1024; // HTTP/2's own 64 KiB would make each page of a load a round trip
 const CONNECT_TIMEOUT_MS = 1_000;
+const PING_TIMEOUT_MS = 500; // a server whose disk is slow answers at once, one that hangs does not
 
 export interface CallOptions {
   timeoutMs: number;
@@ -33,7 +34,10 @@ export interface Channel {
   readonly url: string;
   call(path: string, message: Buffer, options: CallOptions): Promise<Buffer>;
   stream(path: string, metadata: Record<string, string>, handlers: StreamHandlers): GrpcStream;
-  /** Gives the connection up, so that the next call makes a new one: for one that no longer answers. */
+  /**
+   * Gives the connection up, so that the next call makes a new one: for one that does not answer in time. Where its server is slow
+   * and lives, what is open on it goes on; where it answers no ping, all of that ends.
+   */
   reset(): void;
   close(): void;
 }
@@ -77,18 +81,14 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
 
   const request = (path: string, metadata: Record<string, string>) => {
     const used = open();
-    const stream = used.request(
-      {
-        ":method": "POST",
-        ":path": path,
-        "content-type": "application/grpc",
-        te: "trailers",
-        "user-agent": "heddle",
-        ...metadata,
-      },
-      { endStream: false },
-    );
-    return { stream, wasConnected: () => !used.connecting };
+    const head = { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" };
+    try {
+      const stream = used.request({ ...head, "user-agent": "heddle", ...metadata }, { endStream: false });
+      return { stream, wasConnected: () => !used.connecting };
+    } catch (error) {
+      // Node's own words for a session that is about to end.
+      throw new GrpcError(GRPC.unavailable, `cannot ask ${url}: ${(error as Error).message}`, { wasSent: false });
+    }
   };
 
   return {
@@ -115,16 +115,24 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
     stream(path, metadata, { onMessage, onEnd }) {
       const { stream, wasConnected } = request(path, metadata);
       let isOver = false;
+      const end = (error: GrpcError) => {
+        if (isOver) return;
+        isOver = true;
+        onEnd(error);
+      };
       receive(stream, {
         ...{ url, wasConnected },
         onMessage: (bytes) => {
-          if (!isOver) onMessage(bytes);
-        },
-        onEnd: (error) => {
           if (isOver) return;
-          isOver = true;
-          onEnd(error ?? new GrpcError(GRPC.unavailable, `${url} ended ${path}`));
+          try {
+            onMessage(bytes);
+          } catch (error) {
+            // Out of a socket's callback it would end the process.
+            inOwnTurn(() => stream.close());
+            end(new GrpcError(GRPC.internal, `cannot take what ${url} sent on ${path}: ${(error as Error).message}`));
+          }
         },
+        onEnd: (error) => end(error ?? new GrpcError(GRPC.unavailable, `${url} ended ${path}`)),
       });
       return {
         send: (message) => void (stream.writable && stream.write(toFrame(message))),
@@ -137,13 +145,25 @@ export function createChannel(url: string, { tls }: ChannelOptions = {}): Channe
     reset() {
       const gone = session;
       session = undefined;
-      inOwnTurn(() => gone?.destroy());
+      if (gone) inOwnTurn(() => retire(gone));
     },
     close() {
       isClosed = true;
       inOwnTurn(() => session?.destroy());
     },
   };
+}
+
+function retire(session: ClientHttp2Session): void {
+  if (session.destroyed) return;
+  const timer = setTimeout(() => session.destroy(), PING_TIMEOUT_MS);
+  const isSent = session.ping((error) => {
+    clearTimeout(timer);
+    inOwnTurn(() => (error ? session.destroy() : session.close()));
+  });
+  if (isSent) return;
+  clearTimeout(timer);
+  session.destroy();
 }
 
 interface Receiver {

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { array, assert, bigInt, integer, nat, property, string, uint8Array } from "fast-check";
 import { expect, onTestFinished, test } from "vitest";
@@ -112,4 +113,70 @@ test("a connection that is made after its time ran out is given up quietly", asy
   for (const until = Date.now() + 1_100; Date.now() < until; ); // a busy machine: the timer is due before the connection is seen
   await late;
   expect((await call()).toString()).toBe("one");
+});
+
+/** A server that says something on its streams when it is told to, and never answers some calls. */
+async function startSlow() {
+  const streams = new Set<ServerHttp2Stream>();
+  const server = createServer();
+  server.on("stream", (stream: ServerHttp2Stream, { ":path": path }: IncomingHttpHeaders) => {
+    stream.on("error", () => {});
+    if (path === "/test.Slow/Never") return;
+    const head = { ":status": 200, "content-type": "application/grpc" };
+    if (path !== "/test.Slow/Watch") return stream.respond({ ...head, "grpc-status": "12" }, { endStream: true });
+    streams.add(stream);
+    stream.respond(head);
+    stream.write(toFrame(Buffer.from("begun")));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const channel = createChannel(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  onTestFinished(() => channel.close());
+  return { channel, sayAll: (text: string) => streams.forEach((stream) => stream.write(toFrame(Buffer.from(text)))) };
+}
+
+test("what is open on a connection that was given up goes on, where its server is slow and lives", async () => {
+  const { channel, sayAll } = await startSlow();
+  const heard: string[] = [];
+  const ended: string[] = [];
+  const stream = channel.stream(
+    "/test.Slow/Watch",
+    {},
+    {
+      onMessage: (message) => heard.push(message.toString()),
+      onEnd: ({ message }) => ended.push(message),
+    },
+  );
+  onTestFinished(() => stream.cancel());
+  stream.send(Buffer.alloc(0));
+  await expect.poll(() => heard).toEqual(["begun"]);
+  const late = channel.call("/test.Slow/Never", Buffer.alloc(0), { timeoutMs: 50 });
+  await expect(late).rejects.toMatchObject({ grpcCode: GRPC.deadlineExceeded });
+  channel.reset();
+  // On a connection of its own.
+  await expect(channel.call("/test.Slow/Other", Buffer.alloc(0), { timeoutMs: 10_000 })).rejects.toMatchObject({
+    grpcCode: GRPC.unimplemented,
+  });
+  sayAll("still here");
+  await expect.poll(() => heard).toEqual(["begun", "still here"]);
+  expect(ended).toEqual([]);
+});
+
+test("a reader that throws ends its call, and not the process", async () => {
+  const { channel } = await startSlow();
+  const why = await new Promise<GrpcError>((resolve) => {
+    const stream = channel.stream(
+      "/test.Slow/Watch",
+      {},
+      {
+        onMessage: () => {
+          throw new RangeError("a message is cut short");
+        },
+        onEnd: resolve,
+      },
+    );
+    stream.send(Buffer.alloc(0));
+  });
+  expect(why.message).toMatch(/^cannot take what http:\S+ sent on \/test\.Slow\/Watch: a message is cut short$/);
 });

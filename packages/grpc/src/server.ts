@@ -40,7 +40,7 @@ async function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, m
   stream.once("close", () => gone.abort());
   let isOpen = false;
   const send = (message: Buffer) => {
-    if (stream.destroyed) return;
+    if (stream.destroyed || stream.closed) return; // Node throws for one that was ended
     if (stream.writableLength > MAX_BACKLOG_BYTES) throw new GrpcError(GRPC.resourceExhausted, "answers are not read");
     if (!isOpen) stream.respond(HEADERS, { waitForTrailers: true });
     isOpen = true;
@@ -55,7 +55,7 @@ async function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, m
       () => ({ "grpc-status": String(GRPC.ok) }),
       (error: unknown) => statusOf(error),
     );
-  if (stream.destroyed) return;
+  if (stream.destroyed || stream.closed) return;
   if (!isOpen) return stream.respond({ ...HEADERS, ...status }, { endStream: true });
   stream.once("wantTrailers", () => stream.sendTrailers(status));
   stream.end();

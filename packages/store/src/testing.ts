@@ -1,5 +1,5 @@
 /** A real etcd for tests: one member or several, on free ports of loopback, with their data in a folder that is removed. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -28,6 +28,10 @@ export interface EtcdCluster extends AsyncDisposable {
   signal(member: number, signal: NodeJS.Signals): Promise<void>;
   /** Starts a member again that was killed. */
   restart(member: number): Promise<void>;
+  /** Saves everything as it is now; returns the file, which goes with the cluster. */
+  save(): string;
+  /** Kills all members and starts them with what was saved, as an operator does who has lost them. */
+  restoreFrom(saved: string): Promise<void>;
 }
 
 export interface EtcdClusterOptions {
@@ -42,6 +46,10 @@ export async function startEtcd({ members = 1, flags = [] }: EtcdClusterOptions 
   const names = Array.from({ length: members }, (_, i) => `m${i}`);
   const clientUrl = (i: number) => `http://127.0.0.1:${ports[i * 2]}`;
   const peerUrl = (i: number) => `http://127.0.0.1:${ports[i * 2 + 1]}`;
+  const cluster = names.map((name, n) => `${name}=${peerUrl(n)}`).join(",");
+  const etcdctl = (...args: string[]) =>
+    void execFileSync("etcdctl", args, { stdio: "pipe", env: { PATH: process.env.PATH, ETCDCTL_API: "3" } });
+  let saves = 0;
   const running: (ChildProcess | undefined)[] = [];
   const launch = (i: number) => {
     running[i] = spawn(
@@ -51,7 +59,7 @@ export async function startEtcd({ members = 1, flags = [] }: EtcdClusterOptions 
         ...["--name", `m${i}`, "--data-dir", join(dir, `m${i}`), "--log-level", "error"],
         ...["--listen-client-urls", clientUrl(i), "--advertise-client-urls", clientUrl(i)],
         ...["--listen-peer-urls", peerUrl(i), "--initial-advertise-peer-urls", peerUrl(i)],
-        ...["--initial-cluster", names.map((name, n) => `${name}=${peerUrl(n)}`).join(",")],
+        ...["--initial-cluster", cluster],
         ...["--heartbeat-interval", "50", "--election-timeout", "500", "--quota-backend-bytes", "268435456"],
         ...flags,
       ],
@@ -89,6 +97,22 @@ export async function startEtcd({ members = 1, flags = [] }: EtcdClusterOptions 
     async restart(i) {
       launch(i);
       await answers(i);
+    },
+    save() {
+      const file = join(dir, `saved-${++saves}`);
+      etcdctl("--endpoints", clientUrl(0), "snapshot", "save", file);
+      return file;
+    },
+    async restoreFrom(saved) {
+      await Promise.all(names.map((_, i) => end(i, "SIGKILL")));
+      for (const [i, name] of names.entries()) {
+        const data = join(dir, name);
+        rmSync(data, { recursive: true });
+        const self = ["--name", name, "--data-dir", data, "--initial-advertise-peer-urls", peerUrl(i)];
+        etcdctl("snapshot", "restore", saved, ...self, "--initial-cluster", cluster);
+        launch(i);
+      }
+      await Promise.all(names.map((_, i) => answers(i)));
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(names.map((_, i) => end(i, "SIGKILL")));

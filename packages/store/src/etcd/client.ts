@@ -24,8 +24,12 @@ import {
   type WatchResult,
 } from "./messages.ts";
 
-/** One try at one endpoint; a commit takes milliseconds, and a member that does not answer should be left soon. */
+/**
+ * One try at one endpoint: a commit takes milliseconds, and a member that does not answer should be left soon. Where none has
+ * answered in time, all of them are slow: each round of the endpoints waits twice as long as the one before.
+ */
 const ATTEMPT_TIMEOUT_MS = 1_000;
+const MAX_DOUBLINGS = 2;
 /** A page of a load may take longer than a commit. */
 const LOAD_TIMEOUT_MS = 30_000;
 // A member that lost its leader says so at once instead of waiting for one (etcd's clientv3.WithRequireLeader).
@@ -83,9 +87,12 @@ export function createEtcdClient(options: EtcdClientOptions): EtcdClient {
   let current = Math.floor(Math.random() * channels.length);
   let token: Promise<string> | undefined;
   let isClosed = false;
+  let lateInARow = 0;
+  let leftAt = Number.NEGATIVE_INFINITY;
 
   const leave = (channel: Channel, why: string) => {
     if (isClosed || channels[current] !== channel) return;
+    leftAt = performance.now();
     channel.reset();
     current = (current + 1) % channels.length;
     log.warn("leaving an endpoint of etcd for the next", {
@@ -118,12 +125,20 @@ export function createEtcdClient(options: EtcdClientOptions): EtcdClient {
       return channel.call(path, message.finish(), { timeoutMs, metadata: await metadata(channel) });
     }
   };
-  const call = async (path: string, message: MessageWriter, timeoutMs = ATTEMPT_TIMEOUT_MS): Promise<Buffer> => {
+  const patienceMs = () => ATTEMPT_TIMEOUT_MS * 2 ** Math.min(MAX_DOUBLINGS, Math.floor(lateInARow / channels.length));
+  const call = async (path: string, message: MessageWriter, timeoutMs = patienceMs()): Promise<Buffer> => {
     const channel = channels[current] as Channel;
+    const begun = performance.now();
     try {
-      return await callOn(channel, path, message, timeoutMs);
+      const answer = await callOn(channel, path, message, timeoutMs);
+      if (performance.now() - begun < ATTEMPT_TIMEOUT_MS / 2) lateInARow = 0;
+      return answer;
     } catch (error) {
-      if (error instanceof GrpcError && isOfEndpoint(error)) leave(channel, error.message);
+      // Calls that waited together are late together: the first of them has left the endpoint, or its connection, for all.
+      if (error instanceof GrpcError && isOfEndpoint(error) && begun >= leftAt) {
+        if (error.grpcCode === GRPC.deadlineExceeded) lateInARow++;
+        leave(channel, error.message);
+      }
       throw error;
     }
   };
@@ -148,7 +163,7 @@ export function createEtcdClient(options: EtcdClientOptions): EtcdClient {
         leave(channel, error.message);
         end(error);
       };
-      metadata(channel).then((headers) => {
+      const begin = (headers: Record<string, string>) => {
         if (isOver) return;
         stream = channel.stream("/etcdserverpb.Watch/Watch", headers, {
           onMessage: (bytes) => {
@@ -159,7 +174,8 @@ export function createEtcdClient(options: EtcdClientOptions): EtcdClient {
           onEnd: fail,
         });
         stream.send(encodeWatchCreate(watchOptions).finish());
-      }, fail);
+      };
+      metadata(channel).then(begin).catch(fail);
       return {
         cancel: () => {
           isOver = true;

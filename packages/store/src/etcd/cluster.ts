@@ -98,7 +98,8 @@ export class EtcdClusterView implements Cluster {
   }
 
   leaderFence(): Fence {
-    if (!this.#leader || !this.isLeader) throw new UnavailableError("this server does not lead");
+    // By what is known of etcd and not by the time: whoever has just asked `isLeader` gets it, and etcd itself refuses a late one.
+    if (this.#leader?.server !== this.self.id) throw new UnavailableError("this server does not lead");
     return { key: this.#leaderKey, target: "create", is: "equal", value: this.#leader.createRevision };
   }
 
@@ -247,13 +248,15 @@ export class EtcdClusterView implements Cluster {
       this.#leader = { server: text, createRevision: kv.createRevision };
       return this.#changed();
     }
+    const said = parseSaid(text);
+    if (!said) return this.#log.warn("cannot read what another server says, leaving it out", { key: kv.key });
     if (name.startsWith("servers/")) {
-      this.#servers.set(name.slice("servers/".length), JSON.parse(text) as ServerInfo);
+      this.#servers.set(name.slice("servers/".length), said as unknown as ServerInfo);
       return this.#changed();
     }
     const parsed = parseFact(name);
     if (!parsed) return;
-    const fact: Spoken = { ...(JSON.parse(text) as Fact), modRevision: kv.modRevision };
+    const fact: Spoken = { ...(said as unknown as Fact), modRevision: kv.modRevision };
     if (fact.server !== this.self.id) this.#said.delete(kv.key); // the other's word counts now
     let facts = this.#facts.get(parsed.kind);
     if (!facts) this.#facts.set(parsed.kind, (facts = new Map()));
@@ -328,6 +331,16 @@ export class EtcdClusterView implements Cluster {
       await work();
       this.#every(ms, work);
     });
+  }
+}
+
+/** Undefined for what none of our servers has written. */
+function parseSaid(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,19 +1,20 @@
 /**
  * Follows one store in etcd: loads its records as of one revision, then every commit in order. A watch that breaks goes on
- * behind the last commit; where etcd has forgotten that, everything is read again and the difference is one commit.
+ * behind the last commit; where etcd has forgotten that, or has another history than the one that was followed (its data was
+ * restored to an older revision), everything is read again and the difference is one commit.
  */
 import { backoffMs, describeError, type Logger, UnavailableError } from "@heddle/daemon";
-import type { Change, Commit } from "../record.ts";
+import { GrpcError } from "@heddle/grpc";
+import type { Change } from "../record.ts";
 import { isSame, Records } from "../records.ts";
 import type { EtcdClient, EtcdWatch } from "./client.ts";
-import { decodeFormat, decodeRecord, type EtcdRecord, type Format, type Layout } from "./layout.ts";
-import { type KeyValue, prefixEnd, type WatchEvent, type WatchResult } from "./messages.ts";
+import { decodeRecord, type EtcdRecord, type Format, type Layout } from "./layout.ts";
+import { type Head, type Loaded, loadStore, NO_MARKS, raiseIndexes, toHead } from "./load.ts";
+import { prefixEnd, type WatchEvent, type WatchResult } from "./messages.ts";
 import type { TableMarks } from "./tracked-view.ts";
 
-const PAGE_KEYS = 5_000; // some MiB
 const RETRY_BASE_MS = 20;
 const RETRY_MAX_MS = 1_000;
-const NO_MARKS: TableMarks = { modified: 0, deleted: 0 };
 
 export interface FollowerOptions {
   client: EtcdClient;
@@ -25,17 +26,6 @@ export interface FollowerOptions {
   onReload?: () => void;
 }
 
-interface Loaded {
-  /** The revisions of the key that says the format: of its last change, and of its making. */
-  formatRevision: number;
-  founded: number;
-  format: Format;
-  records: EtcdRecord[];
-  marks: Map<string, TableMarks>;
-  headRevision: number;
-  revision: number;
-}
-
 export class Follower {
   readonly records = new Records();
   readonly #options: FollowerOptions;
@@ -44,11 +34,14 @@ export class Follower {
   #founded = 0;
   #marks = new Map<string, TableMarks>();
   #etcdRevision = 0;
-  #headRevision = 0;
+  #head: Head = { revision: 0, text: "" };
   #watch: EtcdWatch | undefined;
   #waiting: { revision: number; resolve: () => void; reject: (error: Error) => void }[] = [];
   #retry: NodeJS.Timeout | undefined;
   #failures = 0;
+  #isReloading = false;
+  /** The newest index that was given out for a history that etcd has lost. */
+  #lostIndex: number | undefined;
   #isClosed = false;
 
   constructor(options: FollowerOptions) {
@@ -57,7 +50,7 @@ export class Follower {
 
   /** Reads everything, making the store where there is none yet, and begins to follow. */
   async start(): Promise<void> {
-    const loaded = await this.#load();
+    const loaded = await loadStore(this.#options);
     for (const record of loaded.records) this.records.load(record);
     this.#adopt(loaded);
     this.#follow();
@@ -88,12 +81,12 @@ export class Follower {
 
   /** etcd's revision of the newest commit in memory; 0 where there is none. */
   get headRevision(): number {
-    return this.#headRevision;
+    return this.#head.revision;
   }
 
   /** The index of the newest commit in memory. */
   get revision(): number {
-    return this.toIndex(this.#headRevision);
+    return this.toIndex(this.#head.revision);
   }
 
   toIndex(etcdRevision: number): number {
@@ -134,12 +127,20 @@ export class Follower {
 
   /** etcd says that nothing of this store was committed up to `revision` past what memory has: a watch may go on from there. */
   isCurrentAt(revision: number): void {
-    this.#etcdRevision = Math.max(this.#etcdRevision, revision);
+    if (this.#lostIndex === undefined) this.#etcdRevision = Math.max(this.#etcdRevision, revision);
   }
 
   /** The watch tells nothing although there is something to tell. */
   isStalled(): void {
     this.#watch?.fail("the watch has stalled");
+  }
+
+  /** etcd is at a revision that is behind what it had told before: its data is that of another day. */
+  hasGoneBack(): void {
+    if (this.#isClosed || this.#lostIndex !== undefined) return;
+    this.#lose();
+    this.#watch?.cancel();
+    void this.#reload();
   }
 
   close(): void {
@@ -152,20 +153,58 @@ export class Follower {
   #follow(): void {
     if (this.#isClosed) return;
     const { client, layout, log } = this.#options;
+    this.#watch?.cancel();
     this.#watch = client.watch(
       { key: layout.prefix, end: prefixEnd(layout.prefix), startRevision: this.#etcdRevision + 1 },
       {
-        onResult: (result) => this.#take(result),
+        onResult: (result) => {
+          try {
+            this.#take(result);
+          } catch (error) {
+            // Somebody else has written there, or a newer heddle: what is there now may be read, what came in between never.
+            log.error("cannot take a commit over, reading everything again", { error: describeError(error) });
+            this.#watch?.cancel();
+            this.#again(() => void this.#reload());
+          }
+        },
         onEnd: (error) => {
           log.warn("the watch on etcd has ended, going on behind the last commit", {
             store: layout.prefix,
             revision: this.#etcdRevision,
             error: describeError(error),
           });
-          this.#again(() => this.#follow());
+          this.#again(() => void this.#goOn());
         },
       },
     );
+  }
+
+  /** Memory counts for nothing until it is read again, under indexes above those that were given out. */
+  #lose(): void {
+    this.#options.log.error("etcd's data was restored or replaced: what it told before is not there any more", {
+      store: this.#options.layout.prefix,
+      revision: this.#etcdRevision,
+      index: this.revision,
+    });
+    this.#lostIndex = this.revision;
+    this.#etcdRevision = 0;
+  }
+
+  /** Follows again, once it is certain that etcd's history is still the one that was followed. */
+  async #goOn(): Promise<void> {
+    if (this.#isReloading) return; // it follows when it is done
+    const { client, layout } = this.#options;
+    const [known, head] = [this.#etcdRevision, this.#head];
+    try {
+      const { kvs } = await client.range({ key: layout.head, revision: known });
+      const then = kvs[0] ? toHead(kvs[0]) : { revision: 0, text: "" };
+      if (then.revision === head.revision && then.text === head.text) return this.#follow();
+      this.hasGoneBack();
+    } catch (error) {
+      if (isOfTheFuture(error)) return this.hasGoneBack();
+      if (isForgotten(error)) return this.#follow(); // the watch is told the same, and what to do about it
+      this.#again(() => void this.#goOn());
+    }
   }
 
   #take(result: WatchResult): void {
@@ -193,7 +232,7 @@ export class Follower {
   #apply(revision: number, events: readonly WatchEvent[]): boolean {
     const { layout } = this.#options;
     const changes: Change[] = [];
-    let isCommit = false;
+    let head: Head | undefined;
     for (const { type, kv } of events) {
       const parsed = layout.parse(kv.key, this.#format.generation);
       if (parsed?.type === "format") {
@@ -202,23 +241,19 @@ export class Follower {
         return false;
       }
       if (!parsed) continue;
-      if (parsed.type === "head") isCommit = true;
+      if (parsed.type === "head") head = toHead(kv);
       else if (parsed.type === "record") {
         const { table, key } = parsed;
         const before = this.records.get(table, key);
         const after = type === "put" ? decodeRecord(kv, table, key, this.#format.base) : undefined;
         if (before || after) changes.push({ table, key, before, after });
-      } else this.#mark(parsed.table, parsed.type, revision);
+      } else this.#marks.set(parsed.table, { ...this.marks(parsed.table), [parsed.type]: revision });
     }
     this.#etcdRevision = revision;
-    if (isCommit) this.#headRevision = revision;
+    if (head) this.#head = head;
     if (changes.length > 0) this.records.apply({ revision: this.toIndex(revision), changes });
     this.#wake();
     return true;
-  }
-
-  #mark(table: string, what: keyof TableMarks, revision: number): void {
-    this.#marks.set(table, { ...this.marks(table), [what]: revision });
   }
 
   #wake(): void {
@@ -230,43 +265,56 @@ export class Follower {
 
   /** Everything anew; what is not as it was is one commit. */
   async #reload(): Promise<void> {
+    if (this.#isReloading) return;
+    this.#isReloading = true;
+    const { layout, log, onReload } = this.#options;
     try {
-      const loaded = await this.#load();
+      const loaded = await this.#loadAboveLost();
       if (this.#isClosed) return;
-      const changes = this.#difference(loaded.records);
+      const changes = this.#difference(loaded);
       const isOther = loaded.format.generation !== this.#format.generation;
+      const because = this.#lostIndex !== undefined ? "etcd's data went back" : "the watch could not go on";
       this.#adopt(loaded);
-      if (changes.length > 0) this.records.apply(this.#toCommit(changes));
-      this.#options.log.info("read everything again from etcd", {
-        store: this.#options.layout.prefix,
+      if (changes.length > 0) this.records.apply({ revision: this.revision, changes });
+      log.info("read everything again from etcd", {
+        store: layout.prefix,
         changes: changes.length,
         revision: this.#etcdRevision,
-        because: isOther ? "a restore" : "the watch could not go on",
+        because: isOther ? "a restore" : because,
       });
-      this.#options.onReload?.();
+      onReload?.();
       this.#wake();
       this.#follow();
     } catch (error) {
-      this.#options.log.warn("cannot read from etcd, trying again", {
-        store: this.#options.layout.prefix,
-        error: describeError(error),
-      });
+      log.warn("cannot read from etcd, trying again", { store: layout.prefix, error: describeError(error) });
       this.#again(() => void this.#reload());
+    } finally {
+      this.#isReloading = false;
     }
   }
 
-  #toCommit(changes: Change[]): Commit {
-    return { revision: this.revision, changes };
+  /** Of what etcd has lost nobody may be told the same index again: where it has, all indexes go on above those. */
+  async #loadAboveLost(): Promise<Loaded> {
+    for (;;) {
+      const loaded = await loadStore(this.#options);
+      if (loaded.revision < this.#etcdRevision) this.#lose();
+      const lost = this.#lostIndex;
+      if (lost === undefined || loaded.head.revision + loaded.format.base > lost || this.#isClosed) return loaded;
+      if (await raiseIndexes(this.#options, loaded, lost))
+        this.#options.log.warn("indexes go on above those of what etcd has lost", { index: lost + 1 });
+    }
   }
 
-  #difference(records: readonly EtcdRecord[]): Change[] {
+  #difference({ records, format }: Loaded): Change[] {
     const changes: Change[] = [];
     const there = new Set<string>();
+    // The same revision is the same commit, unless it is one of another history.
+    const isComparable = format.base === this.#format.base && this.#lostIndex === undefined;
     for (const record of records) {
       const { table, key } = record;
       there.add(`${table}\0${key}`);
       const before = this.get(table, key);
-      if (before?.modRevision === record.modRevision) continue;
+      if (isComparable && before?.modRevision === record.modRevision) continue;
       if (isSame(before, record)) this.records.replace(record);
       else changes.push({ table, key, before, after: record });
     }
@@ -282,8 +330,9 @@ export class Follower {
     this.#formatRevision = loaded.formatRevision;
     this.#founded = loaded.founded;
     this.#marks = loaded.marks;
-    this.#headRevision = loaded.headRevision;
+    this.#head = loaded.head;
     this.#etcdRevision = loaded.revision;
+    this.#lostIndex = undefined;
     this.#failures = 0;
   }
 
@@ -292,54 +341,8 @@ export class Follower {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(go, backoffMs(this.#failures++, RETRY_BASE_MS, RETRY_MAX_MS));
   }
-
-  async #load(): Promise<Loaded> {
-    const { layout } = this.#options;
-    const format = await this.#loadFormat();
-    const all: KeyValue[] = [];
-    const end = prefixEnd(layout.prefix);
-    let revision = 0;
-    for (let key = layout.prefix; ; ) {
-      const page = await this.#options.client.range({ key, end, limit: PAGE_KEYS, revision });
-      revision ||= page.header.revision;
-      for (const kv of page.kvs) all.push(kv);
-      if (!page.more) break;
-      key = `${page.kvs.at(-1)?.key ?? ""}\0`;
-    }
-    const loaded = { records: [] as EtcdRecord[], marks: new Map<string, TableMarks>(), headRevision: 0, revision };
-    // As of the same revision as the records: a restore may have come in between.
-    const now = all.find((kv) => kv.key === layout.format);
-    const { generation, base } = now ? decodeFormat(now) : format.value;
-    for (const kv of all) {
-      const parsed = layout.parse(kv.key, generation);
-      if (!parsed || parsed.type === "format") continue;
-      if (parsed.type === "record") loaded.records.push(decodeRecord(kv, parsed.table, parsed.key, base));
-      else if (parsed.type === "head") loaded.headRevision = kv.modRevision;
-      else
-        loaded.marks.set(parsed.table, {
-          ...(loaded.marks.get(parsed.table) ?? NO_MARKS),
-          [parsed.type]: kv.modRevision,
-        });
-    }
-    const value = now ? decodeFormat(now) : format.value;
-    const { modRevision: formatRevision, createRevision: founded } = now ?? format;
-    return { ...loaded, format: value, formatRevision, founded };
-  }
-
-  /** Whoever comes first makes it. */
-  async #loadFormat(): Promise<{ value: Format; modRevision: number; createRevision: number }> {
-    const { client, layout, emptyRevision } = this.#options;
-    const first: Format = { version: 1, generation: "0", base: emptyRevision };
-    const { ranges } = await client.txn({
-      compares: [{ key: layout.format, target: "version", is: "equal", value: 0 }],
-      success: [
-        { type: "put", key: layout.format, value: JSON.stringify(first) },
-        { type: "range", key: layout.format },
-      ],
-      failure: [{ type: "range", key: layout.format }],
-    });
-    const kv = ranges[0]?.[0];
-    if (!kv) throw new UnavailableError(`etcd has no ${layout.format} right after it was made`);
-    return { value: decodeFormat(kv), modRevision: kv.modRevision, createRevision: kv.createRevision };
-  }
 }
+
+/** etcd's refusals of a read at a revision that it does not have yet, or not any more (etcdserver/api/v3rpc/rpctypes). */
+const isOfTheFuture = (error: unknown): boolean => error instanceof GrpcError && /future revision/.test(error.message);
+const isForgotten = (error: unknown): boolean => error instanceof GrpcError && /been compacted/.test(error.message);

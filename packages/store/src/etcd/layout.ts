@@ -101,10 +101,22 @@ export function encodeRecord(write: Write, before: StoredRecord | undefined, nex
   return JSON.stringify(envelope);
 }
 
+/** Throws UnavailableError, naming the key, where somebody else has written what is no record. */
 export function decodeRecord(kv: KeyValue, table: string, key: string, base: number): EtcdRecord {
-  const { v, c, m } = JSON.parse(kv.value.toString("utf8")) as Envelope;
+  const { v, c, m } = parseEnvelope(kv);
   const own = kv.modRevision + base;
   return { table, key, value: v, createIndex: c ?? own, modifyIndex: m ?? own, modRevision: kv.modRevision };
+}
+
+function parseEnvelope(kv: KeyValue): Envelope {
+  try {
+    return JSON.parse(kv.value.toString("utf8")) as Envelope;
+  } catch (cause) {
+    throw new UnavailableError(
+      `the record ${kv.key} in etcd cannot be read, and nothing behind it until it is mended or deleted there`,
+      { cause },
+    );
+  }
 }
 
 /** Throws UnavailableError where a newer heddle has written it. */

@@ -2,10 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { connect, createServer, type Socket } from "node:net";
 import { once } from "node:events";
-import { describeError, silentLog } from "@heddle/daemon";
+import { createLogHub, describeError, silentLog } from "@heddle/daemon";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Command, Store } from "../record.ts";
-import { type EtcdCluster, hasEtcd, startEtcd } from "../testing.ts";
+import { type EtcdCluster, hasEtcd, startEtcd, TEST_SERVER } from "../testing.ts";
 import { createEtcdClient } from "./client.ts";
 import { EtcdStore } from "./store.ts";
 
@@ -16,6 +16,8 @@ const increment: Command<number> = (view) => {
 const put =
   (key: string, value: unknown): Command<undefined> =>
   () => ({ writes: [{ table: "kv", key, value }], result: undefined });
+
+const logInto = (said: string[]) => createLogHub({ level: "info", write: (line) => void said.push(line) }).log;
 
 let meshes = 0;
 const nextRoot = () => `mesh${++meshes}`;
@@ -160,6 +162,101 @@ describe.runIf(hasEtcd)("stores on one etcd", () => {
   });
 });
 
+describe.runIf(hasEtcd)("stores on an etcd that was restored to an older revision", () => {
+  it("say so, have what it has, and go on above the indexes that were lost", async () => {
+    await using etcd = await startEtcd();
+    const said: string[] = [];
+    const open = () => EtcdStore.open({ client: etcd.client(), root: "m", name: "test", log: logInto(said) });
+    await using a = await open();
+    await using b = await open();
+    await a.run(put("kept", 1));
+    await a.run(put("changed", 1));
+    const saved = etcd.save();
+    await a.run(put("changed", 2));
+    const { revision: lost } = await a.run(put("made", 1));
+    await b.catchUp();
+    const seen: { revision: number; changes: string[] }[] = [];
+    b.subscribe(({ revision, changes }) =>
+      seen.push({ revision, changes: changes.map((c) => `${c.key}=${String(c.after?.value)}`).toSorted() }),
+    );
+    await etcd.restoreFrom(saved);
+    for (const store of [a, b]) {
+      await expect.poll(() => store.get("kv", "changed")?.value).toBe(1);
+      expect(store.get("kv", "made")).toBeUndefined();
+      expect(store.get("kv", "kept")?.value).toBe(1);
+      expect(store.revision).toBeGreaterThan(lost);
+    }
+    // Who waits past what was lost is told at once, and of everything.
+    expect(seen[0]).toEqual({ revision: expect.any(Number), changes: ["changed=1", "kept=1", "made=undefined"] });
+    expect(seen[0]?.revision).toBeGreaterThan(lost);
+    expect(said.join("\n")).toMatch(/etcd's data was restored or replaced/);
+    const { revision } = await a.run(put("made", 2));
+    expect(revision).toBeGreaterThan(b.get("kv", "changed")?.modifyIndex ?? Infinity);
+    await Promise.all([a.catchUp(), b.catchUp()]);
+    expect(b.snapshot()).toEqual(a.snapshot());
+  }, 30_000);
+
+  it("notice it where it has come past their revision meanwhile", async () => {
+    await using etcd = await startEtcd();
+    await using link = await breakableLink(etcd.endpoints[0] as string);
+    const open = (endpoints = etcd.endpoints) =>
+      EtcdStore.open({ client: createEtcdClient({ endpoints }), root: "m", name: "test", log: silentLog });
+    await using cutOff = await open([link.url]);
+    await cutOff.run(put("kept", 1));
+    const saved = etcd.save();
+    await cutOff.run(put("lost", 1));
+    const lost = cutOff.revision;
+    link.cut();
+    await etcd.restoreFrom(saved);
+    await using fresh = await open();
+    for (let i = 0; i < 10; i++) await fresh.run(increment);
+    expect(fresh.revision).toBeGreaterThan(lost);
+    link.mend();
+    await expect.poll(() => cutOff.get("kv", "counter")?.value).toBe(10);
+    expect(cutOff.get("kv", "lost")).toBeUndefined();
+    await Promise.all([cutOff.catchUp(), fresh.catchUp()]);
+    expect(cutOff.snapshot()).toEqual(fresh.snapshot());
+  }, 30_000);
+});
+
+describe.runIf(hasEtcd)("a store on an etcd that is slow or broken", () => {
+  it("commits although an answer takes longer than a first try waits", async () => {
+    await using etcd = await startEtcd();
+    await using link = await breakableLink(etcd.endpoints[0] as string);
+    await using store = await EtcdStore.open({
+      client: createEtcdClient({ endpoints: [link.url] }),
+      ...{ root: "m", name: "test", log: silentLog },
+    });
+    link.delay(700); // either way
+    expect((await store.run(increment)).result).toBe(1);
+    expect((await store.run(increment)).result).toBe(2);
+    link.delay(0);
+  }, 30_000);
+
+  it("goes on with what it has where etcd holds what cannot be read, and says which key it is", async () => {
+    await using etcd = await startEtcd();
+    const said: string[] = [];
+    await using store = await EtcdStore.open({
+      client: etcd.client(),
+      ...{ root: "m", name: "test", log: logInto(said) },
+    });
+    const cluster = await store.join(TEST_SERVER);
+    await store.run(put("kept", 1));
+    const client = etcd.client();
+    const write = (key: string, value: string) => client.txn({ compares: [], success: [{ type: "put", key, value }] });
+    const broken = "m/test/r/0/kv/broken";
+    await write(broken, "no JSON");
+    await write("m/test.live/facts/kind/id", "no JSON");
+    await expect.poll(() => said.join("\n")).toContain(broken);
+    expect(store.get("kv", "kept")?.value).toBe(1);
+    await client.txn({ compares: [], success: [{ type: "delete", key: broken }] });
+    client.close();
+    await expect.poll(() => store.run(put("after", 1)).then(() => "written", describeError)).toBe("written");
+    await cluster.say("kind", "other", 1);
+    await expect.poll(() => cluster.fact("kind", "other")?.value).toBe(1);
+  }, 30_000);
+});
+
 describe.runIf(hasEtcd)("a store on an etcd with users", () => {
   it("works as its user, takes a new token when the old one is gone, and is told of a wrong password", async () => {
     await using etcd = await startEtcd();
@@ -222,6 +319,7 @@ async function breakableLink(target: string) {
   const { port } = new URL(target);
   const open = new Set<Socket>();
   let isCut = false;
+  let delayMs = 0;
   const server = createServer((client) => {
     if (isCut) return void client.resetAndDestroy();
     const etcd = connect(Number(port), "127.0.0.1");
@@ -234,7 +332,14 @@ async function breakableLink(target: string) {
         etcd.destroy();
       });
     }
-    client.pipe(etcd).pipe(client);
+    for (const [from, to] of [
+      [client, etcd],
+      [etcd, client],
+    ] as const)
+      from.on("data", (chunk) => {
+        if (delayMs === 0) to.write(chunk);
+        else setTimeout(() => to.write(chunk), delayMs);
+      });
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const reset = () => {
@@ -248,6 +353,11 @@ async function breakableLink(target: string) {
       reset();
     },
     mend: () => void (isCut = false),
+    /** How much later bytes arrive. Back at 0, what is under way would be overtaken: the connections are reset. */
+    delay: (ms: number) => {
+      delayMs = ms;
+      if (ms === 0) reset();
+    },
     async [Symbol.asyncDispose]() {
       reset();
       await new Promise((done) => server.close(done));
