@@ -8,7 +8,8 @@ import { expect, test } from "vitest";
 import { createCatalog } from "./catalog.ts";
 import { deleteConfigEntry, setConfigEntry } from "./commands/config-entries.ts";
 import { deregister } from "./commands/deregister.ts";
-import { register, toRegistration } from "./commands/register.ts";
+import { register } from "./commands/register.ts";
+import { toRegistration } from "./commands/registration.ts";
 import { resolve } from "./stream.ts";
 
 const NAMES = ["a", "B", "c"];

@@ -3,7 +3,8 @@ import { openStore } from "@heddle/store";
 import { TEST_SERVER } from "@heddle/store/testing";
 import { expect, test } from "vitest";
 import { createCatalog } from "./catalog.ts";
-import { register, toRegistration } from "./commands/register.ts";
+import { register } from "./commands/register.ts";
+import { toRegistration } from "./commands/registration.ts";
 
 async function catalogInMemory() {
   const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });

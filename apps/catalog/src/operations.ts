@@ -3,7 +3,7 @@ import type { Operation, Operations } from "@heddle/daemon";
 import { SYNC_FIELDS } from "./commands/agent-sync.ts";
 import { DEREGISTER_FIELDS } from "./commands/deregister.ts";
 import { INTENTION_FIELDS } from "./commands/intentions.ts";
-import { CHECK_FIELDS, REGISTER_FIELDS, SERVICE } from "./commands/register.ts";
+import { CHECK_FIELDS, REGISTER_FIELDS, SERVICE } from "./commands/registration-fields.ts";
 import { SESSION_FIELDS } from "./commands/sessions.ts";
 import { QUERY_FIELDS } from "./queries/definition.ts";
 import { UPDATE_FIELDS } from "./routes/coordinate.ts";

@@ -4,7 +4,8 @@ import { rememberCaller } from "@heddle/daemon/testing";
 import { openStore } from "@heddle/store";
 import { expect, test } from "vitest";
 import { memberAlive } from "./commands/members.ts";
-import { register, toRegistration } from "./commands/register.ts";
+import { register } from "./commands/register.ts";
+import { toRegistration } from "./commands/registration.ts";
 import { requireOwnNode } from "./own-node.ts";
 
 const N1_ID = "11111111-1111-1111-1111-111111111111";

@@ -4,7 +4,8 @@ import { openStore } from "@heddle/store";
 import { TEST_SERVER } from "@heddle/store/testing";
 import { expect, test } from "vitest";
 import { syncAll, toSyncRegistration } from "./commands/agent-sync.ts";
-import { register, toRegistration } from "./commands/register.ts";
+import { register } from "./commands/register.ts";
+import { toRegistration } from "./commands/registration.ts";
 import { CHECKS, serviceKey, SERVICES } from "./records.ts";
 import { CriticalReaper, reapAfterMs } from "./reaper.ts";
 

@@ -4,7 +4,8 @@ import { expect, test } from "vitest";
 import { checkKey, CHECKS, type CheckRecord, serviceKey, SERVICES, type ServiceRecord } from "../records.ts";
 import { syncAll, toSyncRegistration } from "./agent-sync.ts";
 import { deregister } from "./deregister.ts";
-import { register, toRegistration } from "./register.ts";
+import { register } from "./register.ts";
+import { toRegistration } from "./registration.ts";
 
 async function setUp() {
   const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });

@@ -15,16 +15,9 @@ import {
   SERVICES,
   type ServiceRecord,
 } from "../records.ts";
-import {
-  CHECK_FIELDS,
-  checkWrites,
-  nodeWrites,
-  REGISTER_FIELDS,
-  type Registration,
-  same,
-  serviceWrites,
-  toRegistration,
-} from "./register.ts";
+import { checkWrites, nodeWrites, same, serviceWrites } from "./register.ts";
+import { type Registration, toRegistration } from "./registration.ts";
+import { CHECK_FIELDS, REGISTER_FIELDS } from "./registration-fields.ts";
 
 /** One of the list that an agent sends. */
 export const SYNC_FIELDS: Record<string, Spec> = {

@@ -15,7 +15,8 @@ import {
   type ServiceRecord,
 } from "../records.ts";
 import { deregister } from "./deregister.ts";
-import { checkWrites, nodeWrites, refuseBadNodeId, serviceWrites, toCheck } from "./register.ts";
+import { checkWrites, nodeWrites, serviceWrites } from "./register.ts";
+import { refuseBadNodeId, toCheck } from "./registration.ts";
 import type { Operation, TxnResult } from "./txn.ts";
 
 const VERBS = new Set(["set", "cas", "get", "delete", "delete-cas"]);

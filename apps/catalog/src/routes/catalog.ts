@@ -3,7 +3,9 @@ import { type ApiTable, decodeBody, readBody, refusal, reply } from "@heddle/dae
 import { catalogServiceFields, nodeFields, serviceFields } from "@heddle/filter";
 import { read, type Ask } from "../blocking.ts";
 import { deregister, DEREGISTER_FIELDS } from "../commands/deregister.ts";
-import { register, REGISTER_FIELDS, toRegistration } from "../commands/register.ts";
+import { register } from "../commands/register.ts";
+import { toRegistration } from "../commands/registration.ts";
+import { REGISTER_FIELDS } from "../commands/registration-fields.ts";
 import { type CatalogState, namesWithTags } from "../state.ts";
 import { showCatalogService, showNode, showService } from "../views.ts";
 import type { CatalogDeps } from "../deps.ts";

@@ -11,7 +11,7 @@ import {
   TooLargeError,
 } from "@heddle/daemon";
 import { contactFields, mustCatchUp, prettify } from "../blocking.ts";
-import { CHECK_FIELDS, SERVICE } from "../commands/register.ts";
+import { CHECK_FIELDS, SERVICE } from "../commands/registration-fields.ts";
 import { type Operation, transact, transactRead, type TxnOutcome, type TxnResult } from "../commands/txn.ts";
 import { checkOperation, nodeOperation, serviceOperation } from "../commands/txn-catalog.ts";
 import { kvOperation } from "../commands/txn-kv.ts";
