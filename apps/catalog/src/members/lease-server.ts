@@ -14,7 +14,9 @@ import {
 } from "@heddle/daemon";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { MemberFacts } from "../commands/members.ts";
-import { type HeldLease, type MemberLink, type Members, NameTakenError, type Probe } from "./members.ts";
+import type { MemberLink, Probe } from "./lease.ts";
+import type { HeldLease, Members } from "./members.ts";
+import { NameTakenError } from "./taken.ts";
 import { HEARTBEAT_MS } from "./suspicion.ts";
 
 export const LEASE_PATH = "/internal/v1/lease";

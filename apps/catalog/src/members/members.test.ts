@@ -3,10 +3,12 @@ import { ManualClock } from "@heddle/daemon/testing";
 import { openStore } from "@heddle/store";
 import { TEST_SERVER } from "@heddle/store/testing";
 import { expect, test } from "vitest";
-import { register, toRegistration } from "../commands/register.ts";
+import { register } from "../commands/register.ts";
+import { toRegistration } from "../commands/registration.ts";
 import { createSession, toSession } from "../commands/sessions.ts";
 import { checkKey, CHECKS, type CheckRecord, type MemberRecord, MEMBERS, NODES, SESSIONS } from "../records.ts";
-import { type MemberLink, Members, type Probe } from "./members.ts";
+import type { MemberLink, Probe } from "./lease.ts";
+import { Members } from "./members.ts";
 
 const HOUR_MS = 3_600_000;
 const facts = (Node: string, ID = Node) => ({ Node, ID, Address: "10.0.0.1", Server: false });

@@ -2,7 +2,7 @@
  * Who is there: each agent holds a lease by its heartbeats. A lease that runs out makes its node suspect, other agents are
  * asked whether they reach it, and then it is declared failed. Leases are in memory; what the catalog tells is a record.
  */
-import { type Clock, describeError, formatDuration, type Logger } from "@heddle/daemon";
+import { type Clock, describeError, type Logger } from "@heddle/daemon";
 import { type Cluster, type Command, type Commit, type Fact, type Fence, FencedError, type Store } from "@heddle/store";
 import { memberAlive, memberFailed, type MemberFacts, memberLeft } from "../commands/members.ts";
 import {
@@ -16,50 +16,15 @@ import {
   SERF_HEALTH,
 } from "../records.ts";
 import { type RunningTime, startRunningTime } from "../running-time.ts";
+import { type Lease, type MemberLink, reasonOf, shown, type Suspicion } from "./lease.ts";
 import { HEARTBEAT_MS, judgeSuspect, LEASE_MS, PROBE_TIMEOUT_MS, PROBERS, RESTART_GRACE_MS } from "./suspicion.ts";
+import { IdTakenError, NameTakenError } from "./taken.ts";
 
 const TICK_MS = 250;
 const RECONCILE_MS = 60_000; // Consul's
 /** What servers say of each other: whose agent is connected to which of them. */
 const CLAIM = "member";
 const LEFT_LISTED_MS = 24 * 3_600_000; // Serf's tombstone_timeout: until then `members` lists who left
-
-/** The outcome of one agent's try to reach another. */
-export interface Probe {
-  isReached: boolean;
-  reason: string;
-}
-
-/** An agent's connection. */
-export interface MemberLink {
-  /** Has this agent try to reach another one; undefined where it did not say in time. */
-  probe(target: { node: string; url: string }, timeoutMs: number): Promise<Probe | undefined>;
-  /** Has this agent take one of its services away, whose check was critical for too long. */
-  deregister(ask: { service: string; check: string }): void;
-  close(reason: string): void;
-}
-
-interface Lease {
-  facts: MemberFacts;
-  /** Where other agents reach this one; empty where they cannot. */
-  probeUrl: string;
-  link: MemberLink | undefined;
-  /** Of the agent in this process: it does not run out. */
-  isOwn: boolean;
-  deregister: MemberLink["deregister"] | undefined;
-  heardAt: number;
-  /** On the leases' own time. Past it the node is suspect. */
-  deadline: number;
-  suspicion: Suspicion | undefined;
-}
-
-interface Suspicion {
-  since: number;
-  why: string;
-  /** What other agents found, by their names. */
-  confirmed: Map<string, string>;
-  reachedBy: string;
-}
 
 export interface HeldLease {
   /** A heartbeat has come. */
@@ -369,34 +334,3 @@ export class Members {
     }
   }
 }
-
-/** Another agent has the name; it is not given away while that one lives. */
-export class NameTakenError extends Error {
-  constructor(node: string, holder: MemberFacts) {
-    super(
-      `the node name '${node}' is taken by an agent at ${holder.Address} (node id ${holder.ID || "none"}): give one of the two another -node name`,
-    );
-  }
-}
-
-/** Two agents with one node id: a copied data directory, or somebody who would take the other's place. */
-export class IdTakenError extends Error {
-  constructor({ ID, Node }: MemberFacts, holder: MemberFacts) {
-    super(
-      `the node id ${ID} of '${Node}' is that of '${holder.Node}' at ${holder.Address}, which is alive: remove the file node-id from the data directory of one of the two`,
-    );
-  }
-}
-
-function reasonOf({ why, confirmed, reachedBy }: Suspicion, silentMs: number): string {
-  const others =
-    reachedBy === ""
-      ? [...confirmed].map(([node, reason]) => `${node} cannot reach it: ${reason}`)
-      : [`${reachedBy} reaches it, but it does not report`];
-  const heard = why.startsWith("no heartbeat")
-    ? `no heartbeat for ${shown(silentMs)}`
-    : `${why} ${shown(silentMs)} ago`;
-  return [heard, ...others].join("; ");
-}
-
-const shown = (ms: number): string => formatDuration(Math.round(ms / 1_000) * 1_000);
