@@ -5,8 +5,9 @@
  */
 import { type ApiClient, ApiError } from "@heddle/api-client";
 import { backoffMs, describeError, type Health, type Logger, sleep, UnavailableError } from "@heddle/daemon";
-import type { HealthCheck, NodeService } from "@heddle/service-definition";
-import type { LocalChange, LocalState, Source } from "./local-state.ts";
+import type { NodeService } from "@heddle/service-definition";
+import type { LocalChange, LocalState } from "./local-state.ts";
+import { type Registration, toRegistrations } from "./registrations.ts";
 import { syncIntervalMs } from "./sync-interval.ts";
 
 const RETRY_BASE_MS = 100;
@@ -33,17 +34,6 @@ export interface CatalogSyncOptions {
   /** Output that changes alone is brought to the catalog at most this often. */
   checkUpdateIntervalMs: number;
   log: Logger;
-}
-
-interface Registration {
-  Node: string;
-  Address: string;
-  SkipNodeUpdate: true;
-  Owner: "agent" | "file";
-  KeepOutput: boolean;
-  KeepTags: boolean;
-  Service?: Omit<NodeService, "Meta"> & { Meta: NodeService["Meta"] | null };
-  Checks: (HealthCheck & { ReapAfterMs?: number })[];
 }
 
 /** What the catalog says of a registration: the fields that were different there, null where it was not there at all. */
@@ -273,62 +263,10 @@ export class CatalogSync {
   }
 
   async #pushRegistrations(services: string[], checks: Set<string>): Promise<void> {
-    const registrations = this.#registrations(services, checks);
+    const { state, node } = this.#options;
+    const isSynced = (id: string) => this.#synced.checks.has(id);
+    const registrations = toRegistrations({ services, checks }, { state, node, isSynced });
     while (registrations.length > 0) await this.#register(registrations.splice(0, MAX_BATCH));
-  }
-
-  /** One for each service, with those of its checks that wait too, and for each check that is left. */
-  #registrations(services: string[], checks: Set<string>): Registration[] {
-    const { state } = this.#options;
-    const left = new Map<string, Registration["Checks"]>();
-    for (const id of checks) {
-      const check = this.#check(id);
-      // Without its service, which is gone meanwhile, the catalog took the check away too.
-      if (!check || (check.ServiceID !== "" && !state.service(check.ServiceID))) continue;
-      left.set(check.ServiceID, [...(left.get(check.ServiceID) ?? []), check]);
-    }
-    const ofServices = services.flatMap((id) => {
-      const service = state.nodeService(id);
-      if (!service) return [];
-      const Checks = left.get(id) ?? [];
-      left.delete(id);
-      // A service without metadata has null there in the catalog, and {} at its agent.
-      const Service = Object.keys(service.Meta).length > 0 ? service : { ...service, Meta: null };
-      return this.#split({
-        ...this.#head(state.service(id)?.source),
-        KeepTags: !state.hasNewTags(id),
-        Service,
-        Checks,
-      });
-    });
-    const alone = [...left.values()].flat();
-    return [
-      ...ofServices,
-      ...alone.flatMap((check) => this.#split({ ...this.#head(state.check(check.CheckID)?.source), Checks: [check] })),
-    ];
-  }
-
-  #check(id: string): Registration["Checks"][number] | undefined {
-    const { state } = this.#options;
-    const check = state.healthCheck(id);
-    const ReapAfterMs = state.check(id)?.definition.DeregisterCriticalServiceAfterMs;
-    return check && (ReapAfterMs ? { ...check, ReapAfterMs } : check);
-  }
-
-  #head(source: Source = "api") {
-    const { Node, Address } = this.#options.node;
-    const Owner = source === "file" ? ("file" as const) : ("agent" as const);
-    return { Node, Address, SkipNodeUpdate: true as const, Owner, KeepOutput: false, KeepTags: true };
-  }
-
-  /** Checks that have not changed here go apart: their output alone is no reason to write. */
-  #split(registration: Registration): Registration[] {
-    const { Service, Checks, ...head } = registration;
-    const unchanged = Checks.filter((check) => this.#synced.checks.has(check.CheckID));
-    if (unchanged.length === 0) return [registration];
-    const changed = Checks.filter((check) => !unchanged.includes(check));
-    const rest = { ...head, KeepOutput: true, Checks: unchanged };
-    return Service || changed.length > 0 ? [{ ...head, ...(Service && { Service }), Checks: changed }, rest] : [rest];
   }
 
   /** Several go in one request; where the catalog refuses that, one by one, so that one bad one holds up no other. */
