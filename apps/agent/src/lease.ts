@@ -47,7 +47,7 @@ export interface LeaseHolder {
 /** Holds this node's lease until it is closed. */
 export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, log }: LeaseOptions): LeaseHolder {
   const servers = serverList(url);
-  const silenceMs = servers.all.length > 1 ? SILENCE_WITH_OTHERS_MS : SILENCE_MS;
+  const silenceMs = () => (servers.all.length > 1 ? SILENCE_WITH_OTHERS_MS : SILENCE_MS);
   let socket: WebSocket | undefined;
   let attempt = 0;
   let retry: NodeJS.Timeout | undefined;
@@ -70,7 +70,7 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
     const beat = (everyMs: number) => {
       clearInterval(beating);
       beating = setInterval(() => {
-        if (performance.now() - heardAt > silenceMs) current.terminate();
+        if (performance.now() - heardAt > silenceMs()) current.terminate();
         else send({ type: "beat" });
       }, everyMs);
       beating.unref();

@@ -18,9 +18,9 @@ import {
   daysLeft,
   EXPIRED_STAGE,
   expiryStage,
+  freshRenewalDelayMs,
   generateKey,
   keyToPem,
-  renewalDelayMs,
   type RevocationList,
   URGENT_STAGE,
 } from "@heddle/tls";
@@ -245,7 +245,7 @@ export class Leaves {
   #renewalDelay(entry: Entry): number {
     const { ValidAfter, ValidBefore } = entry.leaf.value as Leaf;
     const validity = { notBefore: Date.parse(ValidAfter), notAfter: Date.parse(ValidBefore) };
-    return renewalDelayMs(validity, this.#options.clock.now());
+    return freshRenewalDelayMs(validity);
   }
 
   async #renew(service: string, entry: Entry): Promise<void> {

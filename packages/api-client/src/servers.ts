@@ -7,30 +7,39 @@
 const GENTLE_MOVE_MS = 3_000;
 
 export class ServerList {
-  readonly all: readonly string[];
+  #all: readonly string[];
   readonly #listeners = new Set<(left: string) => void>();
   #at: number;
   #movedAt = Number.NEGATIVE_INFINITY;
 
   /** Where it begins is chosen at random, so that many processes spread over the servers. */
   constructor(all: readonly string[], random: () => number = Math.random) {
-    this.all = all;
+    this.#all = all;
     this.#at = Math.floor(random() * all.length);
   }
 
+  get all(): readonly string[] {
+    return this.#all;
+  }
+
   get current(): string {
-    return this.all[this.#at] as string;
+    return this.#all[this.#at] as string;
+  }
+
+  /** Servers that were learnt of since. */
+  add(urls: readonly string[]): void {
+    this.#all = [...new Set([...this.#all, ...urls])];
   }
 
   /** From the one that is asked now on. */
   inOrder(): string[] {
-    return [...this.all.slice(this.#at), ...this.all.slice(0, this.#at)];
+    return [...this.#all.slice(this.#at), ...this.#all.slice(0, this.#at)];
   }
 
   /** The server does not answer. Nothing happens where somebody has said so before, or where there is no other. */
   failed(url: string): void {
-    if (url !== this.current || this.all.length < 2) return;
-    this.#at = (this.#at + 1) % this.all.length;
+    if (url !== this.current || this.#all.length < 2) return;
+    this.#at = (this.#at + 1) % this.#all.length;
     this.#movedAt = performance.now();
     for (const listener of this.#listeners) listener(url);
   }
@@ -48,6 +57,9 @@ export class ServerList {
 }
 
 const lists = new Map<string, ServerList>();
+
+/** Whether a text, with commas or without, is a list that somebody uses, and that may grow. */
+export const isServerList = (text: string): boolean => text.includes(",") || lists.has(text);
 
 /** The list that a text with commas names; the same for the same text, in the whole process. */
 export function serverList(text: string): ServerList {

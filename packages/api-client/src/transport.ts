@@ -9,7 +9,7 @@ import { Readable } from "node:stream";
 import { HeddleError, InvalidArgumentError, type LiveIdentity, TooLargeError } from "@heddle/daemon";
 import { internalClientOptions } from "@heddle/tls";
 import { explainTransportError, requestTimeout, UnreachableError } from "./errors.ts";
-import { type ServerList, serverList } from "./servers.ts";
+import { isServerList, type ServerList, serverList } from "./servers.ts";
 
 const KEEP_ALIVE_PROBE_MS = 15_000; // a vanished agent host is noticed while a blocking query waits
 const MAX_IDLE_CONNECTIONS = 4;
@@ -71,12 +71,16 @@ function badAddress(text: string, cause?: unknown): InvalidArgumentError {
 
 /** Of one server, or of several: "http://a:8300,http://b:8300". Then another one is asked where one does not answer. */
 export function createTransport(addressText: string, tls?: TlsSource): Transport {
-  return addressText.includes(",") ? spreadTransport(serverList(addressText), tls) : singleTransport(addressText, tls);
+  return isServerList(addressText) ? spreadTransport(serverList(addressText), tls) : singleTransport(addressText, tls);
 }
 
 function spreadTransport(servers: ServerList, tls: TlsSource | undefined): Transport {
-  const each = new Map(servers.all.map((url) => [url, singleTransport(url, tls)]));
-  const at = (url: string) => each.get(url) as Transport;
+  const each = new Map<string, Transport>();
+  const at = (url: string): Transport => {
+    let transport = each.get(url);
+    if (!transport) each.set(url, (transport = singleTransport(url, tls)));
+    return transport;
+  };
   const off = servers.onMove((left) => at(left).drop());
   return {
     get address() {

@@ -8,7 +8,7 @@ import { IdentityError } from "@heddle/spiffe";
 import { buildCertificate, nameFor, readCertificate } from "./certificate.ts";
 import { signerExtensions } from "./extensions.ts";
 import { keyId, publicKeyDer } from "./keys.ts";
-import { CLOCK_SKEW_MS, shortTrustDomain, type Signer } from "./leaf.ts";
+import { backdatedMs, HOST_SKEW_MS, shortTrustDomain, type Signer } from "./leaf.ts";
 import { certificatesToDer, certificateToPem } from "./pem.ts";
 
 export interface CrossSignOptions {
@@ -26,7 +26,7 @@ export function crossSign({ certPem, signer, validityMs, now }: CrossSignOptions
   if (now >= signer.notAfter)
     throw new IdentityError(`the old root expired at ${new Date(signer.notAfter).toISOString()}`);
   const { subject, spki, subjectKeyId, notBefore, notAfter } = readCertificate(certificatesToDer(certPem)[0] as Buffer);
-  const window = { notBefore: Math.max(now - CLOCK_SKEW_MS, notBefore), notAfter, validityMs };
+  const window = { notBefore: Math.max(now - backdatedMs(validityMs, HOST_SKEW_MS), notBefore), notAfter, validityMs };
   return certify({ subject, spki, keyId: subjectKeyId ?? keyId(spki) }, signer, window);
 }
 
@@ -44,7 +44,7 @@ export function signIntermediate({ publicKey, signer, validityMs, now }: Interme
   if (now >= signer.notAfter) throw new IdentityError(`the root expired at ${new Date(signer.notAfter).toISOString()}`);
   const spki = publicKeyDer(publicKey);
   const subject = nameFor(signerCommonName(signer.trustDomain));
-  const window = { notBefore: now - CLOCK_SKEW_MS, notAfter: signer.notAfter, validityMs };
+  const window = { notBefore: now - backdatedMs(validityMs, HOST_SKEW_MS), notAfter: signer.notAfter, validityMs };
   return certify({ subject, spki, keyId: keyId(spki), pathLength: 0 }, signer, window);
 }
 

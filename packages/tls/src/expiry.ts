@@ -1,4 +1,5 @@
 /** How close a certificate is to its end, in stages that are told: nothing expires in silence. */
+import { backdatedMs, CLOCK_SKEW_MS } from "./leaf.ts";
 
 export interface Validity {
   /** Milliseconds since the epoch. */
@@ -39,6 +40,15 @@ const MIN_RENEWAL_MS = 1_000; // whatever a CA's answer says, it is not asked in
 export function renewalDelayMs({ notBefore, notAfter }: Validity, now: number, random = Math.random): number {
   const share = RENEW_FROM + (Math.floor(random() * RENEW_STEPS) / RENEW_STEPS) * (RENEW_TO - RENEW_FROM);
   return Math.max(MIN_RENEWAL_MS, notBefore + (notAfter - notBefore) * share - now);
+}
+
+/**
+ * The same for one that was signed a moment ago, counted from then: the clock of whoever holds it may be apart from the CA's, and a
+ * renewal that comes too late by as much would come after the end.
+ */
+export function freshRenewalDelayMs(validity: Validity, { skewMs = CLOCK_SKEW_MS, random = Math.random } = {}): number {
+  const signedAt = validity.notBefore + backdatedMs(validity.notAfter - validity.notBefore, skewMs);
+  return renewalDelayMs(validity, signedAt, random);
 }
 
 /** Days left, with one decimal; negative once it has expired. */

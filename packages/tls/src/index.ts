@@ -24,14 +24,22 @@ export {
   publicKeyDer,
   write0600,
 } from "./keys.ts";
-export { CLOCK_SKEW_MS, createSigner, issueLeaf, issueLeafAsync } from "./leaf.ts";
+export { CLOCK_SKEW_MS, createSigner, HOST_SKEW_MS, issueLeaf, issueLeafAsync } from "./leaf.ts";
 export { checkPeer, checkPeerCertificate, peerDaemon, peerRole, toInternalPeer } from "./peer.ts";
 export { verifyStrictly } from "./openssl.ts";
 export { certificatesToDer, certificateToPem } from "./pem.ts";
 export { issuingOf, rehearseRotation } from "./rehearsal.ts";
 export { createRevocationList, daemonRevocable, NO_REVOCATIONS, revokedNode, serialKey } from "./revocation.ts";
 export { createRootCertificate, DEFAULT_ROOT_VALIDITY_MS } from "./root.ts";
-export { daysLeft, EXPIRED_STAGE, expiryStage, nextStageAt, renewalDelayMs, URGENT_STAGE } from "./expiry.ts";
+export {
+  daysLeft,
+  EXPIRED_STAGE,
+  expiryStage,
+  freshRenewalDelayMs,
+  nextStageAt,
+  renewalDelayMs,
+  URGENT_STAGE,
+} from "./expiry.ts";
 export {
   certificateKeyType,
   generateSigningKey,

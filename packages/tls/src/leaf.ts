@@ -12,8 +12,10 @@ import { KEY_USAGE, leafExtensions, uriName, type AltName } from "./extensions.t
 import { colonHex, keyId, publicKeyDer } from "./keys.ts";
 import { certificatesToDer, certificateToPem } from "./pem.ts";
 
-/** NotBefore lies this far back, for peers whose clocks run behind. */
+/** A service's NotBefore lies this far back, for peers whose clocks run behind; Consul's. */
 export const CLOCK_SKEW_MS = 60_000;
+/** That of daemons, and of what signs: a host whose clock is wrong joins the mesh all the same, and is part of it. */
+export const HOST_SKEW_MS = 3_600_000;
 const MAX_COMMON_NAME = 64; // RFC 5280's ub-common-name
 
 /** A CA key with its certificate, parsed once. */
@@ -99,12 +101,15 @@ function namedLeaf({ spiffeId, signer, ...rest }: LeafOptions): SignLeafOptions 
   if (id.kind === "signing") throw new IdentityError(`a leaf for '${spiffeId}': want an identity with a path`);
   if (id.trustDomain !== signer.trustDomain)
     throw new IdentityError(`a leaf for '${spiffeId}': the signer's trust domain is '${signer.trustDomain}'`);
-  return { ...rest, signer, names: [uriName(spiffeId)], commonName: leafCommonName(spiffeId) };
+  const skewMs = id.kind === "service" ? CLOCK_SKEW_MS : HOST_SKEW_MS;
+  return { ...rest, signer, skewMs, names: [uriName(spiffeId)], commonName: leafCommonName(spiffeId) };
 }
 
 export interface SignLeafOptions extends Omit<LeafOptions, "spiffeId"> {
   names: AltName[];
   commonName: string;
+  /** How far NotBefore lies back, at most a sixth of its life; CLOCK_SKEW_MS by default. */
+  skewMs?: number;
 }
 
 /** Signs a leaf with any names. Its callers decide who may have them. */
@@ -113,10 +118,8 @@ export function signLeaf(options: SignLeafOptions): IssuedLeaf {
   return toIssued(buildCertificate(template, signer.key), template);
 }
 
-function leafTemplate({ publicKey, names, commonName, signer, ttlMs, now, earliest = 0 }: SignLeafOptions): {
-  template: CertificateTemplate;
-  signer: Signer;
-} {
+function leafTemplate(options: SignLeafOptions): { template: CertificateTemplate; signer: Signer } {
+  const { publicKey, names, commonName, signer, ttlMs, now, earliest = 0, skewMs = CLOCK_SKEW_MS } = options;
   if (now >= signer.notAfter)
     throw new IdentityError(
       `cannot sign: the signing certificate expired at ${new Date(signer.notAfter).toISOString()}`,
@@ -126,8 +129,7 @@ function leafTemplate({ publicKey, names, commonName, signer, ttlMs, now, earlie
       `cannot sign: the signing certificate begins at ${new Date(signer.notBefore).toISOString()}`,
     );
   const spki = Buffer.isBuffer(publicKey) ? publicKey : publicKeyDer(publicKey);
-  // A leaf whose life is short, for tests, must not have spent it when it is made.
-  const from = now - Math.min(CLOCK_SKEW_MS, Math.floor(ttlMs / 6));
+  const from = now - backdatedMs(ttlMs, skewMs);
   const template: CertificateTemplate = {
     serial: leafSerial(),
     issuer: signer.subject,
@@ -139,6 +141,9 @@ function leafTemplate({ publicKey, names, commonName, signer, ttlMs, now, earlie
   };
   return { template, signer };
 }
+
+/** A leaf whose life is short must not have spent it when it is made. */
+export const backdatedMs = (lifeMs: number, skewMs: number): number => Math.min(skewMs, Math.floor(lifeMs / 6));
 
 function toIssued(certificate: Buffer, { serial, notBefore, notAfter }: CertificateTemplate): IssuedLeaf {
   return { certPem: certificateToPem(certificate), serial: colonHex(serial), notBefore, notAfter };

@@ -4,7 +4,7 @@ import { signatureAlgorithm } from "./certificate.ts";
 import { OID, signerExtensions } from "./extensions.ts";
 import { generateKey, keyId, keyToPem, publicKeyDer } from "./keys.ts";
 import { certificateToPem } from "./pem.ts";
-import { CLOCK_SKEW_MS, shortTrustDomain } from "./leaf.ts";
+import { backdatedMs, HOST_SKEW_MS, shortTrustDomain } from "./leaf.ts";
 
 export const DEFAULT_ROOT_VALIDITY_MS = 3_650 * 86_400_000; // Consul's RootCertTTL, 87600h
 
@@ -42,14 +42,15 @@ export async function createRootCertificate(options: RootOptions): Promise<KeyAn
     const value = new asn1js.PrintableString({ value: commonName });
     name.typesAndValues.push(new pkijs.AttributeTypeAndValue({ type: OID.commonName, value }));
   }
-  const from = Math.floor((now - CLOCK_SKEW_MS) / 1000) * 1000;
+  const validityMs = options.validityMs ?? DEFAULT_ROOT_VALIDITY_MS;
+  const from = Math.floor((now - backdatedMs(validityMs, HOST_SKEW_MS)) / 1000) * 1000;
   // RFC 5280 §4.1.2.5: UTCTime through 2049, GeneralizedTime from then on.
   const dated = (ms: number) => {
     const { UTCTime, GeneralizedTime } = pkijs.TimeType;
     return new pkijs.Time({ type: ms < Date.UTC(2050, 0) ? UTCTime : GeneralizedTime, value: new Date(ms) });
   };
   certificate.notBefore = dated(from);
-  certificate.notAfter = dated(from + (options.validityMs ?? DEFAULT_ROOT_VALIDITY_MS));
+  certificate.notAfter = dated(from + validityMs);
   certificate.subjectPublicKeyInfo = pkijs.PublicKeyInfo.fromBER(arrayBuffer(spki));
   certificate.extensions = signerExtensions(`spiffe://${trustDomain}`, id, id).map(
     (e) => new pkijs.Extension({ extnID: e.oid, critical: e.critical, extnValue: arrayBuffer(e.value) }),

@@ -10,6 +10,8 @@ export interface StoredIdentity {
   node: string;
   /** host:port of the server that it joined at. */
   address: string;
+  /** host:port of all servers that the mesh had when it was last asked; none in a file of an older version. */
+  servers?: string[];
   trustDomain: string;
   keyPem: string;
   /** The server is recognised by these. */

@@ -22,7 +22,9 @@ import {
   certificatesToDer,
   createCsr,
   dateProblem,
+  freshRenewalDelayMs,
   generateKey,
+  HOST_SKEW_MS,
   keyToPem,
   readCertificate,
   renewalDelayMs,
@@ -41,6 +43,8 @@ export interface NodeIdentityOptions {
   datacenter: string;
   /** A line of `heddle token join`; a node that has joined before needs none. */
   line?: string | undefined;
+  /** host:port of servers beside the one that the node joined at. */
+  servers?: readonly string[];
   /** Ends the waiting for a server that is away. */
   signal?: AbortSignal | undefined;
   clock: Clock;
@@ -48,8 +52,10 @@ export interface NodeIdentityOptions {
 }
 
 export interface NodeIdentity extends LiveIdentity, Disposable {
-  /** host:port of the server that the node joined at. */
-  readonly address: string;
+  /** host:port of the servers that are known: first the one that the node joined at. */
+  readonly servers: readonly string[];
+  /** Calls the listener with the servers that the mesh has, where they are others than those that were known. */
+  onServers(listener: (servers: readonly string[]) => void): void;
   /** Takes the roots over that the servers tell, and has the certificate signed anew where another one is active. */
   rootsChanged(roots: Roots): void;
 }
@@ -75,6 +81,15 @@ export async function openNodeIdentity(options: NodeIdentityOptions): Promise<No
     writeIdentity(dataDir, next);
     stored = next;
   };
+  // A full disk costs what a restart would have known, and not the node.
+  const keep = (next: StoredIdentity) => {
+    stored = next;
+    try {
+      writeIdentity(dataDir, next);
+    } catch (error) {
+      log.warn("cannot keep this node's identity on disk", { error: describeError(error) });
+    }
+  };
   const csrOf = ({ keyPem, trustDomain }: StoredIdentity) =>
     createCsr({
       key: createPrivateKey(keyPem),
@@ -82,12 +97,15 @@ export async function openNodeIdentity(options: NodeIdentityOptions): Promise<No
     });
   const take = (identity: StoredIdentity, joined: Omit<Joined, "roots">, roots: string[]) => {
     const { certPem, chainPem, rootId, notBefore, notAfter } = joined;
-    store({ ...identity, certPem: certPem + chainPem.join(""), rootId, notBefore, notAfter, roots });
+    keep({ ...identity, certPem: certPem + chainPem.join(""), rootId, notBefore, notAfter, roots });
   };
   const isValid = () => stored !== undefined && stored.certPem !== "" && Date.parse(stored.notAfter) > clock.now();
+  const serversOf = ({ address, servers = [] }: StoredIdentity): string[] => [
+    ...new Set([address, ...(options.servers ?? []), ...servers]),
+  ];
   const askWith = async (identity: StoredIdentity): Promise<void> => {
-    const { address, roots } = identity;
-    const joined = await askToJoin({ address, roots, node, csr: csrOf(identity), token: line?.token ?? "" });
+    const ask = { roots: identity.roots, node, csr: csrOf(identity), token: line?.token ?? "" };
+    const { address, answer: joined } = await askAny(serversOf(identity), (at) => askToJoin({ address: at, ...ask }));
     take(identity, joined, joined.roots);
     log.info("joined the mesh", { node, server: address, not_after: joined.notAfter });
   };
@@ -123,8 +141,27 @@ export async function openNodeIdentity(options: NodeIdentityOptions): Promise<No
     return { certPem, keyPem, roots };
   };
   const identity = createIdentity(toIdentity());
-  const { address } = stored as StoredIdentity;
-  const server = createApiClient({ address: `https://${address}`, tls: internalTls(identity, ["server"]), log });
+  const connect = () => {
+    const address = serversOf(stored as StoredIdentity).map((at) => `https://${at}`);
+    return createApiClient({ address: address.join(","), tls: internalTls(identity, ["server"]), log });
+  };
+  const known = serversOf(stored as StoredIdentity);
+  let tell: (servers: readonly string[]) => void = () => {};
+  let server = connect();
+  // Whoever starts when that one is away has to know of another.
+  const learnServers = async (): Promise<void> => {
+    const { body: servers } = await server.get<string[]>("/v1/status/peers");
+    const { servers: before = [] } = stored as StoredIdentity;
+    if (isClosed || servers.toSorted().join() === before.toSorted().join()) return;
+    keep({ ...(stored as StoredIdentity), servers });
+    server.close();
+    server = connect();
+    tell(servers);
+  };
+  const learn = () =>
+    learnServers().catch((error: unknown) =>
+      log.debug("cannot ask which servers there are", { error: describeError(error) }),
+    );
   let isClosed = false;
   let attempt = 0;
   const renew = async (): Promise<void> => {
@@ -139,27 +176,25 @@ export async function openNodeIdentity(options: NodeIdentityOptions): Promise<No
       attempt = 0;
       identity.set(toIdentity());
       log.info("this node's certificate was renewed", { node, not_after: stored?.notAfter });
-      arm();
+      timer = renewIn(freshRenewalDelayMs(validityOf(stored as StoredIdentity), { skewMs: HOST_SKEW_MS }));
+      await learn();
     } catch (error) {
       const fields = { node, not_after: stored?.notAfter, error: describeError(error) };
       log.warn("cannot renew this node's certificate, trying again", fields);
-      timer = clock.after(backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS), () => void renew());
+      timer = renewIn(backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS));
     }
   };
-  let timer = clock.after(0, () => {});
-  const arm = () => {
-    const { notBefore, notAfter } = stored as StoredIdentity;
-    const validity = { notBefore: Date.parse(notBefore), notAfter: Date.parse(notAfter) };
-    timer = clock.after(renewalDelayMs(validity, clock.now()), () => void renew());
-  };
-  arm();
+  const renewIn = (ms: number) => clock.after(ms, () => void renew());
+  let timer = renewIn(renewalDelayMs(validityOf(stored as StoredIdentity), clock.now()));
+  void learn();
   return {
     ...identity,
-    address,
+    servers: known,
+    onServers: (listener) => void (tell = listener),
     rootsChanged({ Roots: list, ActiveRootID }) {
       const pems = list.map(({ RootCert }) => RootCert);
       if (stored && stored.roots.join("") !== pems.join("")) {
-        store({ ...stored, roots: pems });
+        keep({ ...stored, roots: pems });
         identity.set(toIdentity());
       }
       if (stored?.rootId !== ActiveRootID) void renew();
@@ -170,6 +205,28 @@ export async function openNodeIdentity(options: NodeIdentityOptions): Promise<No
       server.close();
     },
   };
+}
+
+const validityOf = ({ notBefore, notAfter }: StoredIdentity) => ({
+  notBefore: Date.parse(notBefore),
+  notAfter: Date.parse(notAfter),
+});
+
+/** Asks one server after the other, until one answers or refuses: a refusal is that of all. */
+async function askAny<T>(
+  servers: readonly string[],
+  ask: (address: string) => Promise<T>,
+): Promise<{ address: string; answer: T }> {
+  let why: unknown;
+  for (const address of servers) {
+    try {
+      return { address, answer: await ask(address) };
+    } catch (error) {
+      if (error instanceof JoinRefusedError) throw error;
+      why ??= error;
+    }
+  }
+  throw why;
 }
 
 async function untilAnswered(
