@@ -26,7 +26,7 @@ import { kvQuestions, kvTable } from "./routes/kv.ts";
 import { memberQuestions, memberTable } from "./routes/members.ts";
 import { operatorTable } from "./routes/operator.ts";
 import { queryQuestions, queryTable } from "./routes/query.ts";
-import { ruleHolderTable } from "./routes/rule-holders.ts";
+import { ruleHolderPeerTable, ruleHolderTable } from "./routes/rule-holders.ts";
 import { sessionQuestions, sessionTable } from "./routes/session.ts";
 import { snapshotQuestions, snapshotTable } from "./routes/snapshot.ts";
 import { statusTable } from "./routes/status.ts";
@@ -65,6 +65,8 @@ export interface CatalogOptions {
   configEntries?: readonly ConfigEntry[];
   /** How long a failed node stays before it is taken out of the catalog; 72 h by default. */
   reconnectTimeoutMs?: number;
+  /** Tells the other catalogs what an agent has told this one; a row of their `peerTable`. */
+  tellOthers?: (path: string, body: unknown) => void;
   clock?: Clock;
   log: Logger;
 }
@@ -72,6 +74,8 @@ export interface CatalogOptions {
 export interface Catalog extends AsyncDisposable {
   /** The rows of the public API that the catalog answers. */
   readonly table: ApiTable;
+  /** Rows of the internal API for the other catalogs of the mesh. */
+  readonly peerTable: ApiTable;
   /** What can be followed on the stream. */
   readonly questions: Record<string, Ask>;
   readonly stream: StreamServer;
@@ -128,6 +132,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     reaper,
     statusTimes: new StatusTimes(store, clock),
     ruleHolders: new RuleHolders(clock),
+    tellOthers: options.tellOthers ?? (() => {}),
     queries: new QueryIndex(store, log.child("queries")),
     sessionTimers: new SessionTimers({ store, cluster, clock, log }),
     log,
@@ -150,7 +155,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const { beside = () => ({}) } = options;
   const stream = createStreamServer({ state: deps.state, questions, beside, log: log.child("stream") });
   const leases = createLeaseServer({ members: deps.members, log: log.child("members") });
-  const externals = createExternalServer({ state: deps.state, clock, log: log.child("external") });
+  const externals = createExternalServer({ state: deps.state, cluster, clock, log: log.child("external") });
   const coordinates = new CoordinateBatch({ store, log });
   const close = async () => {
     members.close();
@@ -191,6 +196,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
       ...configTable(deps),
       ...chainTable(deps),
     },
+    peerTable: ruleHolderPeerTable(deps),
     prepare: async () => {
       await deps.queries.prepare();
       for (const [i, entry] of (options.configEntries ?? []).entries()) await bootstrapEntry(deps, entry, i);

@@ -32,5 +32,7 @@ export interface CatalogDeps {
   statusTimes: StatusTimes;
   /** Who holds which version of the rules. */
   ruleHolders: RuleHolders;
+  /** Tells the other catalogs, on a path of their internal API. */
+  tellOthers: (path: string, body: unknown) => void;
   log: Logger;
 }

@@ -6,7 +6,7 @@ export { EXTERNAL_PATH } from "./external/external-server.ts";
 export { followCa } from "./followed-ca.ts";
 export { LEASE_PATH } from "./members/lease-server.ts";
 export { DEFAULT_RECONNECT_TIMEOUT_MS, MIN_RECONNECT_TIMEOUT_MS } from "./members/suspicion.ts";
-export { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES } from "./roles.ts";
+export { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES, PEER_ROLES } from "./roles.ts";
 export { start } from "./server.ts";
 export type { Catalog, CatalogOptions } from "./catalog.ts";
 export type { CatalogConfig } from "./config.ts";

@@ -7,6 +7,9 @@ export const CATALOG_ROLES: Roles = {
   writers: ["agent", "operator", "server"],
 };
 
+/** Catalogs tell each other what they were told. */
+export const PEER_ROLES: Roles = { readers: [], writers: ["catalog", "server"] };
+
 /** Who may hold the lease of a node. */
 export const LEASE_ROLES = ["agent", "server"] as const;
 

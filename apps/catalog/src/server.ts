@@ -1,6 +1,6 @@
 /** Starts the catalog as a daemon of its own: one internal listener with the public rows, the stream and the operator's routes. */
 import { randomUUID } from "node:crypto";
-import { createApiClient, internalTls, type TlsSource } from "@heddle/api-client";
+import { createApiClient, createRelay, internalTls, type TlsSource } from "@heddle/api-client";
 import {
   createRegistry,
   followIdentityFiles,
@@ -15,14 +15,14 @@ import {
   startInternalServer,
   startOpsServer,
 } from "@heddle/daemon";
-import { openStore } from "@heddle/store";
+import { openStore, otherAddresses } from "@heddle/store";
 import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
 import { EXTERNAL_PATH } from "./external/external-server.ts";
 import { followCa } from "./followed-ca.ts";
 import { LEASE_PATH } from "./members/lease-server.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
-import { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES } from "./roles.ts";
+import { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES, PEER_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
@@ -37,9 +37,13 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
     address: config.advertise || `${config.host}:${config.port}`,
   });
+  const relay = stack.use(
+    createRelay({ others: () => otherAddresses(cluster), tls: internalTls(identity, PEER_ROLES.writers), log }),
+  );
   const catalog = stack.use(
     createCatalog({
       store,
+      tellOthers: relay.tell,
       cluster,
       datacenter: config.datacenter,
       dnsDomain: config.dnsDomain,
@@ -65,6 +69,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     revoked: ca.revokedCallers,
     parts: [
       guardedTable(catalog.table, CATALOG_ROLES, { datacenter: config.datacenter, log }),
+      guardedTable(catalog.peerTable, PEER_ROLES, { datacenter: config.datacenter, log }),
       guardedUpgrade(
         "/v1/stream",
         (req, socket, head) => catalog.stream.upgrade(req, socket, head),

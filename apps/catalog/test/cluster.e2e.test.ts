@@ -1,5 +1,7 @@
 /** Several catalogs on one real etcd are one catalog: whoever is asked, whoever is told, whoever dies. */
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { createApiClient, createStreamClient } from "@heddle/api-client";
 import { silentLog } from "@heddle/daemon";
 import { type EtcdCluster, hasEtcd, startEtcd } from "@heddle/store/testing";
@@ -13,9 +15,9 @@ describe.runIf(hasEtcd)("catalogs on one etcd", () => {
   afterAll(() => etcd[Symbol.asyncDispose]());
 
   /** Starts one more catalog on the mesh `root`; ended with the test unless the test has ended it. */
-  async function startOne(root: string, name: string) {
+  async function startOne(root: string, name: string, address = [`-port=0`, `-advertise=${name}.test:8300`]) {
     const store = `-store=${(etcd.endpoints[0] as string).replace("http", "etcd")}/${root}`;
-    const argv = ["-port=0", `-node=${name}`, `-advertise=${name}.test:8300`, store, "-session-ttl-min=1s"];
+    const argv = [...address, `-node=${name}`, store, "-session-ttl-min=1s"];
     const running = await start(loadConfig({ argv, env: {}, readFile: () => "{}" }), {
       log: silentLog,
     });
@@ -32,6 +34,12 @@ describe.runIf(hasEtcd)("catalogs on one etcd", () => {
     const catalogs: Catalog[] = [];
     for (const name of names) catalogs.push(await startOne(root, name)); // the first of them leads
     return catalogs;
+  };
+  /** Where they tell each other something, they have to find each other. */
+  const startReachable = async (...names: string[]): Promise<Catalog[]> => {
+    const root = randomUUID();
+    const started = names.map(async (name) => startOne(root, name, [`-port=${await freePort()}`]));
+    return Promise.all(started);
   };
   const kv = async (catalog: Catalog, key: string): Promise<string | undefined> => {
     const { body, status } = await catalog.api.get<[{ Value: string }]>(`/v1/kv/${key}?consistent`, { allow: [404] });
@@ -119,6 +127,48 @@ describe.runIf(hasEtcd)("catalogs on one etcd", () => {
     await expect.poll(peers).toEqual(["b.test:8300", "c.test:8300"]);
   });
 
+  it("know which rules proxies hold, whichever of them an agent tells", async () => {
+    const [a, b] = (await startReachable("a", "b")) as [Catalog, Catalog];
+    await expect.poll(async () => (await a.api.get<string[]>("/v1/status/peers")).body).toHaveLength(2);
+    const tell = (Version: number) => {
+      const report = { ID: "p1", Process: "host/1", Proxy: "web-proxy", Service: "web", Version, Cuts: [], Pairs: [] };
+      return a.api.put("/v1/internal/rule-holders", { body: { Node: "n1", Reports: [report] } });
+    };
+    const write = (source: string, wait: string) =>
+      b.api.post<{ Version: number; Holders: number; Reached: number; Missing: { Proxy: string }[] }>(
+        `/v1/connect/intentions?wait-cut=${wait}`,
+        { body: { SourceName: source, DestinationName: "web", Action: "deny" }, timeoutMs: 70_000 },
+      );
+    await tell(1);
+    let count = 0;
+    // The other one is told beside the answer.
+    await expect
+      .poll(async () => (await write(`first-${++count}`, "1ms")).body)
+      .toMatchObject({ Holders: 1, Reached: 0, Missing: [{ Proxy: "web-proxy" }] });
+    const written = write("second", "60s");
+    await tell(Number.MAX_SAFE_INTEGER);
+    expect((await written).body).toMatchObject({ Holders: 1, Reached: 1, Missing: [] });
+  });
+
+  it("share external nodes among the checkers of all of them", async () => {
+    const [a, b] = (await startSome("a", "b")) as [Catalog, Catalog];
+    const names = Array.from({ length: 20 }, (_, i) => `legacy-${i}`);
+    for (const Node of names) {
+      const NodeMeta = { "external-node": "true", "external-probe": "true" };
+      await a.api.put("/v1/catalog/register", { body: { Node, Address: "127.0.0.1", NodeMeta } });
+    }
+    const first = await holdExternal(a, "one");
+    await expect.poll(() => first.nodes()).toEqual(names.toSorted());
+    const second = await holdExternal(b, "two");
+    const both = () => [...first.nodes(), ...second.nodes()].toSorted();
+    await expect.poll(both).toEqual(names.toSorted());
+    expect(first.nodes().length).toBeGreaterThan(0);
+    expect(second.nodes().length).toBeGreaterThan(0);
+    await expect(holdExternal(b, "one")).rejects.toThrow(/there is a checker 'one' already/);
+    second.socket.terminate();
+    await expect.poll(() => first.nodes()).toEqual(names.toSorted());
+  });
+
   it("let an agent move from one to the other without its node failing, and find out about one that is gone", async () => {
     const [a, b] = (await startSome("a", "b")) as [Catalog, Catalog];
     const status = async () => {
@@ -139,6 +189,33 @@ describe.runIf(hasEtcd)("catalogs on one etcd", () => {
     await expect.poll(status, { timeout: 20_000 }).toBe("failed");
   }, 40_000);
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** A checker's end of external nodes; resolves with its first share. */
+async function holdExternal(catalog: { url: string }, id: string) {
+  const socket = new WebSocket(`${catalog.url.replace("http", "ws")}/internal/v1/external`);
+  socket.on("error", () => {});
+  onTestFinished(() => socket.terminate());
+  let share: string[] = [];
+  await new Promise<void>((resolve, reject) => {
+    socket.once("close", (_code, reason) => reject(new Error(reason.toString())));
+    socket.once("open", () => socket.send(JSON.stringify({ type: "hello", id })));
+    socket.on("message", (data: Buffer) => {
+      const { checks } = JSON.parse(data.toString()) as { checks: { CheckID: string }[] };
+      share = checks.map(({ CheckID }) => CheckID.split("\n")[0] as string).toSorted();
+      resolve();
+    });
+  });
+  return { socket, nodes: () => share };
+}
 
 /** An agent's end of a lease, that beats until it is terminated. */
 async function holdLease(catalog: { url: string }, node: string): Promise<WebSocket> {

@@ -6,6 +6,7 @@ export { followRead } from "./followed-read.ts";
 export { followRevocations, REVOCATIONS_PATH } from "./followed-revocations.ts";
 export { parseHttpHandler, tellHttpHandler } from "./http-handler.ts";
 export { apiOptions, DEFAULT_ADDRESS, toApiClientOptions } from "./options.ts";
+export { createRelay } from "./relay.ts";
 export { type ServerList, serverList } from "./servers.ts";
 export { createStreamClient } from "./stream.ts";
 export { createTlsAgent, internalTls, parseAddress, tlsOptions } from "./transport.ts";
@@ -15,6 +16,7 @@ export type { ApiClient, ApiClientOptions, ApiResponse, Query, RequestOptions } 
 export type { FollowedRead } from "./followed-read.ts";
 export type { FollowedRevocations } from "./followed-revocations.ts";
 export type { HttpHandler } from "./http-handler.ts";
+export type { Relay, RelayOptions } from "./relay.ts";
 export type { ApiOptionValues, OptionSources } from "./options.ts";
 export type { StreamAnswer, StreamClient, StreamClientOptions, StreamHandlers } from "./stream.ts";
 export type { TlsSettings, TlsSource } from "./transport.ts";

@@ -52,6 +52,10 @@ export interface Cluster {
   onChange(listener: () => void): () => void;
 }
 
+/** "host:port" of the internal API of every other server that lives. */
+export const otherAddresses = (cluster: Cluster): string[] =>
+  cluster.servers().flatMap(({ id, address }) => (id === cluster.self.id ? [] : [address]));
+
 /** The cluster of one: it leads, and what it says nobody else hears. */
 export function aloneCluster(self: ServerInfo): Cluster {
   const nothing: ReadonlyMap<string, Fact> = new Map();

@@ -1,4 +1,5 @@
 export { parseStoreAddress, readStoreOptions } from "./address.ts";
+export { otherAddresses } from "./cluster.ts";
 export { Draft } from "./draft.ts";
 export { FencedError } from "./errors.ts";
 export { LocalStore } from "./local-store.ts";

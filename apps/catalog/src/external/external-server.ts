@@ -1,12 +1,13 @@
 /**
- * `/internal/v1/external`: the WebSocket of those who probe nodes without an agent. All that are connected share the nodes; each
- * is told its checks anew whenever something changes, and when one is gone the others have its share. A checker is believed for
- * its own share alone.
+ * `/internal/v1/external`: the WebSocket of those who probe nodes without an agent. All that are connected, to any of the catalogs,
+ * share the nodes; each is told its checks anew whenever something changes, and when one is gone the others have its share. A
+ * checker is believed for its own share alone.
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { type Clock, describeError, InvalidArgumentError, type Logger, type Timer } from "@heddle/daemon";
 import type { HealthCheck } from "@heddle/service-definition";
+import type { Cluster } from "@heddle/store";
 import { type WebSocket, WebSocketServer } from "ws";
 import { type ExternalResult, judgeExternal } from "../commands/external.ts";
 import { CHECKS, MEMBERS, NODES } from "../records.ts";
@@ -22,6 +23,8 @@ const MAX_OUTPUT = 4_096;
 const PING_MS = 1_000;
 const SILENCE_MS = 4_000; // after so long the others have its share
 const SETTLE_MS = 100; // changes come in groups
+/** What catalogs say of each other: that a checker is connected. */
+const CHECKER = "checker";
 const STATUSES: readonly HealthCheck["Status"][] = ["critical", "passing", "warning"];
 
 export interface ExternalServer {
@@ -41,10 +44,13 @@ interface Checker {
 
 export function createExternalServer({
   state,
+  cluster,
   clock,
   log,
 }: {
   state: CatalogState;
+  /** The catalogs that share the store: those who are connected to one share the work with those of the others. */
+  cluster: Cluster;
   clock: Clock;
   log: Logger;
 }): ExternalServer {
@@ -52,13 +58,13 @@ export function createExternalServer({
   const checkers = new Map<WebSocket, Checker>();
   let timer: Timer | undefined;
 
+  const elsewhere = () =>
+    [...cluster.facts(CHECKER)].flatMap(([id, { server: by }]) => (by === cluster.self.id ? [] : [id]));
   const share = () => {
     timer = undefined;
     const nodes = new Map(externalNodes(state).map((node) => [node.Node, node]));
-    const shares = assign(
-      [...nodes.keys()],
-      [...checkers.values()].map(({ id }) => id),
-    );
+    const ids = new Set([...[...checkers.values()].map(({ id }) => id), ...elsewhere()]);
+    const shares = assign([...nodes.keys()], [...ids]);
     for (const [client, checker] of checkers) {
       const own = shares.get(checker.id) ?? [];
       checker.nodes = new Set(own);
@@ -79,6 +85,13 @@ export function createExternalServer({
   // A result touches a check too, and changes nothing of what there is to probe: the lists are compared.
   const off = state.store.subscribe(({ changes }) => {
     if (changes.some(({ table }) => table === NODES || table === CHECKS || table === MEMBERS)) shareSoon();
+  });
+
+  const offFacts = cluster.onFact((kind, id, fact) => {
+    if (kind !== CHECKER) return;
+    // Two had the name for a moment, and the other one is gone.
+    if (!fact && [...checkers.values()].some((own) => own.id === id)) void cluster.say(CHECKER, id, {});
+    shareSoon();
   });
 
   const take = async (checker: Checker, results: ExternalResult[]) => {
@@ -108,10 +121,11 @@ export function createExternalServer({
       const { type, id } = message;
       if (type !== "hello" || typeof id !== "string" || id === "" || id.length > MAX_ID)
         throw new InvalidArgumentError('want a message of type "hello" with the checker\'s "id" first');
-      if ([...checkers.values()].some((other) => other.id === id))
+      if ([...checkers.values()].some((other) => other.id === id) || elsewhere().includes(id))
         throw new InvalidArgumentError(`there is a checker '${id}' already: give each an -external-id of its own`);
       checkers.set(client, { id, sent: "", nodes: new Set() });
       log.info("a checker of external nodes is connected", { checker: id });
+      void cluster.say(CHECKER, id, {});
       share();
       return undefined;
     };
@@ -128,7 +142,9 @@ export function createExternalServer({
       const gone = checkers.get(client);
       if (!checkers.delete(client)) return;
       log.info("a checker of external nodes is gone", { checker: gone?.id, left: checkers.size });
-      if (checkers.size === 0) log.warn("nobody probes external nodes, their checks keep their last status");
+      if (gone) void cluster.say(CHECKER, gone.id, undefined);
+      if (checkers.size === 0 && elsewhere().length === 0)
+        log.warn("nobody probes external nodes, their checks keep their last status");
       shareSoon();
     });
   };
@@ -147,6 +163,7 @@ export function createExternalServer({
     },
     close() {
       off();
+      offFacts();
       timer?.cancel();
       for (const client of server.clients) client.close(1001, "the catalog is closing");
       server.close();

@@ -17,6 +17,8 @@ import { requireOwnNode } from "../own-node.ts";
 import { INTENTIONS } from "../records.ts";
 import type { Cut, Holder } from "../rule-holders.ts";
 
+/** Where catalogs tell each other what agents have told them. */
+const PEER_PATH = "/v1/internal/catalogs/rule-holders";
 const MAX_BODY = 4 * 1024 * 1024;
 const MAX_REPORTS = 64;
 const DEFAULT_WAIT_MS = 10_000;
@@ -28,12 +30,26 @@ export const HOLDER_FIELDS: Record<string, Spec> = {
   Reports: { list: { object: RULE_REPORT_FIELDS } },
 };
 
-export function ruleHolderTable({ ruleHolders, state, log }: CatalogDeps): ApiTable {
+export function ruleHolderTable({ ruleHolders, state, tellOthers, log }: CatalogDeps): ApiTable {
   return {
     "/v1/internal/rule-holders": {
       PUT: async (request) => {
         const { node, reports } = decodeReports(await readBody(request.req, MAX_BODY));
         requireOwnNode(request.req, { Node: node, isOwnOnly: true }, { store: state.store, log });
+        ruleHolders.take(node, reports);
+        tellOthers(PEER_PATH, { Node: node, Reports: reports });
+        reply(request, true);
+      },
+    },
+  };
+}
+
+/** An agent tells one catalog; by this each of them knows of all proxies. */
+export function ruleHolderPeerTable({ ruleHolders }: CatalogDeps): ApiTable {
+  return {
+    [PEER_PATH]: {
+      PUT: async (request) => {
+        const { node, reports } = decodeReports(await readBody(request.req, MAX_BODY));
         ruleHolders.take(node, reports);
         reply(request, true);
       },
