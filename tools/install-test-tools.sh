@@ -3,7 +3,7 @@
 # prometheus, unpacked into a cache folder. Tests that miss a tool skip with its name; the system's own apt sources stay as they are.
 set -euo pipefail
 
-PACKAGES=(socat haproxy stunnel4 netcat-openbsd dnsutils curl openssl etcd-server etcd-client nginx-light tcpdump iproute2 procps psmisc strace knot-dnsutils ldnsutils python3-consul zsh fish chromium)
+PACKAGES=(socat haproxy stunnel4 netcat-openbsd dnsutils curl openssl etcd-server etcd-client nginx-light tcpdump iproute2 procps psmisc strace faketime knot-dnsutils ldnsutils python3-consul zsh fish chromium)
 PEERS_DIR=${PEERS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/heddle-peers}
 SUITE=bullseye
 root=

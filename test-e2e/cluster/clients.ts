@@ -1,9 +1,7 @@
 /** Clients of several catalogs that write down what they asked and what they were told, for the checker. */
-import { ask } from "../faults/daemon.ts";
 import type { Operation } from "./linearizability.ts";
 import type { Keys, KeysOutput, KeyStep, LockStep } from "./models.ts";
 
-const TIMEOUT_MS = 4_000;
 const ROUND_MS = 3_000; // then other keys: who never got an answer burdens the search only within a round
 const GROUPS = 3;
 const KEYS = ["a", "b"];
@@ -14,21 +12,21 @@ export interface History {
   locks: Map<string, Operation<LockStep, boolean>[]>;
 }
 
+/** One request to any of the servers; rejects where there is no answer. */
+export type Ask = (method: string, path: string, body?: string | object) => Promise<{ status: number; text: string }>;
+
 export interface ClientOptions {
   name: string;
-  /** The catalogs' addresses; each request goes to any of them. */
-  urls: readonly string[];
+  ask: Ask;
   random: () => number;
   history: History;
   signal: AbortSignal;
 }
 
 /** Runs one client until the signal aborts. */
-export async function runClient({ name, urls, random, history, signal }: ClientOptions): Promise<void> {
+export async function runClient({ name, ask: http, random, history, signal }: ClientOptions): Promise<void> {
   let count = 0;
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
-  const http = (method: string, path: string, body?: string | object) =>
-    ask(`${pick(urls)}${path}`, { method, timeoutMs: TIMEOUT_MS, ...(body !== undefined && { body }) });
   // What was read of a key, with its index, for the next compare-and-set.
   const known = new Map<string, { value: string | undefined; index: number }>();
   const record = async <I, O>(

@@ -2,20 +2,18 @@
  * CON-01, CON-02: concurrent clients of three catalogs on three etcd members, while any of them is killed, stopped or cut off.
  * What the clients were told must be explained by some order. HEDDLE_SOAK_SECONDS and HEDDLE_SEED: tools/soak/linearizability.sh.
  */
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { hasEtcd, startEtcd } from "@heddle/store/testing";
-import { expect, test } from "vitest";
-import { put, until } from "../faults/daemon.ts";
-import { type History, runClient } from "./clients.ts";
+import { test } from "vitest";
+import { ask, put, until } from "../faults/daemon.ts";
+import { type Ask, runClient } from "./clients.ts";
 import { startCatalogs } from "./cluster.ts";
-import { isLinearizable } from "./linearizability.ts";
-import { keysModel, lockModel } from "./models.ts";
+import { explains, generator, newHistory } from "./histories.ts";
 import { startRelay } from "./relay.ts";
 
 const SECONDS = Number(process.env.HEDDLE_SOAK_SECONDS ?? 60);
 const SEED = Number(process.env.HEDDLE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const CLIENTS = 5;
+const TIMEOUT_MS = 4_000; // of a client
 const FAULT_MS = [1_000, 3_000] as const; // how long each lasts, and the peace after it
 
 test.runIf(hasEtcd)(
@@ -41,11 +39,17 @@ test.runIf(hasEtcd)(
     const urls = catalogs.map(({ url }) => url);
     await put(`${urls[0]}/v1/catalog/register`, { Node: "n", Address: "10.0.0.1" });
 
-    const history: History = { keys: new Map(), locks: new Map() };
+    const history = newHistory();
     const stop = new AbortController();
-    const clients = Array.from({ length: CLIENTS }, (_, i) =>
-      runClient({ name: `c${i}`, urls, random: generator(SEED + i + 1), history, signal: stop.signal }),
-    );
+    const clients = Array.from({ length: CLIENTS }, (_, i) => {
+      const own = generator(SEED + i + 1);
+      const anyOf: Ask = (method, path, body) =>
+        ask(`${urls[Math.floor(own() * urls.length)]}${path}`, {
+          ...{ method, timeoutMs: TIMEOUT_MS },
+          ...(body !== undefined && { body }),
+        });
+      return runClient({ name: `c${i}`, ask: anyOf, random: own, history, signal: stop.signal });
+    });
     const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
     const faults: string[] = [];
     const member = () => Math.floor(random() * 3);
@@ -95,35 +99,7 @@ test.runIf(hasEtcd)(
     stop.abort();
     await Promise.all(clients);
 
-    const operations = [...history.keys.values(), ...history.locks.values()].flat();
-    const answered = operations.filter((operation) => operation.output !== undefined);
-    console.log(
-      `seed ${SEED}: ${answered.length} of ${operations.length} operations answered; ${faults.length} faults: ${faults.join(", ")}`,
-    );
-    expect(answered.length).toBeGreaterThan(SECONDS * 10);
-    const bad = [
-      ...[...history.keys].filter(([, list]) => !isLinearizable(keysModel, list)),
-      ...[...history.locks].filter(([, list]) => !isLinearizable(lockModel, list)),
-    ];
-    // What cannot be explained is kept, to be looked at.
-    const dir = process.env.HEDDLE_HISTORY_DIR;
-    for (const [name, list] of bad)
-      if (dir) writeFileSync(join(dir, `${SEED}-${name.replace(/\W/g, "-")}.json`), JSON.stringify(list));
-    expect(
-      bad.map(([name]) => name),
-      `seed ${SEED}`,
-    ).toEqual([]);
+    explains(history, { seed: SEED, faults, atLeast: SECONDS * 10 });
   },
   SECONDS * 1_000 + 120_000,
 );
-
-/** The same numbers for the same seed (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

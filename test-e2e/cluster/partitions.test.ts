@@ -1,0 +1,165 @@
+/**
+ * CON-02, and DUR and CON rows with the network in it: the mesh of docker-compose.cluster.yml (three etcd, three catalogs, two CAs), each
+ * in a namespace of its own, while any of them is cut off, hears or is heard by nobody, loses half of what it says, is killed or stopped,
+ * and while the leader of etcd is alone with one catalog. Clients ask through the agents of three nodes. What they are told must be
+ * explained by some order; certificates must have serial numbers of their own. HEDDLE_SOAK_SECONDS, HEDDLE_SEED: tools/soak/partitions.sh.
+ */
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { hasEtcd } from "@heddle/store/testing";
+import { expect, test } from "vitest";
+import { root } from "../compose/image.ts";
+import { enter } from "../compose/inside.ts";
+import { startMesh } from "../compose/mesh.ts";
+import { missingNamespaces } from "../compose/needs.ts";
+import { until } from "../compose/until.ts";
+import { createCables, type Damage } from "./cables.ts";
+import { type Ask, runClient } from "./clients.ts";
+import { explains, generator, newHistory } from "./histories.ts";
+
+const SECONDS = Number(process.env.HEDDLE_SOAK_SECONDS ?? 8);
+const SEED = Number(process.env.HEDDLE_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const IS_SOAK = SECONDS >= 60;
+const FAULT_MS = IS_SOAK ? 10_000 : 2_000;
+const CYCLES = IS_SOAK ? 5 : 1; // of each of CON-02's four
+const CLIENTS = 5;
+const API = "http://127.0.0.1:8500";
+const WAIT_MS = 30_000;
+const ETCD = ["etcd-1", "etcd-2", "etcd-3"];
+const SERVERS = [...ETCD, "catalog-1", "catalog-2", "catalog-3", "ca-1", "ca-2"];
+const DAMAGES: Damage[] = ["cut", "deaf", "lossy", "mute"];
+
+const reason = hasEtcd ? missingNamespaces() : "needs etcd (Debian package etcd-server)";
+
+test(
+  `${SECONDS} s of partitions: the history is linearizable, and a minority acknowledges nothing (seed ${SEED})`,
+  async (ctx) => {
+    if (reason) ctx.skip(reason);
+    const random = generator(SEED);
+    const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
+    await using mesh = await startMesh(join(root, "docker-compose.cluster.yml"));
+    const inside = (name: string) => enter(mesh.network.namespaces.get(name)?.pid as number);
+    const nodes = [inside("node-a"), inside("node-b"), inside("node-c")] as const;
+    await using stack = new AsyncDisposableStack();
+    for (const node of nodes) stack.defer(() => node.close());
+    const [inMinority, ...inMajority] = nodes;
+    const cables = createCables(mesh.network);
+    const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+    const writes = async (node: (typeof nodes)[number]) =>
+      (await node.http("PUT", `${API}/v1/kv/well`, "1").catch(() => undefined))?.text.trim() === "true";
+    for (const node of nodes) await until("a write", WAIT_MS, () => writes(node));
+    await inMinority.http("PUT", `${API}/v1/catalog/register`, { Node: "n", Address: "10.0.0.1" });
+
+    const history = newHistory();
+    const stop = new AbortController();
+    const clients = Array.from({ length: CLIENTS }, (_, i) => {
+      const own = generator(SEED + i + 1);
+      const anyOf: Ask = (method, path, body) =>
+        (nodes[Math.floor(own() * nodes.length)] ?? inMinority).http(method, `${API}${path}`, body);
+      return runClient({ name: `c${i}`, ask: anyOf, random: own, history, signal: stop.signal });
+    });
+    const serials: string[] = [];
+    const signing = (async () => {
+      for (let i = 0; !stop.signal.aborted; i++) {
+        const name = `signed-${i}`;
+        await inMajority[1]?.http("PUT", `${API}/v1/agent/service/register`, { Name: name }).catch(() => {});
+        const leaf = await inMajority[1]?.http("GET", `${API}/v1/agent/connect/ca/leaf/${name}`).catch(() => undefined);
+        if (leaf?.status === 200) serials.push((JSON.parse(leaf.text) as { SerialNumber: string }).SerialNumber);
+        await inMajority[1]?.http("PUT", `${API}/v1/agent/service/deregister/${name}`).catch(() => {});
+      }
+    })();
+
+    const etcdLeader = () =>
+      ETCD.find((name) => {
+        const tls = join(mesh.folder, "volumes", `tls-${name}`);
+        const files = ["--cacert", "heddle-ca.pem", "--cert", "dc1-server.pem", "--key", "dc1-server-key.pem"];
+        const args = files.map((arg) => (arg.startsWith("--") ? arg : join(tls, arg)));
+        const at = ["-t", String(mesh.network.namespaces.get(name)?.pid), "--net", "etcdctl", ...args];
+        const env = { PATH: process.env.PATH, ETCDCTL_API: "3" };
+        const ask = [...at, "--endpoints", `https://${mesh.network.namespaces.get(name)?.address}:2379`];
+        const said = execFileSync("nsenter", [...ask, "endpoint", "status", "-w", "json"], { env, stdio: "pipe" });
+        const [{ Status }] = JSON.parse(said.toString()) as [
+          { Status: { leader: number; header: { member_id: number } } },
+        ];
+        return Status.leader === Status.header.member_id;
+      }) ?? pick(ETCD);
+    const faults: string[] = [];
+    const heals: number[] = [];
+    const heal = async () => {
+      cables.mend();
+      const at = performance.now();
+      for (const node of nodes) await until("a write after the fault", WAIT_MS, () => writes(node));
+      heals.push(performance.now() - at);
+    };
+    const damage = async (host: string, how: Damage) => {
+      faults.push(`${host} ${how}`);
+      cables.damage(host, how);
+      await pause(FAULT_MS);
+      await heal();
+    };
+    const splitLeader = async () => {
+      const minority = [etcdLeader(), "catalog-1", "node-a"];
+      faults.push(`split ${minority.join("+")}`);
+      cables.split(minority);
+      await pause(FAULT_MS / 2);
+      // What the minority was asked before it may be on its way: what it is asked now it cannot have done.
+      const { status, text } = await inMinority
+        .http("PUT", `${API}/v1/kv/minority`, "1")
+        .catch(() => ({ status: 0, text: "" }));
+      expect([status === 200, text.trim() === "true"], `a minority acknowledged a write (seed ${SEED})`).toEqual([
+        false,
+        false,
+      ]);
+      await heal();
+    };
+    const kinds = [
+      () => damage(pick(SERVERS), pick(DAMAGES)),
+      () => damage(pick(SERVERS), pick(DAMAGES)),
+      splitLeader,
+      async () => {
+        const victim = pick(SERVERS);
+        faults.push(`kill ${victim}`);
+        await mesh.kill(victim);
+        await pause(random() * FAULT_MS);
+        mesh.start(victim);
+        await until(`${victim} to be ready`, WAIT_MS, () => mesh.isHealthy(victim));
+      },
+      async () => {
+        const victim = pick(SERVERS);
+        faults.push(`stop ${victim}`);
+        mesh.container(victim).kill("SIGSTOP");
+        await pause(random() * FAULT_MS);
+        mesh.container(victim).kill("SIGCONT");
+      },
+    ];
+    const end = performance.now() + SECONDS * 1_000;
+    for (let i = 0; i < CYCLES; i++) {
+      await damage(etcdLeader(), "cut");
+      await splitLeader();
+      await damage(etcdLeader(), i % 2 ? "deaf" : "mute");
+      await damage(etcdLeader(), "lossy");
+    }
+    while (performance.now() < end) {
+      await pick(kinds)();
+      await pause((random() * FAULT_MS) / 2);
+    }
+    await heal();
+    stop.abort();
+    await Promise.all([...clients, signing]);
+    console.log(
+      `writable after a fault within ${Math.round(Math.max(...heals))} ms (${heals.length} faults); ${serials.length} certificates`,
+    );
+    explains(history, { seed: SEED, faults, atLeast: SECONDS * 10 });
+    expect(serials.length).toBeGreaterThan(0);
+    expect(new Set(serials).size).toBe(serials.length);
+    const roots = await Promise.all(
+      nodes.map((node) =>
+        node.get<{ ActiveRootID: string; Roots: { Active: boolean }[] }>(`${API}/v1/agent/connect/ca/roots`),
+      ),
+    );
+    expect(new Set(roots.map(({ ActiveRootID }) => ActiveRootID)).size).toBe(1);
+    expect(roots[0]?.Roots.filter(({ Active }) => Active)).toHaveLength(1);
+    for (const name of SERVERS) expect(mesh.container(name).isRunning(), `${name} runs`).toBe(true);
+  },
+  SECONDS * 1_000 + 300_000,
+);
