@@ -17,11 +17,11 @@ import { createCables, type Damage } from "./cables.ts";
 import { type Ask, runClient } from "./clients.ts";
 import { explains, generator, newHistory } from "./histories.ts";
 
-const SECONDS = Number(process.env.HEDDLE_SOAK_SECONDS ?? 8);
+/** 0: one split and one other damage, each around etcd's leader. */
+const SECONDS = Number(process.env.HEDDLE_SOAK_SECONDS ?? 0);
 const SEED = Number(process.env.HEDDLE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-const IS_SOAK = SECONDS >= 60;
-const FAULT_MS = IS_SOAK ? 10_000 : 2_000;
-const CYCLES = IS_SOAK ? 5 : 1; // of each of CON-02's four
+const FAULT_MS = SECONDS > 0 ? 10_000 : 2_000;
+const CYCLES = 5; // of each of CON-02's four
 const CLIENTS = 5;
 const API = "http://127.0.0.1:8500";
 const WAIT_MS = 30_000;
@@ -32,7 +32,7 @@ const DAMAGES: Damage[] = ["cut", "deaf", "lossy", "mute"];
 const reason = hasEtcd ? missingNamespaces() : "needs etcd (Debian package etcd-server)";
 
 test(
-  `${SECONDS} s of partitions: the history is linearizable, and a minority acknowledges nothing (seed ${SEED})`,
+  `whatever part of the network is cut: the history is linearizable, and a minority acknowledges nothing (seed ${SEED})`,
   async (ctx) => {
     if (reason) ctx.skip(reason);
     const random = generator(SEED);
@@ -52,6 +52,7 @@ test(
 
     const history = newHistory();
     const stop = new AbortController();
+    stack.defer(() => stop.abort());
     const clients = Array.from({ length: CLIENTS }, (_, i) => {
       const own = generator(SEED + i + 1);
       const anyOf: Ask = (method, path, body) =>
@@ -76,7 +77,7 @@ test(
         const args = files.map((arg) => (arg.startsWith("--") ? arg : join(tls, arg)));
         const at = ["-t", String(mesh.network.namespaces.get(name)?.pid), "--net", "etcdctl", ...args];
         const env = { PATH: process.env.PATH, ETCDCTL_API: "3" };
-        const ask = [...at, "--endpoints", `https://${mesh.network.namespaces.get(name)?.address}:2379`];
+        const ask = [...at, "--endpoints", "https://127.0.0.1:2379"];
         const said = execFileSync("nsenter", [...ask, "endpoint", "status", "-w", "json"], { env, stdio: "pipe" });
         const [{ Status }] = JSON.parse(said.toString()) as [
           { Status: { leader: number; header: { member_id: number } } },
@@ -133,7 +134,11 @@ test(
       },
     ];
     const end = performance.now() + SECONDS * 1_000;
-    for (let i = 0; i < CYCLES; i++) {
+    if (SECONDS === 0) {
+      await splitLeader();
+      await damage(etcdLeader(), pick(DAMAGES));
+    }
+    for (let i = 0; i < CYCLES && SECONDS > 0; i++) {
       await damage(etcdLeader(), "cut");
       await splitLeader();
       await damage(etcdLeader(), i % 2 ? "deaf" : "mute");
@@ -149,7 +154,7 @@ test(
     console.log(
       `writable after a fault within ${Math.round(Math.max(...heals))} ms (${heals.length} faults); ${serials.length} certificates`,
     );
-    explains(history, { seed: SEED, faults, atLeast: SECONDS * 10 });
+    explains(history, { seed: SEED, faults, atLeast: Math.max(10, SECONDS) });
     expect(serials.length).toBeGreaterThan(0);
     expect(new Set(serials).size).toBe(serials.length);
     const roots = await Promise.all(

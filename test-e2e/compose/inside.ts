@@ -44,7 +44,8 @@ export function enter(networkPid: number): Inside {
     new Promise((resolve, reject) => {
       const id = nextId++;
       waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      child.send({ id, ask: what });
+      // A process that has ended is told of here, or would be an exception of nobody's.
+      child.send({ id, ask: what }, (error) => error && reject(error));
     });
   const http = (method: string, url: string, body?: unknown) =>
     ask<Answer>({ op: "http", method, url, body: typeof body === "string" ? body : body ? JSON.stringify(body) : "" });
