@@ -109,35 +109,35 @@ const place = () => {
   return { dataDir, node: "n1", datacenter: "dc1", clock };
 };
 
-test("a node whose clock is ten minutes behind a new mesh's says so and waits, and joins when it is right", async () => {
+test("a node whose clock is an hour and a half behind a new mesh's says so and waits, and joins when it is right", async () => {
   const ca = await startCa(0);
   const line = await ca.line();
   const hub = createLogHub({ write: () => {} });
   const told: unknown[] = [];
   hub.tap("warn", ({ fields }) => told.push(fields["error"]));
-  behind.ms = 10 * MINUTE_MS;
+  behind.ms = 90 * MINUTE_MS;
   const joining = openNodeIdentity({ ...place(), line, log: hub.log });
   const why =
-    /^cannot join at 127\.0\.0\.1:\d+ now: the mesh's root is not valid before \S+Z, [89] min from now by the clock here: that one is behind/;
+    /^cannot join at 127\.0\.0\.1:\d+ now: the mesh's root is not valid before \S+Z, (?:29|30) min from now by the clock here: that one is behind/;
   await expect.poll(() => told).toEqual([expect.stringMatching(why)]);
   behind.ms = 0;
   (await joining)?.[Symbol.dispose]();
 }, 20_000);
 
-test("a certificate of a CA whose clock was ten minutes ahead is refused with the dates, on both ends", async () => {
+test("a certificate of a CA whose clock was an hour and a half ahead is refused with the dates, on both ends", async () => {
   const ca = await startCa();
+  behind.ms = -90 * MINUTE_MS;
   const line = await ca.line();
-  behind.ms = -10 * MINUTE_MS;
   const identity = await openNodeIdentity({ ...place(), line, log: silentLog });
   behind.ms = 0;
-  const address = `https://${identity?.address}`;
+  const address = `https://${identity?.servers[0]}`;
   const client = createApiClient({ address, tls: internalTls(identity, ["server"]), log: silentLog });
   onTestFinished(() => {
     client.close();
     identity?.[Symbol.dispose]();
   });
   const why =
-    /the caller's certificate is not valid before \S+Z, [89] min from now by the clock here: that one is behind, or the CA's is ahead$/;
+    /the caller's certificate is not valid before \S+Z, (?:29|30) min from now by the clock here: that one is behind, or the CA's is ahead$/;
   await expect(client.get("/v1/connect/ca/roots")).rejects.toThrow(why);
   expect(ca.logs).toEqual([expect.stringMatching(why)]);
 }, 20_000);
