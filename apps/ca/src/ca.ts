@@ -115,7 +115,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
   };
   const progress = createProgress({ clock, log });
   const stops = [
-    retireRoots({ authority, store, lead, clock, log }),
+    retireRoots({ authority, store, progress, lead, clock, log }),
     watchRootLife({ authority, lead, clock, log }),
     watchRotations({ authority, progress, lead, clock, log }),
   ];

@@ -10,7 +10,7 @@ import { createLogHub, createRegistry, type LogEntry } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { openStore } from "@heddle/store";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { createCa } from "../src/index.ts";
+import { type Ca, createCa } from "../src/index.ts";
 import { startCa } from "./harness.ts";
 
 const MINUTE_MS = 60_000;
@@ -48,6 +48,51 @@ async function open(initialConfig: Record<string, unknown> = {}) {
   const logged = (sentence: string) => logs.find((entry) => entry.sentence === sentence)?.fields;
   return { ca, url, clock, report, active, rotate, pass, logged, logs };
 }
+
+describe("an old root", () => {
+  const LIFE_MS = 3_600_000;
+  const minutesLeft = (ca: Ca, clock: ManualClock) => {
+    const { removeAt = 0 } = ca.authority.roots().find(({ value }) => !value.isActive)?.value ?? {};
+    return Math.ceil((removeAt - clock.now()) / MINUTE_MS);
+  };
+
+  it("leaves when its leaves have ended and all proxies that are heard of trust the new one", async () => {
+    const { ca, clock, report, active, rotate, pass, logs } = await open({ LeafCertTTL: "1h" });
+    const ids = () => ca.authority.roots().map(({ key }) => key);
+    await rotate();
+    expect(minutesLeft(ca, clock)).toBe((2 * LIFE_MS) / MINUTE_MS);
+    await pass(119, () => report("n1", active(), 9));
+    expect(ids()).toHaveLength(2);
+    // One of its proxies does not know the new root: it trusts leaves by the old one alone.
+    await pass(30, () => report("n1", active(), 9));
+    expect(ids()).toHaveLength(2);
+    const told = logs.filter(({ sentence }) => sentence.startsWith("an old root stays"));
+    expect(told).toMatchObject([
+      { level: "warn", fields: { proxies: "9 of 10", waits_for: expect.stringMatching(/^n1, /) as string } },
+    ]);
+    await pass(1, () => report("n1", active(), 10));
+    await expect.poll(ids).toEqual([active()]);
+  });
+
+  it("is not kept for ever by a proxy that never comes to trust the new one, nor by an agent that is gone", async () => {
+    const { ca, report, active, rotate, pass, logged } = await open({ LeafCertTTL: "1h" });
+    const ids = () => ca.authority.roots().map(({ key }) => key);
+    await rotate();
+    await pass(239, () => report("n1", active(), 9));
+    expect(ids()).toHaveLength(2);
+    await pass(1, () => report("n1", active(), 9));
+    await expect.poll(ids).toEqual([active()]);
+    expect(logged("an old root goes though proxies that are heard of do not trust the new one")).toMatchObject({
+      waits_for: expect.stringMatching(/^n1, /) as string,
+    });
+
+    const other = await open({ LeafCertTTL: "1h" });
+    await other.rotate();
+    await other.report("n1", other.active(), 9);
+    await other.pass(120, async () => {});
+    await expect.poll(() => other.ca.authority.roots()).toHaveLength(1);
+  });
+});
 
 describe("a rotation", () => {
   it("that proxies do not follow is taken back after its time, once, and said why", async () => {

@@ -3,7 +3,15 @@ import { createLogHub, createRegistry, type LogEntry, silentLog } from "@heddle/
 import { ManualClock } from "@heddle/daemon/testing";
 import { serviceSpiffeId } from "@heddle/spiffe";
 import { openStore } from "@heddle/store";
-import { createCsr, createRootCertificate, generateKey, keyToPem } from "@heddle/tls";
+import {
+  certificatesToDer,
+  createCsr,
+  createRootCertificate,
+  createTrustBundle,
+  generateKey,
+  keyToPem,
+  verifyChain,
+} from "@heddle/tls";
 import { expect, test } from "vitest";
 import { createCa } from "../src/index.ts";
 
@@ -32,12 +40,22 @@ test("an old root leaves the list with its key twice a leaf's life after it was 
   const { ca, store, rotateTo, ids } = await openCa(clock);
   await using _ca = ca;
   const [first] = ids();
+  const spiffeId = serviceSpiffeId({ trustDomain: ca.authority.trustDomain, datacenter: "dc1", service: "web" });
+  const [leaf = Buffer.alloc(0)] = certificatesToDer(
+    (await ca.issuer.sign(createCsr({ key: generateKey(), spiffeId }), "test")).certPem,
+  );
+  const signedAt = clock.now();
+  // The dates of the leaf aside: whether a root that is trusted leads to it.
+  const check = () =>
+    verifyChain(leaf, [], createTrustBundle(ca.authority.roots().map((r) => r.value.certPem)), signedAt);
   await rotateTo({ LeafCertTTL: "10h", PrivateKeyBits: 384 });
   const before = Math.max(...ca.authority.roots().map((root) => root.modifyIndex));
   clock.advance(2 * 72 * HOUR_MS - 1);
   expect(ids()).toHaveLength(2);
+  expect(check()).toEqual({ ok: true });
   clock.advance(1);
   await expect.poll(ids).toEqual([ca.authority.activeRoot.id]);
+  expect(check()).toEqual({ ok: false, reason: "no root or intermediate that we know signed it" });
   expect(ids()).not.toContain(first);
   expect(store.list("ca-keys").map((record) => record.key)).toEqual(ids());
   expect(ca.authority.activeRoot.intermediates).toEqual([]);
