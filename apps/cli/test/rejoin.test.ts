@@ -139,5 +139,7 @@ test("a certificate of a CA whose clock was an hour and a half ahead is refused 
   const why =
     /the caller's certificate is not valid before \S+Z, (?:29|30) min from now by the clock here: that one is behind, or the CA's is ahead$/;
   await expect(client.get("/v1/connect/ca/roots")).rejects.toThrow(why);
-  expect(ca.logs).toEqual([expect.stringMatching(why)]);
+  // The node itself has asked, too: which servers there are.
+  expect(ca.logs.length).toBeGreaterThan(0);
+  for (const line of ca.logs) expect(line).toMatch(why);
 }, 20_000);
