@@ -18,6 +18,7 @@ import {
   type HostPort,
   type StandingListeners,
   type WantedListener,
+  resetSocket,
 } from "@heddle/data-plane";
 import { checkSocketPath, listenOnSocket, type Replaced } from "./unix-socket.ts";
 
@@ -179,7 +180,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       await Promise.all([...entries].map(([key, entry]) => close(key, entry)));
     },
     reset() {
-      for (const socket of sockets) socket.resetAndDestroy();
+      for (const socket of sockets) resetSocket(socket, socket);
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Several threads of one process: connections are dealt out, and rules, limits, leaves and metrics are one for all of them. */
 import { once } from "node:events";
 import { connect as connectTls } from "node:tls";
+import type { Worker } from "node:worker_threads";
 import { startFakeAgent } from "@heddle/data-plane/testing";
 import { createMeshClient } from "@heddle/tls";
 import { expect, onTestFinished, test } from "vitest";
@@ -18,6 +19,13 @@ import {
 } from "./harness.ts";
 
 const THREADS = 2;
+
+/** The threads that run: Node tells of each one where it is made. */
+const workers = new Set<Worker>();
+process.on("worker", (worker) => {
+  workers.add(worker);
+  worker.once("exit", () => workers.delete(worker));
+});
 
 /** `web` and `db`, each on several threads, as one process each. */
 async function startThreads(options: { config?: Record<string, unknown>; limits?: Record<string, unknown> } = {}) {
@@ -88,6 +96,33 @@ test("what all threads carry is in one value, and a deny cuts it on all of them"
   // Both threads had some: the kernel deals out by address and port.
   expect(web.entries.filter((e) => e.sentence === "connection closed").length).toBeGreaterThan(0);
   expect(web.threadLines.filter((line) => line.includes("connection closed")).length).toBeGreaterThan(0);
+});
+
+test("a thread that ends takes its own connections along, and another takes its place", async () => {
+  const { web, db, upstreamPort } = await startThreads();
+  const [, ofWeb, ...others] = workers; // one of each proxy, in the order of their start
+  expect(others).toEqual([]);
+  const apps = await talk(upstreamPort, 40);
+  await ofWeb?.terminate();
+  await expect.poll(() => workers.size, { message: "another one runs" }).toBe(2);
+  // The kernel ends what was on it, as with a process that is killed; the others go on.
+  const over = new Set<App>();
+  for (const app of apps) void app.ended.then(() => over.add(app));
+  const isSettled = () => apps.every((app) => over.has(app) || app.received().toString().endsWith("still"));
+  for (const app of apps) app.socket.write("still");
+  await expect.poll(isSettled).toBe(true);
+  expect(over.size).toBeGreaterThan(0);
+  expect(over.size).toBeLessThan(apps.length);
+  for (const app of apps) app.socket.destroy();
+  const open = /^heddle_proxy_connections_open/;
+  for (const proxy of [web, db]) await expect.poll(() => valueOf(proxy.running.url, open)).toBe(0);
+  const standing = () => listeningSockets(upstreamPort);
+  await expect.poll(standing, { message: "the new thread listens" }).toBe(THREADS);
+  await talk(upstreamPort, 20);
+
+  // Also with connections on them, threads end for good.
+  await Promise.all([web.running.close(), db.running.close()]);
+  await expect.poll(() => workers.size, { message: "no thread is left" }).toBe(0);
 });
 
 test("a limit holds for all threads together", async () => {

@@ -3,6 +3,7 @@ import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { isLoopback } from "@heddle/daemon";
 import type { Leg, PlainSocket } from "./pipe.ts";
 import { type Address, formatAddress } from "./spec.ts";
+import { resetSocket } from "./reset.ts";
 
 export const KEEP_ALIVE_MS = 30_000; // a machine that vanished is noticed within minutes, not hours
 
@@ -65,5 +66,5 @@ export function asUnix(socket: Socket): Socket {
 }
 
 export function plainLeg(socket: PlainSocket): Leg {
-  return { stream: socket, reset: () => void (socket.destroyed || socket.resetAndDestroy()) };
+  return { stream: socket, reset: () => resetSocket(socket, socket) };
 }

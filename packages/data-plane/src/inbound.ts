@@ -16,6 +16,7 @@ import { type Pipe, pipe, type PipeEnd, type PlainSocket } from "./pipe.ts";
 import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type PublicSpec } from "./spec.ts";
 import { refuseTunnel, Tunnel } from "./tunnel/tunnel.ts";
+import { resetSocket } from "./reset.ts";
 
 /** Handshakes under way at once, counted from a caller's first byte; each costs a millisecond of processor time that a flood would take from everybody. */
 export const MAX_HANDSHAKES = 4_096;
@@ -193,7 +194,7 @@ export function createInbound(deps: InboundDeps): Inbound {
       local.attach?.(connection);
     } catch (error) {
       leave();
-      local.resetAndDestroy();
+      resetSocket(local, local);
       throw error;
     }
   }
@@ -238,7 +239,7 @@ export function createInbound(deps: InboundDeps): Inbound {
           table.refused(parties, refusal);
           const leg = refusedLeg(error);
           if (leg?.isTunnel) refuseTunnel(leg, refusal);
-          else if (!raw.destroyed) raw.resetAndDestroy();
+          else resetSocket(raw, raw);
         })
         .finally(table.coming("inbound"))
         .catch(ignore);

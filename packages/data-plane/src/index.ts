@@ -7,6 +7,7 @@ export { ACCEPT_OPTIONS, asUnix, dialAddress, ONE_CHUNK } from "./dial.ts";
 export { followAgent } from "./follow.ts";
 export { RefusedError } from "./refusal.ts";
 export { keepRegistered } from "./registration.ts";
+export { resetSocket } from "./reset.ts";
 export { createSnapshotStore } from "./snapshot.ts";
 export { toLeaf, toRoots } from "./sources.ts";
 export {

@@ -19,6 +19,7 @@ import type { Leg } from "./pipe.ts";
 import { RefusedError } from "./refusal.ts";
 import type { Leaf, Roots } from "./snapshot.ts";
 import { ALPN } from "./tunnel/frames.ts";
+import { resetSocket } from "./reset.ts";
 
 const REASON_MS = 50;
 const MAX_PRESENTED = 8; // certificates of a chain that are kept for later checks
@@ -206,7 +207,7 @@ function toLeg(
 ): MeshLeg {
   const check = checkPeer(stream, expectation);
   const isTunnel = stream.alpnProtocol === ALPN;
-  const reset = () => void (raw.destroyed || raw.resetAndDestroy());
+  const reset = () => resetSocket(raw, stream);
   const refuse = (reason: string) =>
     Object.assign(new RefusedError("identity", reason), { leg: { stream, reset, isTunnel } });
   if (!check.ok) throw refuse(check.reason);

@@ -19,6 +19,7 @@ import type { Leaf } from "./snapshot.ts";
 import { createTunnelPool, type TunnelPool } from "./tunnel/pool.ts";
 import type { TunnelStream } from "./tunnel/stream.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
+import { resetSocket } from "./reset.ts";
 
 /** Refusals that every instance would give. */
 const FINAL: ReadonlySet<RefusalCode> = new Set(["intention"]);
@@ -261,7 +262,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       const error =
         cause instanceof RefusedError ? cause : new RefusedError("unreachable", messageOf(cause), { cause });
       table.refused(parties, error.refusal ?? refusal(parties, error.code, error.message));
-      if (!app.destroyed) app.resetAndDestroy();
+      resetSocket(app, app);
       throw error;
     } finally {
       settled();

@@ -7,6 +7,7 @@ import { readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
 import { HEADER_BYTES, MAX_DATA_BYTES } from "./frames.ts";
 import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
+import { resetSocket } from "../reset.ts";
 
 const LINGER_MS = 5_000; // both directions have ended, and this long nothing could be written to our side
 const BEHIND_MS = 100; // a reader that lets bytes wait this long is behind
@@ -222,7 +223,7 @@ export class TunnelStream implements Pipe {
     this.#end = how;
     clearTimeout(this.#timer);
     if (tellFar) this.#carrier.reset(this, refusal);
-    if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
+    resetSocket(this.#socket, this.#socket);
   }
 
   readonly #onClose = (): void => {

@@ -1,0 +1,24 @@
+/** Ends of connections that the other side sees as a reset. */
+import type { Duplex } from "node:stream";
+
+/** What can be reset: a TCP socket, or what stands for one. */
+export interface Resettable {
+  readonly destroyed: boolean;
+  resetAndDestroy(): unknown;
+  destroy(): unknown;
+}
+
+/**
+ * Ends it now. `stream` is what is written to: TLS over the socket, or the socket itself.
+ *
+ * Where its FIN is on its way out it is closed instead: the kernel refuses that reset, and Node 26 then loses the handle: there is an
+ * error, no 'close', a descriptor that stays open, and a thread that can never end (`Environment::CleanupHandles` waits for it, spinning).
+ */
+export function resetSocket(
+  socket: Resettable,
+  stream: Pick<Duplex, "writableEnded" | "writableFinished" | "destroyed">,
+): void {
+  if (socket.destroyed) return;
+  if (stream.writableEnded && !stream.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
+}
