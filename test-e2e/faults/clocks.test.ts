@@ -44,6 +44,10 @@ test("hosts with wrong clocks join a mesh that was made a moment ago, hold their
     await agent.saw("Synced service: service=web");
     const leaf = await hosts.api<{ ValidAfter: string; ValidBefore: string }>(host, "/v1/agent/connect/ca/leaf/web");
     expect(Date.parse(leaf.ValidBefore)).toBeGreaterThan(Date.now() + 3_600_000);
+    // Both ends say by how much they are apart.
+    const aheadMs = `ahead_ms=${APART_S[host] < 0 ? "-" : ""}(?:59|60)\\d{4}\\b`;
+    await agent.saw(new RegExp(`this node's clock and the CA's are apart.*${aheadMs}`));
+    await server.saw(new RegExp(`an agent's clock and this CA's are apart.*agent="${host}, .*${aheadMs}`));
   }
   const members = async () => {
     const rows = await hosts.api<{ Name: string; Status: number }[]>("server", "/v1/agent/members");
