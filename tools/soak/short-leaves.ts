@@ -11,7 +11,7 @@ import { createApiClient } from "@heddle/api-client";
 import { sleep } from "@heddle/daemon";
 import { type Bench, onBench, until } from "./support.ts";
 
-const HTTP = 18_680;
+const HTTP = 19_720;
 const [CATALOG, CA] = [HTTP + 1, HTTP + 2];
 const TTL_MS = 60_000;
 const AWAY_MS = TTL_MS / 5;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { sleep } from "@heddle/daemon";
 
 const ROOT = join(import.meta.dirname, "../..");
-const START_MS = 60_000;
+const START_MS = 120_000;
 
 export interface Bench {
   /** Goes at the end. */
@@ -34,7 +34,7 @@ export async function onBench(run: (bench: Bench) => Promise<boolean>): Promise<
   process.exit(isGood ? 0 : 1);
 }
 
-/** Waits until it is so: a promise that rejects is not. Throws after a minute. */
+/** Waits until it is so: a promise that rejects is not. Throws after two minutes. */
 export async function until(isSo: () => Promise<unknown>, timeoutMs = START_MS): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await isSo().catch(() => false))) {
