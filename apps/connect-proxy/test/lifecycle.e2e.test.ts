@@ -211,6 +211,32 @@ test("an instance that fails again and again is left out, and is tried again onc
   expect(web.count("connection refused")).toBe(0);
 });
 
+test("an instance that leaves the catalog gets nothing new, and what is open there goes on", async () => {
+  const { agent, port, web, db, service } = await startPair();
+  const open = await dialApp(port);
+  open.socket.write("before");
+  await open.sawText("before");
+  const otherPort = await freePort();
+  agent.change((state) => {
+    const { Proxy } = sidecar(otherPort, service.port);
+    state.services.other = { Kind: "connect-proxy", ID: "other", Service: "db-sidecar-proxy", Port: otherPort, Proxy };
+  });
+  const other = await startProxy(["-proxy-id=other"], { agent: agent.address });
+  await isReady(other);
+  agent.change((state) => (state.endpoints.db = [{ host: "127.0.0.1", port: otherPort }]));
+  const goesThere = async () => {
+    expect(await echoes(port, "new")).toBe(true);
+    return other.count("connection closed") > 0;
+  };
+  await expect.poll(goesThere).toBe(true);
+  const served = db.count("connection closed");
+  for (let i = 0; i < 10; i++) expect(await echoes(port, `new ${i}`)).toBe(true);
+  expect(db.count("connection closed")).toBe(served);
+  open.socket.write(", and after");
+  await open.sawText("before, and after");
+  expect(web.count("connection refused")).toBe(0);
+});
+
 describe("shutdown", () => {
   test("stops accepting at once, lets open connections finish, and resets what is left", async () => {
     const { port, db, web } = await startPair();
