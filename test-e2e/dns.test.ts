@@ -39,7 +39,7 @@ const register = (port: number, node: string, address: string, service: object, 
   put(port, "/v1/catalog/register", { Node: node, Address: address, Service: service, ...(check && { Check: check }) });
 
 test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => {
-  const [catalogPort, dnsPort] = [await freePort(), await freePort()];
+  const [catalogPort, dnsPort, metricsPort] = [await freePort(), await freePort(), await freePort()];
   const catalog = await daemon("catalog", `-port=${catalogPort}`);
   await register(catalogPort, "n1", "10.0.0.1", { ID: "web1", Service: "web", Port: 80, Tags: ["v1"] });
   await register(catalogPort, "n2", "10.0.0.2", { ID: "web2", Service: "web", Port: 81, Address: "10.5.0.2" });
@@ -52,7 +52,12 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
   });
   await put(catalogPort, "/v1/query", { Name: "find-web", Service: { Service: "web" }, DNS: { TTL: "9s" } }, "POST");
   await put(catalogPort, "/v1/query", { Name: "near", Service: { Service: "web", Near: "_ip" } }, "POST");
-  const dns = await daemon("dns", `-port=${dnsPort}`, `-catalog-url=http://127.0.0.1:${catalogPort}`);
+  const catalogUrl = `-catalog-url=http://127.0.0.1:${catalogPort}`;
+  const dns = await daemon("dns", `-port=${dnsPort}`, `-metrics-port=${metricsPort}`, catalogUrl);
+  const metric = async (name: string) => {
+    const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    return Number(new RegExp(`^${name}\\{[^}]*\\} (\\S+)$`, "m").exec(text)?.[1]);
+  };
   const dig = async (...args: string[]) => {
     const { stdout } = await run("dig", [
       "@127.0.0.1",
@@ -99,7 +104,10 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
 
   catalog.child.kill("SIGKILL");
   await once(catalog.child, "exit");
+  expect(await metric("heddle_dns_stale_answers_total")).toBe(0);
+  await expect.poll(() => metric("heddle_dns_catalog_connected")).toBe(0);
   expect(await dig("web.service.consul")).toEqual(["10.0.0.1"]);
+  expect(await metric("heddle_dns_stale_answers_total")).toBe(1);
   expect(await dig("find-web.query.consul")).toEqual(["10.0.0.1"]);
 
   // In memory only: it comes back empty and its index starts anew.
@@ -111,7 +119,7 @@ test("register, dig, kill -9 the catalog, dig, bring it back, dig", async () => 
   dns.child.kill("SIGTERM");
   expect(await once(dns.child, "exit")).toEqual([0, null]);
   expect(dns.output()).not.toContain("[ERROR]");
-}, 60_000);
+}, 120_000);
 
 test("two port-takers: the second says who is there, and a bad flag names every problem", async () => {
   const port = await freePort();
