@@ -100,7 +100,14 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     current.on("ping", heard);
     current.on("message", (data: Buffer) => {
       heard();
-      receive(data);
+      try {
+        receive(data);
+      } catch (error) {
+        // Out of here it would end the process; on a new connection everything is asked for again.
+        log.error("cannot take over what the catalog's stream says, connecting anew", { error: describeError(error) });
+        for (const subscription of subscriptions.values()) subscription.index = 0;
+        current.terminate();
+      }
     });
     current.on("error", (error) => {
       if (attempt === 0)
