@@ -12,6 +12,7 @@ import { syncIntervalMs } from "./sync-interval.ts";
 
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 5_000;
+const FLUSH_MS = 2_000; // a catalog that hangs holds up no registration for longer: it is brought there later
 const SETTLE_MS = 10_000;
 const SETTLE_LOOK_MS = 20;
 const MAX_BATCH = 64; // registrations in one request
@@ -73,17 +74,19 @@ export class CatalogSync {
     return this.#health;
   }
 
-  /** Resolves when what has changed so far is in the catalog, or at once where the catalog is away. */
+  /** Resolves when what has changed so far is in the catalog, or soon where the catalog is away. */
   async flush(): Promise<void> {
     if (!this.#isFull) return;
-    try {
-      await (this.#hasWork() ? this.#round() : this.#running);
-    } catch (error) {
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, FLUSH_MS);
+    const brought = (this.#hasWork() ? this.#round() : this.#running).catch((error: unknown) => {
       // The loop tries again; what could not be brought there is still marked by a full sync.
       this.#options.log.warn("cannot bring a change to the catalog yet", { error: describeError(error) });
       this.#isFull = false;
       this.#wake();
-    }
+    });
+    await Promise.race([brought, late.promise]);
+    clearTimeout(timer);
   }
 
   /** Resolves once a full sync has been made and what has changed so far is in the catalog; rejects where that takes too long. */
