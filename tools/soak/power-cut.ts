@@ -36,8 +36,23 @@ async function record(): Promise<void> {
   const calls = "trace=openat,close,dup,pwrite64,write,writev,fdatasync,fsync,ftruncate,unlink,sendto,sendmsg";
   const strace = ["-f", "-y", "-xx", "-s", "70000", "-e", calls, "-e", "signal=none", "-o", trace];
   const node = join(ROOT, "node_modules/node/bin/node");
-  const catalog = [join(ROOT, "apps/cli/src/main.ts"), "serve", "catalog", `-port=${PORT}`, `-data-dir=${join(dir, "data")}`];
-  const own = ["setpriv", "--pdeathsig", "KILL", "--", node, ...catalog, "-ca-url=http://127.0.0.1:1", "-log-level=err"];
+  const catalog = [
+    join(ROOT, "apps/cli/src/main.ts"),
+    "serve",
+    "catalog",
+    `-port=${PORT}`,
+    `-data-dir=${join(dir, "data")}`,
+  ];
+  const own = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--",
+    node,
+    ...catalog,
+    "-ca-url=http://127.0.0.1:1",
+    "-log-level=err",
+  ];
   const child = spawn("strace", [...strace, ...own], { stdio: "ignore" });
   const api = createApiClient({ address: `127.0.0.1:${PORT}` });
   await until(() => api.get("/v1/status/leader"));
@@ -179,7 +194,9 @@ try {
     if (!isSynced) early++;
     isSynced = false;
   }
-  console.log(`DUR-10 ${early === 0 && answers === writes ? "met" : "NOT MET"}: ${answers} answers to ${writes} writes, ${early} of them before their sync`);
+  console.log(
+    `DUR-10 ${early === 0 && answers === writes ? "met" : "NOT MET"}: ${answers} answers to ${writes} writes, ${early} of them before their sync`,
+  );
   // DUR-02: from the first answer on, for the file is made before.
   const first = events.findIndex(({ what }) => what === "answer");
   const cuts = Array.from({ length: images }, () => first + Math.floor(random() * (events.length - first)));

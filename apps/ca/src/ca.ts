@@ -55,6 +55,8 @@ export interface CaOptions {
   runsOn?: RunsOn;
   /** Where nodes may join by a token: the address that they are told, and whether a node is alive. */
   joining?: { address: string; isAlive: (node: string) => boolean } | undefined;
+  /** Tells the other CAs what an agent has told this one, on a path of their internal API. */
+  tellOthers?: (path: string, body: unknown) => void;
   registry: Registry;
   clock?: Clock;
   log: Logger;
@@ -120,7 +122,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
     watchRotations({ authority, progress, lead, clock, log }),
   ];
   const answersSign = signRoute({ issuer, joining, runsOn: options.runsOn ?? (() => false), log });
-  const answersProgress = progressRoute(progress, clock);
+  const answersProgress = progressRoute({ progress, clock, tellOthers: options.tellOthers ?? (() => {}) });
   const close = () => {
     for (const stop of stops) stop();
     revocations.close();

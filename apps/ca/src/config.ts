@@ -9,6 +9,7 @@ export const CA_OPTIONS = {
   host: option.string("Address to listen on; anything but loopback needs the TLS files.", "127.0.0.1"),
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_CA_PORT),
   node: option.string("Name of this server among those that share a store.", "ca"),
+  advertise: option.string("host:port that the other CAs on the store are told; host and port by default."),
   dataDir: option.string("Directory of the roots and their keys; empty keeps everything in memory."),
   ...STORE_OPTIONS,
   datacenter: option.string("Name of the datacenter; certificates are signed for this one only.", "dc1"),

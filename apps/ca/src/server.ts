@@ -14,13 +14,14 @@ import {
   startOpsServer,
   systemClock as clock,
 } from "@heddle/daemon";
-import { createApiClient, internalTls, type ApiClient } from "@heddle/api-client";
-import { openStore } from "@heddle/store";
+import { createApiClient, createRelay, internalTls, type ApiClient } from "@heddle/api-client";
+import { openStore, otherAddresses } from "@heddle/store";
 import { askCatalog } from "./ask-catalog.ts";
 import { createCa } from "./ca.ts";
 import type { CaConfig } from "./config.ts";
 import { requireSealing } from "./key-vault.ts";
 import { CA_ROLES } from "./roles.ts";
+import { PEER_ROLES } from "./routes/progress.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CaConfig, { log }: { log: Logger }): Promise<Running> {
@@ -37,8 +38,11 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
   const store = stack.use(await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "ca", log }));
   const cluster = await store.join({
     ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
-    address: `${config.host}:${config.port}`,
+    address: config.advertise || `${config.host}:${config.port}`,
   });
+  const relay = stack.use(
+    createRelay({ others: () => otherAddresses(cluster), tls: internalTls(identity, PEER_ROLES), log }),
+  );
   const ca = await createCa({
     store,
     cluster,
@@ -50,6 +54,7 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     ...(config.catalogUrl && {
       runsOn: askCatalog({ catalog: catalogClient(config, { stack, identity, log }), clock }),
     }),
+    tellOthers: relay.tell,
     registry,
     log,
   });

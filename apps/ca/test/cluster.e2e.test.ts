@@ -1,9 +1,20 @@
 /** Two CAs on one real etcd are one CA, and etcd never sees a key of it in plain. */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { type EtcdCluster, hasEtcd, startEtcd } from "@heddle/store/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startCa } from "./harness.ts";
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
 
 interface Roots {
   ActiveRootID: string;
@@ -35,6 +46,27 @@ describe.runIf(hasEtcd)("CAs on one etcd", () => {
     expect(second.ActiveRootID).not.toBe(first.ActiveRootID);
     await expect.poll(() => roots(a)).toEqual(second);
     for (const ca of [a, b]) expect((await ca.sign(await ca.requestFor("web"))).status).toBe(200);
+  }, 30_000);
+
+  it("know how far a rotation is followed, whichever of them an agent tells", async () => {
+    const config = { ...on("told"), encryptionKeys: [randomBytes(32)] };
+    const start = async (node: string) => startCa({ ...config, node, port: await freePort() });
+    await using a = await start("a");
+    await using b = await start("b");
+    const { ActiveRootID: root } = (await a.ask("GET", "/v1/connect/ca/roots")).json() as Roots;
+    const report = { node: "n1", root, proxies: 3, trusting: 1, leaves: 3, renewed: 2 };
+    interface Status {
+      Following: { Agents: number; Proxies: number; TrustingProxies?: number };
+    }
+    const following = async () => ((await b.ask("GET", "/v1/connect/ca/status")).json() as Status).Following;
+    expect(await following()).toMatchObject({ Agents: 0 });
+    // Told anew each time, as agents do: the first may come before they know of each other.
+    await expect
+      .poll(async () => {
+        expect((await a.ask("PUT", "/internal/v1/ca/progress", report)).status).toBe(200);
+        return following();
+      })
+      .toMatchObject({ Agents: 1, Proxies: 3 });
   }, 30_000);
 
   it("keep their keys sealed, and refuse to start where they could not", async () => {

@@ -27,7 +27,7 @@ import {
   startInternalServer,
 } from "@heddle/daemon";
 import type { createHealthChecker } from "@heddle/health";
-import { openStore, otherAddresses, readStoreOptions } from "@heddle/store";
+import { type Cluster, openStore, otherAddresses, readStoreOptions } from "@heddle/store";
 import type { Registry } from "prom-client";
 import { hasOwnIdentity } from "./internal-tls.ts";
 
@@ -86,19 +86,20 @@ export async function startServers(
   };
   const cluster = await catalogStore.join(self);
   const own: { identity: LiveIdentity | undefined } = { identity: files };
-  const relay = stack.use(
-    createRelay({
-      others: () => otherAddresses(cluster),
-      // Its certificate comes with the CA, which is made below.
-      tls: files || joining ? () => internalTls(own.identity, PEER_ROLES.writers)?.() ?? {} : undefined,
-      log: log.child("catalog"),
-    }),
-  );
+  const relayTo = (others: Cluster, log: Logger) =>
+    stack.use(
+      createRelay({
+        others: () => otherAddresses(others),
+        // Its certificate comes with the CA, which is made below.
+        tls: files || joining ? () => internalTls(own.identity, ["ca", "catalog", "server"])?.() ?? {} : undefined,
+        log,
+      }),
+    );
   const catalog = stack.use(
     createCatalog({
       store: catalogStore,
       cluster,
-      tellOthers: relay.tell,
+      tellOthers: relayTo(cluster, log.child("catalog")).tell,
       datacenter: config.datacenter,
       dnsDomain: config.domain,
       nodeName: config.nodeName,
@@ -115,10 +116,12 @@ export async function startServers(
   );
   await catalog.prepare();
   registerCatalogMetrics(registries.catalog, catalog);
+  const caCluster = await caStore.join(self);
   ca = stack.use(
     await createCa({
       store: caStore,
-      cluster: await caStore.join(self),
+      cluster: caCluster,
+      tellOthers: relayTo(caCluster, hub.log.child("agent.connect.ca")).tell,
       datacenter: config.datacenter,
       clusterId: (config.connect.caConfig["ClusterID"] as string | undefined) || undefined,
       initialConfig: config.connect.caConfig,
