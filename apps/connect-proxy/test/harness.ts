@@ -173,6 +173,6 @@ export async function dialApp(port: number): Promise<App> {
     socket,
     received,
     ended,
-    sawText: (text) => expect.poll(() => received().toString(), { timeout: 5_000, interval: 5 }).toContain(text),
+    sawText: (text) => expect.poll(() => received().toString(), { interval: 5 }).toContain(text),
   };
 }

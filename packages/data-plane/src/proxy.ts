@@ -32,7 +32,7 @@ import {
 import type { ProxyMetrics } from "./metrics.ts";
 import { createOutbound, type Outbound } from "./outbound.ts";
 import type { PlainSocket } from "./pipe.ts";
-import { recheckRevocations, recheckRoots, recheckRules } from "./recheck.ts";
+import { type KnownRoots, nextRoots, recheckRevocations, recheckRoots, recheckRules } from "./recheck.ts";
 import { type Leaf, type SnapshotPart, type SnapshotStore, upstreamKey } from "./snapshot.ts";
 import { type Address, type PublicSpec, upstreamListenerName, type UpstreamSpec } from "./spec.ts";
 
@@ -93,6 +93,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
   let tls: { terminator: Terminator; handshakeTimeoutMs: number; requirePq: boolean; dialler: Dialler } | undefined;
   let authorize: Authorize = () => ({ allowed: false, reason: "the proxy has no configuration yet", trace: [] });
   let decidedBy: unknown;
+  let knownRoots: KnownRoots = { current: store.current.roots?.certPems ?? [], former: [] };
   let ours: Inbound | undefined;
   let revocations: RevocationList = createRevocationList(NO_REVOCATIONS);
   const revoked: Revoked = ({ certificate, own }) => {
@@ -124,7 +125,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
       authorize = createAuthorizer(spec, rules);
       recheckRules(table, authorize);
     }
-    if (roots && part === "roots") recheckRoots(table, ours?.tunnels ?? [], roots, clock.now());
+    if (roots && part === "roots") {
+      knownRoots = nextRoots(knownRoots, roots);
+      recheckRoots(table, ours?.tunnels ?? [], knownRoots, clock.now());
+    }
     standListeners();
   }
 
@@ -265,8 +269,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
       return expiryStage(leaf, clock.now()) >= URGENT_STAGE ? "our certificate is about to expire" : undefined;
     },
     recheck() {
-      const { roots, leaf } = store.current;
-      if (roots) recheckRoots(table, ours?.tunnels ?? [], roots, clock.now());
+      const { leaf } = store.current;
+      recheckRoots(table, ours?.tunnels ?? [], knownRoots, clock.now());
       const stage = leaf ? expiryStage(leaf, clock.now()) : 0;
       if (!leaf || stage === 0 || (told?.leaf === leaf && told.stage >= stage)) return;
       told = { leaf, stage };

@@ -1,7 +1,8 @@
 /**
  * Open connections under a changed snapshot: those that are still allowed are not touched, the others are cut. A peer's
  * certificate that has run out in the meantime is no reason (it was valid when it was shown, and databases keep
- * connections for weeks); a root that was removed or has expired is.
+ * connections for weeks), nor that its root has left the list since: after a rotation it does so when no leaf needs it. A root
+ * that is removed while the certificate would still be good is distrusted, and that is a reason; so is one that has expired.
  */
 import { createTrustBundle, type TrustBundle, verifyChain } from "@heddle/tls";
 import { parseSpiffeId } from "@heddle/spiffe";
@@ -22,15 +23,34 @@ export function recheckRules(table: ConnectionTable, authorize: Authorize): void
   }
 }
 
+const MAX_FORMER = 16;
+
+/** The roots that are trusted, and those that were. */
+export interface KnownRoots {
+  readonly current: readonly string[];
+  readonly former: readonly string[];
+}
+
+/** What is known once the list is this one. */
+export function nextRoots({ current, former }: KnownRoots, { certPems }: Roots): KnownRoots {
+  const left = [...former, ...current].filter((pem) => !certPems.includes(pem));
+  return { current: certPems, former: [...new Set(left)].slice(-MAX_FORMER) };
+}
+
 /** Cuts connections, and ends callers' tunnels, whose peer no longer leads to a root that is known and valid at `now`. */
-export function recheckRoots(table: ConnectionTable, tunnels: Iterable<Tunnel>, roots: Roots, now: number): void {
-  const bundle = createTrustBundle(roots.certPems);
-  const valid: TrustBundle = { ...bundle, roots: bundle.roots.filter((root) => root.facts.notAfter > now) };
+export function recheckRoots(table: ConnectionTable, tunnels: Iterable<Tunnel>, roots: KnownRoots, now: number): void {
+  const validOf = (pems: readonly string[]): TrustBundle => {
+    const bundle = createTrustBundle(pems);
+    return { ...bundle, roots: bundle.roots.filter((root) => root.facts.notAfter > now) };
+  };
+  const valid = validOf(roots.current);
+  const everValid = validOf([...roots.current, ...roots.former]);
   const verdicts = new Map<string, string | undefined>();
   const verdict = ({ fingerprint, raw, intermediates, notBefore, notAfter }: PeerCertificate): string | undefined => {
     if (!verdicts.has(fingerprint)) {
       // Within its own days, which were looked at when it was shown: nor is a clock that was set back a reason.
-      const check = verifyChain(raw, intermediates, valid, Math.max(notBefore ?? 0, Math.min(now, notAfter)));
+      const at = Math.max(notBefore ?? 0, Math.min(now, notAfter));
+      const check = verifyChain(raw, intermediates, now > notAfter ? everValid : valid, at);
       verdicts.set(fingerprint, check.ok ? undefined : `the peer's certificate is no longer valid: ${check.reason}`);
     }
     return verdicts.get(fingerprint);

@@ -192,6 +192,24 @@ test("a caller whose clock says that the far certificate has ended makes another
   await open.echoes("still");
 });
 
+test("a root that leaves after its leaves have ended takes no connection along; one that is taken away sooner does", async () => {
+  const { mesh, db, web, port } = await startPair();
+  const next = toRoots({ TrustDomain: mesh.trustDomain, Roots: [{ RootCert: (await shortRoot()).certPem }] });
+  const open = dial(port);
+  await open.echoes("before");
+  for (const { clock } of [db, web]) clock.advance(HOUR_MS + MINUTE_MS);
+  for (const { store } of [db, web]) store.set("roots", next);
+  await open.echoes("after");
+  for (const { clock } of [db, web]) clock.advance(2 * LOOK_MS);
+  await open.echoes("still");
+
+  const other = await startPair();
+  const cut = dial(other.port);
+  await cut.echoes("before");
+  other.db.store.set("roots", next);
+  expect(await cut.ended).toBe("ECONNRESET");
+});
+
 test("a root that ends takes its connections with it at the next look, not before", async () => {
   const { mesh, db, port } = await startPair();
   const open = dial(port);
@@ -227,7 +245,7 @@ test.each([
 const refusal = (plane: Plane) =>
   plane.entries.find(({ sentence }) => sentence === "connection refused")?.fields["reason"] as string | undefined;
 const BY_THE_CLOCK =
-  /is not valid before \S+Z, 8 min from now by the clock here: that one is behind, or the CA's is ahead$/;
+  /is not valid before \S+Z, [89] min from now by the clock here: that one is behind, or the CA's is ahead$/;
 
 test("a caller's certificate of a CA ten minutes behind is good; of one ten minutes ahead both ends say by how much", async () => {
   const { mesh, db, web, port } = await startPair();
