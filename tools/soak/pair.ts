@@ -70,6 +70,7 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
     proxies,
     failed,
     startAgent,
+    upstream,
     talk,
     /** Connections that stay. */
     async holdAll(count: number): Promise<Held[]> {

@@ -61,7 +61,8 @@ export function refuseOldNode(version: string): string | undefined {
     : undefined;
 }
 
-if (import.meta.main) {
+// Node before 24.2 does not say which module is the main one: it is too old in any case, and says so.
+if (import.meta.main ?? true) {
   const tooOld = refuseOldNode(process.versions.node);
   if (tooOld) {
     process.stderr.write(`${tooOld}\n`);
