@@ -5,6 +5,7 @@ import type { Leaves } from "./leaves.ts";
 
 const LOOK_EVERY_MS = 60_000;
 const MAX_NAMED = 5;
+const MAX_SERIES = 1_000; // a node has tens of services; whoever asks for leaves by the thousand must not fill Prometheus
 
 export interface LeafExpiryWatch {
   health(): Health;
@@ -51,6 +52,17 @@ export function watchLeafExpiry({
       const { daysLeft } = leaves.expiry();
       if (daysLeft === undefined) this.remove();
       else this.set(daysLeft);
+    },
+  });
+  new Gauge({
+    name: "heddle_agent_leaf_expiry_timestamp_seconds",
+    help: `Unix time at which the certificate in use of each service expires; of the ${MAX_SERIES} that expire first.`,
+    labelNames: ["service"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      const soonest = [...leaves.expiry().ends].toSorted(([, a], [, b]) => a - b).slice(0, MAX_SERIES);
+      for (const [service, endsAt] of soonest) this.set({ service }, endsAt / 1_000);
     },
   });
   return {

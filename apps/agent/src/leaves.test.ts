@@ -1,7 +1,8 @@
-import { createLogHub, type LogEntry } from "@heddle/daemon";
+import { createLogHub, createRegistry, type LogEntry } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { createRevocationList, NO_REVOCATIONS, type RevocationList, type RevocationsAnswer } from "@heddle/tls";
 import { expect, test } from "vitest";
+import { watchLeafExpiry } from "./leaf-expiry.ts";
 import { Leaves, type Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
 
@@ -91,11 +92,15 @@ test("another active root has every leaf signed anew", async () => {
 
 test("a leaf that cannot be renewed is told at each stage, and is urgent before it ends", async () => {
   const { leaves, clock, setAway, logs } = setUp();
+  const registry = createRegistry("agent");
+  watchLeafExpiry({ leaves, registry, clock });
   await leaves.get("web");
+  const series = `heddle_agent_leaf_expiry_timestamp_seconds{service="web",daemon="agent"}`;
+  expect(await registry.metrics()).toContain(`${series} ${(clock.now() + HOUR_MS) / 1_000}\n`);
   setAway(true);
   const told = () => logs.filter(({ sentence }) => /^a leaf (?:is close|has expired)/.test(sentence)).length;
   clock.advance(0.89 * HOUR_MS);
-  expect(leaves.expiry()).toEqual({ leaves: 1, daysLeft: 0, urgent: [] });
+  expect(leaves.expiry()).toMatchObject({ leaves: 1, daysLeft: 0, urgent: [] });
   expect(told()).toBe(0);
   for (const [share, isUrgent, count] of [
     [0.02, false, 1],

@@ -66,6 +66,8 @@ export interface LeafExpiry {
   daysLeft: number | undefined;
   /** Services whose leaf has no more than its last hours (2 % of its life). */
   urgent: string[];
+  /** Of each service whose leaf is in use: when that ends, in milliseconds since the epoch. */
+  ends: Map<string, number>;
 }
 
 export interface LeavesOptions {
@@ -174,12 +176,13 @@ export class Leaves {
   expiry(): LeafExpiry {
     const { clock, log } = this.#options;
     const now = clock.now();
-    const found: LeafExpiry = { leaves: this.#entries.size, daysLeft: undefined, urgent: [] };
+    const found: LeafExpiry = { leaves: this.#entries.size, daysLeft: undefined, urgent: [], ends: new Map() };
     for (const [service, entry] of this.#entries) {
       const leaf = entry.leaf.value;
       if (!leaf || !(entry.leaf.isAwaited || now - entry.askedAt < IDLE_MS)) continue;
       const validity = { notBefore: Date.parse(leaf.ValidAfter), notAfter: Date.parse(leaf.ValidBefore) };
       const days = daysLeft(validity, now);
+      found.ends.set(service, validity.notAfter);
       found.daysLeft = Math.min(found.daysLeft ?? days, days);
       const stage = expiryStage(validity, now);
       if (stage >= URGENT_STAGE) found.urgent.push(service);
