@@ -47,11 +47,9 @@ test("an agent's certificate that was revoked is out everywhere, at once and aft
   const url = (name: "catalog" | "ca") => `https://127.0.0.1:${ports[name]}`;
   const startCatalog = () =>
     serve("catalog", ports.catalog, ...certificateFiles(DIR, "catalog"), `-ca-url=${url("ca")}`);
-  const [catalog, ca, health] = await Promise.all([
-    startCatalog(),
-    serve("ca", ports.ca, ...certificateFiles(DIR, "ca"), `-catalog-url=${url("catalog")}`),
-    serve("health", ports.health, ...certificateFiles(DIR, "health"), `-ca-url=${url("ca")}`),
-  ]);
+  const catalog = await startCatalog();
+  const ca = await serve("ca", ports.ca, ...certificateFiles(DIR, "ca"), `-catalog-url=${url("catalog")}`);
+  const health = await serve("health", ports.health, ...certificateFiles(DIR, "health"), `-ca-url=${url("ca")}`);
   const told: string[][] = [];
   streamAs(ports.catalog, "dns").subscribe<List>(REVOCATIONS, {
     onAnswer: ({ body }) => told.push(body.Serials.map(({ SerialNumber }) => SerialNumber)),

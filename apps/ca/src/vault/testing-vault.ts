@@ -164,18 +164,9 @@ async function pki(
     case "config/urls":
       return { status: 200, data: {} };
     case "root/generate/internal": {
-      const lines = [...SIGNER, `subjectAltName=URI:${body["uri_sans"]}`].flatMap((line) => ["-addext", line]);
-      const days = String(Math.ceil(Number.parseInt(body["ttl"] ?? "86400", 10) / 86_400));
-      await run("openssl", [
-        "req",
-        "-x509",
-        ...newKey(path("key.pem")),
-        "-days",
-        days,
-        ...lines,
-        "-out",
-        path("cert.pem"),
-      ]);
+      await run("openssl", ["req", "-new", ...newKey(path("key.pem")), "-out", path("root.csr")]);
+      const lines = [...SIGNER, `subjectAltName=URI:${body["uri_sans"]}`];
+      writeFileSync(path("cert.pem"), await sign(mount, ["-selfsign", "-in", path("root.csr")], lines, body["ttl"]));
       mount.certificate = issuer();
       return { status: 200, data: { certificate: issuer().trimEnd() } };
     }
@@ -241,8 +232,14 @@ async function sign({ dir }: Mount, from: string[], extensions: string[], ttl = 
     writeFileSync(`${name}.ext`, lines.join("\n"));
     const date = (ms: number) => `${new Date(ms).toISOString().slice(0, 19).replace(/[-T:]/g, "")}Z`;
     const now = Date.now();
-    const times = ["-startdate", date(now - 30_000), "-enddate", date(now + Number.parseInt(ttl, 10) * 1_000)];
-    const by = ["-config", join(dir, "ca.cnf"), "-cert", join(dir, "cert.pem"), "-keyfile", join(dir, "key.pem")];
+    const times = [
+      "-startdate",
+      date(now - 30_000), // as not_before_duration has it
+      "-enddate",
+      date(now + Number.parseInt(ttl, 10) * 1_000),
+    ];
+    const cert = from.includes("-selfsign") ? [] : ["-cert", join(dir, "cert.pem")];
+    const by = ["-config", join(dir, "ca.cnf"), ...cert, "-keyfile", join(dir, "key.pem")];
     const out = ["-batch", "-notext", "-rand_serial", "-extfile", `${name}.ext`, "-out", `${name}.pem`];
     await run("openssl", ["ca", ...by, ...times, ...out, ...from]);
     return readFileSync(`${name}.pem`, "utf8").trimEnd();
