@@ -95,6 +95,7 @@ export function createIssuer({
       const startedAt = performance.now();
       let asked: string | undefined;
       try {
+        rate.check(authority.settings.csrMaxPerSecond);
         const csr = readRequest(csrPem);
         asked = csr.spiffeId;
         const leaf = await sign(csr, csrPem, rule);
