@@ -35,7 +35,14 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
   writeFileSync(join(dir, "agent.json"), JSON.stringify(config));
   const api = createApiClient({ address: `127.0.0.1:${http}` });
   const startAgent = async () => {
-    const child = heddle("agent", "-dev", `-config-dir=${dir}`);
+    const child = heddle(
+      "agent",
+      "-server",
+      "-bootstrap-expect=1",
+      "-bind=127.0.0.1",
+      `-data-dir=${join(dir, "data")}`,
+      `-config-file=${join(dir, "agent.json")}`,
+    );
     await until(async () => (await api.get("/v1/agent/connect/ca/roots")).status === 200);
     return child;
   };
