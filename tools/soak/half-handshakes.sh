@@ -3,4 +3,4 @@
 cd "$(dirname -- "$(readlink -f -- "$0")")/../.." || exit 1
 PATH=$PWD/node_modules/.bin:$PATH
 ulimit -n 65536
-HEDDLE_SOAK_HALF_HANDSHAKES=5000 exec timeout 600 vitest run test-e2e/faults/tls.test.ts -t CA-10
+HEDDLE_SOAK_HALF_HANDSHAKES=5000 exec timeout 600 vitest run test-e2e/faults/internal-ports.test.ts
