@@ -1,12 +1,16 @@
 /** What soaks share: an agent and `web` reaching `echo` through two proxies, as real commands, with connections through them. */
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { createApiClient } from "@heddle/api-client";
 import { type Bench, until } from "./support.ts";
 
+/** A process of its own: descriptors are counted by process. */
+const ECHO = `
+  const server = require("node:net").createServer({ allowHalfOpen: true }, (socket) => socket.on("error", () => {}).pipe(socket));
+  server.listen(0, "127.0.0.1", () => console.log(server.address().port));`;
 const ANSWER_MS = 10_000;
 const TOGETHER = 50; // that are opened at once
 
@@ -23,13 +27,14 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
   const failed = (what: string) => failures.set(what, (failures.get(what) ?? 0) + 1);
   let isOver = false;
 
-  const echo = createServer((socket) => void socket.on("error", () => {}).pipe(socket)).listen(0, "127.0.0.1");
-  await once(echo, "listening");
+  const echo = spawn(process.execPath, ["-e", ECHO], { stdio: ["ignore", "pipe", "inherit"] });
+  process.once("exit", () => echo.kill());
+  const [port] = (await once(echo.stdout, "data")) as [Buffer];
   const config = {
     ports: { http, dns: -1, server: http + 1, grpc: -1, sidecar_min_port: http + 10, sidecar_max_port: http + 19 },
     limits: { http_max_conns_per_client: 50_000 },
     log_level: "err",
-    service: { name: "echo", port: (echo.address() as AddressInfo).port, connect: { sidecar_service: {} } },
+    service: { name: "echo", port: Number(port), connect: { sidecar_service: {} } },
     ...agentConfig,
   };
   writeFileSync(join(dir, "agent.json"), JSON.stringify(config));
