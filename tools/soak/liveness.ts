@@ -170,14 +170,17 @@ async function report(what: string, subject: string, rounds: number, once: () =>
 const parts: Record<string, (subject: string, mesh: Awaited<ReturnType<typeof startMesh>>) => Promise<void>> = {
   async service(subject, { up, startNode }) {
     const node = await startNode("with-service");
-    const [port = 0] = await freePorts(1);
-    const check = { TCP: `127.0.0.1:${port}`, Interval: "1s", Timeout: "1s" };
+    let count = 0;
     const listen = "require('net').createServer((s) => s.on('error', () => {})).listen(+process.argv[1], '127.0.0.1')";
-    await put(`${node.url}/v1/agent/service/register`, { Name: "web", Port: port, Check: check });
     await report("service", subject, ROUNDS.service, async () => {
+      // A new one each time: one that comes and goes is held critical for flapping.
+      const [port = 0] = await freePorts(1);
+      const name = `web-${++count}`;
       const service = launch(process.execPath, "-e", listen, String(port));
-      await until("healthy service", async () => (await healthy(up.url, "web")) === 1);
-      return timeToLast(up.url, "web", () => kill(service));
+      const check = { TCP: `127.0.0.1:${port}`, Interval: "1s", Timeout: "1s" };
+      await put(`${node.url}/v1/agent/service/register`, { Name: name, Port: port, Check: check });
+      await until("healthy service", async () => (await healthy(up.url, name)) === 1);
+      return timeToLast(up.url, name, () => kill(service));
     });
     await kill(node.child);
   },

@@ -24,7 +24,7 @@ const ROOT = join(import.meta.dirname, "../..");
 
 /** What happened to a file, or an answer that went out. */
 type Event =
-  | { what: "answer" }
+  | { what: "answer" | "sync folder" }
   | { what: "sync" | "unlink"; file: string }
   | { what: "truncate"; file: string; length: number }
   | { what: "write"; file: string; at: number; bytes: Buffer };
@@ -94,13 +94,15 @@ function toEvent(name: string, args: string): Event | undefined {
     const file = unhex(/"([^"]*)"/.exec(args)?.[1] ?? "").toString();
     return DATABASE.test(file) ? { what: "unlink", file: basename(file) } : undefined;
   }
+  const isSync = name === "fdatasync" || name === "fsync";
+  if (isSync && path === join(dir, "data")) return { what: "sync folder" };
   if (!DATABASE.test(path)) {
     // The answer to a write, on its socket: HTTP's head, and "true".
     const said = /^(?:write|writev|sendto|sendmsg)$/.test(name) && path.startsWith("socket:") ? unhexAll(args) : "";
     return said.startsWith("HTTP/1.1 200") && said.trimEnd().endsWith("true") ? { what: "answer" } : undefined;
   }
   const file = basename(path);
-  if (name === "fdatasync" || name === "fsync") return { what: "sync", file };
+  if (isSync) return { what: "sync", file };
   if (name === "ftruncate") return { what: "truncate", file, length: Number(/, (\d+)$/.exec(args)?.[1]) };
   const written = name === "pwrite64" && /, "((?:\\x[0-9a-f]{2})*)", \d+, (\d+)$/.exec(args);
   return written ? { what: "write", file, at: Number(written[2]), bytes: unhex(written[1] ?? "") } : undefined;
@@ -124,8 +126,15 @@ class Disk {
 
   take(event: Event): void {
     if (event.what === "answer") return;
+    if (event.what === "sync folder") {
+      // From now on what was removed is gone, with all that was written into it.
+      const gone = new Set(this.#pending.flatMap(({ what, file }) => (what === "unlink" ? [file] : [])));
+      for (const file of gone) this.files.delete(file);
+      this.#pending = this.#pending.filter(({ file }) => !gone.has(file));
+      return;
+    }
+    if (!("file" in event)) return;
     if (event.what !== "sync") return void this.#pending.push(event);
-    // A file's sync is that of its bytes and its length; what is removed or cut is taken to be so from then on.
     for (const one of this.#pending) if (one.file === event.file) this.#apply(one);
     this.#pending = this.#pending.filter(({ file }) => file !== event.file);
   }
