@@ -263,7 +263,10 @@ export class Leaves {
     try {
       await this.#sign(service, entry);
     } catch (error) {
-      const retryMs = backoffMs(entry.attempt++, RETRY_BASE_MS, RETRY_MAX_MS);
+      // The closer the end, the sooner again: a leaf of a minute has no half minute to wait.
+      const leftMs = entry.leaf.value ? Date.parse(entry.leaf.value.ValidBefore) - clock.now() : 0;
+      const maxMs = leftMs > 0 ? Math.min(RETRY_MAX_MS, Math.max(RETRY_BASE_MS, leftMs / 8)) : RETRY_MAX_MS;
+      const retryMs = backoffMs(entry.attempt++, RETRY_BASE_MS, maxMs);
       log.warn("cannot renew a leaf, trying again", {
         service,
         valid_before: entry.leaf.value?.ValidBefore,
