@@ -24,7 +24,7 @@ async function refused(argv: string[], asUser = 0): Promise<string> {
     : [NODE, join(ROOT, "apps/cli/src/main.ts"), ...argv];
   const ended = run(program, rest);
   expect(await ended.exited).toEqual([1, null]);
-  expect(performance.now() - start).toBeLessThan(4_000); // 2 s, and a machine that does other things
+  expect(performance.now() - start).toBeLessThan(10_000); // 2 s, and a machine that does other things
   return ended.output();
 }
 
