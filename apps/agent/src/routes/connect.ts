@@ -96,9 +96,7 @@ function closed(res: ServerResponse): AbortSignal {
 
 /** Whether a caller with this URI may connect to a target service (POST /v1/agent/connect/authorize). */
 async function authorize({ followed, decisions }: AgentDeps, request: ApiRequest): Promise<void> {
-  const body = decodeAuthorize(await readBody(request.req, MAX_BODY));
-  const target = (body["Target"] as string | undefined) ?? "";
-  const uri = (body["ClientCertURI"] as string | undefined) ?? "";
+  const { target, uri, serial } = questionOf(await readBody(request.req, MAX_BODY));
   if (target === "") throw refusal(400, "Bad request: Target service must be specified");
   followed.freshen();
   if (followed.rules.value === undefined) await followed.rules.changed(0, FIRST_ANSWER_MS, closed(request.res));
@@ -113,7 +111,6 @@ async function authorize({ followed, decisions }: AgentDeps, request: ApiRequest
   const known = verdicts(rules);
   const key = `${target}\0${uri}\0${roots.TrustDomain}`;
   let verdict = known.get(key);
-  const serial = (body["ClientCertSerial"] as string | undefined) ?? "";
   const revoked = revocations.check({ serial, service: parseCaller(uri).service });
   if (revoked !== undefined) verdict = { Authorized: false, Reason: `Revoked: ${revoked}` };
   else if (!verdict) {
@@ -136,9 +133,35 @@ async function authorize({ followed, decisions }: AgentDeps, request: ApiRequest
   reply(request, verdict, { "X-Cache": "HIT", Age: 0 });
 }
 
-function decodeAuthorize(body: Buffer): Record<string, unknown> {
+interface Question {
+  target: string;
+  uri: string;
+  serial: string;
+}
+
+// A proxy asks the same about each connection of a caller: it is known by its bytes.
+const MAX_QUESTIONS = 1_000;
+const MAX_QUESTION_BYTES = 1_024;
+const questions = new Map<string, Question>();
+
+function questionOf(body: Buffer): Question {
+  if (body.length > MAX_QUESTION_BYTES) return decodeAuthorize(body);
+  const bytes = body.toString("latin1");
+  let question = questions.get(bytes);
+  if (!question) {
+    question = decodeAuthorize(body);
+    if (questions.size >= MAX_QUESTIONS) questions.clear();
+    questions.set(bytes, question);
+  }
+  return question;
+}
+
+function decodeAuthorize(body: Buffer): Question {
   try {
-    return decodeBody(body, AUTHORIZE_FIELDS);
+    const { Target, ClientCertURI, ClientCertSerial } = decodeBody(body, AUTHORIZE_FIELDS) as Partial<
+      Record<string, string>
+    >;
+    return { target: Target ?? "", uri: ClientCertURI ?? "", serial: ClientCertSerial ?? "" };
   } catch (error) {
     throw refusal(400, `Bad request: ${describeError(error)}`);
   }
