@@ -3,11 +3,13 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, type IncomingHttpHeaders, request } from "node:http";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "@heddle/daemon/testing";
 import { afterAll, expect } from "vitest";
+
+export { freePort };
 
 export const ROOT = new URL("../..", import.meta.url).pathname;
 export const NODE = join(ROOT, "node_modules/node/bin/node");
@@ -16,15 +18,6 @@ const START_TIMEOUT_MS = 15_000; // a machine that runs other tests beside this 
 
 const atEnd: (() => void)[] = [];
 afterAll(() => atEnd.splice(0).forEach((end) => end()));
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** A directory that goes when the tests of the file have ended. */
 export function tempDir(): string {

@@ -41,7 +41,7 @@ export { code, metrics, server };
 beforeAll(async () => {
   mkdirSync(program);
   await exec(bin("pnpm"), ["pack", "--pack-destination", dir], { cwd: join(ROOT, "packages/connect") });
-  const [tarball = ""] = readdirSync(dir).filter((name) => name.endsWith(".tgz"));
+  const tarball = readdirSync(dir).find((name) => name.endsWith(".tgz")) ?? "";
   writeFileSync(join(program, "package.json"), JSON.stringify({ name: "program", type: "module" }));
   const flags = ["--offline", "--ignore-workspace", `--store-dir=${join(dir, "store")}`];
   await exec(bin("pnpm"), ["add", ...flags, join(dir, tarball)], { cwd: program });

@@ -3,13 +3,12 @@
  * members (with Debian's etcd-server) on this machine; each part takes a minute or two.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
-import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "@heddle/daemon";
+import { freePort } from "@heddle/daemon/testing";
 import { openStore, type StoredRecord } from "@heddle/store";
 import { type EtcdCluster, startEtcd } from "@heddle/store/testing";
 import { WebSocket } from "ws";
@@ -21,15 +20,6 @@ const CONSUL = process.env.CONSUL_BINARY || `${homedir()}/.cache/heddle-peers/co
 const children: ChildProcess[] = [];
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 const watchers = new Agent({ keepAlive: true, maxSockets: 10_000 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 interface Answer {
   status: number;

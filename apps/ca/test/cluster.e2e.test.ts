@@ -1,20 +1,10 @@
 /** Two CAs on one real etcd are one CA, and etcd never sees a key of it in plain. */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { createServer } from "node:net";
+import { freePort } from "@heddle/daemon/testing";
 import { type EtcdCluster, hasEtcd, startEtcd } from "@heddle/store/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startCa } from "./harness.ts";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 interface Roots {
   ActiveRootID: string;

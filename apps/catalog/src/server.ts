@@ -4,8 +4,6 @@ import { createApiClient, createRelay, internalTls, type TlsSource } from "@hedd
 import {
   createRegistry,
   followIdentityFiles,
-  guardedTable,
-  guardedUpgrade,
   InvalidArgumentError,
   isLoopback,
   type LiveIdentity,
@@ -18,11 +16,10 @@ import {
 import { openStore, otherAddresses } from "@heddle/store";
 import { createCatalog } from "./catalog.ts";
 import type { CatalogConfig } from "./config.ts";
-import { EXTERNAL_PATH } from "./external/external-server.ts";
 import { followCa } from "./followed-ca.ts";
-import { LEASE_PATH } from "./members/lease-server.ts";
+import { internalParts } from "./internal-parts.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
-import { CATALOG_ROLES, EXTERNAL_ROLES, LEASE_ROLES, PEER_ROLES } from "./roles.ts";
+import { PEER_ROLES } from "./roles.ts";
 
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
@@ -67,21 +64,7 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     port: config.port,
     identity,
     revoked: ca.revokedCallers,
-    parts: [
-      guardedTable(catalog.table, CATALOG_ROLES, { datacenter: config.datacenter, log }),
-      guardedTable(catalog.peerTable, PEER_ROLES, { datacenter: config.datacenter, log }),
-      guardedUpgrade(
-        "/v1/stream",
-        (req, socket, head) => catalog.stream.upgrade(req, socket, head),
-        CATALOG_ROLES.readers,
-      ),
-      guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
-      guardedUpgrade(
-        EXTERNAL_PATH,
-        (...[req, socket, head]) => catalog.externals.upgrade(req, socket, head),
-        EXTERNAL_ROLES,
-      ),
-    ],
+    parts: internalParts(catalog, { datacenter: config.datacenter, log }),
     ops: { registry, health },
     log,
   });

@@ -1,9 +1,8 @@
 /** Several catalogs on one real etcd are one catalog: whoever is asked, whoever is told, whoever dies. */
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { createApiClient, createStreamClient } from "@heddle/api-client";
 import { silentLog } from "@heddle/daemon";
+import { freePort } from "@heddle/daemon/testing";
 import { type EtcdCluster, hasEtcd, startEtcd } from "@heddle/store/testing";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
@@ -189,15 +188,6 @@ describe.runIf(hasEtcd)("catalogs on one etcd", () => {
     await expect.poll(status, { timeout: 20_000 }).toBe("failed");
   }, 40_000);
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** A checker's end of external nodes; resolves with its first share. */
 async function holdExternal(catalog: { url: string }, id: string) {

@@ -3,20 +3,14 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createLogHub, type LogEntry } from "@heddle/daemon";
+import { freePort } from "@heddle/daemon/testing";
 import { fakeIntention } from "@heddle/intentions/testing";
 import { expect, onTestFinished } from "vitest";
 import { loadConfig } from "../src/config.ts";
 import { type RunningProxy, start } from "../src/server.ts";
 import { type FakeAgent, startFakeAgent } from "@heddle/data-plane/testing";
 
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
+export { freePort };
 
 /** How many sockets of this machine listen on a port: one for each thread of a proxy. */
 export function listeningSockets(port: number): number {

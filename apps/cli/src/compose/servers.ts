@@ -4,22 +4,10 @@ import { readFileSync } from "node:fs";
 import type { AgentConfig } from "@heddle/agent";
 import { createApiClient, createRelay, internalTls } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
-import {
-  type Catalog,
-  CATALOG_ROLES,
-  createCatalog,
-  EXTERNAL_PATH,
-  EXTERNAL_ROLES,
-  followCa,
-  LEASE_PATH,
-  LEASE_ROLES,
-  PEER_ROLES,
-  registerCatalogMetrics,
-} from "@heddle/catalog";
+import { type Catalog, createCatalog, followCa, internalParts, registerCatalogMetrics } from "@heddle/catalog";
 import {
   type ApiTable,
   guardedTable,
-  guardedUpgrade,
   isLoopback,
   type LiveIdentity,
   type Logger,
@@ -155,20 +143,8 @@ export async function startServers(
     parts: [
       { handle: ca.internal },
       guardedTable(ca.table, CA_ROLES, context),
-      guardedTable(catalog.table, CATALOG_ROLES, context),
-      guardedTable(catalog.peerTable, PEER_ROLES, context),
+      ...internalParts(catalog, context),
       { upgrade: (...request) => checker.handleUpgrade(...request) },
-      guardedUpgrade(
-        "/v1/stream",
-        (req, socket, head) => catalog.stream.upgrade(req, socket, head),
-        CATALOG_ROLES.readers,
-      ),
-      guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
-      guardedUpgrade(
-        EXTERNAL_PATH,
-        (...[req, socket, head]) => catalog.externals.upgrade(req, socket, head),
-        EXTERNAL_ROLES,
-      ),
     ],
     log: log.child("internal"),
   });
