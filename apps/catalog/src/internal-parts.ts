@@ -9,7 +9,11 @@ export function internalParts(catalog: Catalog, context: Parameters<typeof guard
   return [
     guardedTable(catalog.table, CATALOG_ROLES, context),
     guardedTable(catalog.peerTable, PEER_ROLES, context),
-    guardedUpgrade("/v1/stream", (...request) => catalog.stream.upgrade(...request), CATALOG_ROLES.readers),
+    guardedUpgrade(
+      "/v1/stream",
+      (...[req, socket, head]) => catalog.stream.upgrade(req, socket, head),
+      CATALOG_ROLES.readers,
+    ),
     guardedUpgrade(LEASE_PATH, (...request) => catalog.leases.upgrade(...request), LEASE_ROLES),
     guardedUpgrade(
       EXTERNAL_PATH,
