@@ -37,12 +37,14 @@ export async function main(argv: string[], env: NodeJS.ProcessEnv): Promise<numb
       signal: early.signal,
       onHandedOver: () => process.kill(process.pid, "SIGTERM"),
     });
-    process.off("SIGTERM", onEarly).off("SIGINT", onEarly);
     if (early.signal.aborted) {
       await running.close(); // asked to end after the last step that looks at the signal
       return 0;
     }
-    return await runUntilSignal(running, { log: proxyLog, shutdownGraceMs: config.drainMs + GRACE_BEYOND_DRAIN_MS });
+    const ended = runUntilSignal(running, { log: proxyLog, shutdownGraceMs: config.drainMs + GRACE_BEYOND_DRAIN_MS });
+    // Not before others listen: with its last listener Node drops a signal that has come and was not told of yet.
+    process.off("SIGTERM", onEarly).off("SIGINT", onEarly);
+    return await ended;
   } catch (error) {
     if (early.signal.aborted) return 0;
     process.stderr.write(`==> Error preparing configuration: ${describeError(error)}\n`);
