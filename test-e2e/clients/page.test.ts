@@ -5,6 +5,7 @@ import { makePlace, startAgent } from "../support/mesh.ts";
 import { needs } from "../support/tools.ts";
 
 const HOSTILE = `<img src=x onerror="document.title='run'"><script>document.title='run'</script>`;
+const NAMED = `<img src=x onerror="document.title='run'">`; // no slash: what stands before one is a namespace
 
 test("a service appears without a reload, and what is registered is shown as text", {
   timeout: 60_000,
@@ -36,8 +37,8 @@ test("a service appears without a reload, and what is registered is shown as tex
   });
   await page.getByRole("link", { name: "shop", exact: true }).click();
   await page.getByText("10.0.0.7:81").waitFor();
-  expect(await page.locator("tbody").textContent()).toContain(HOSTILE);
-  expect(await page.locator("tbody td.warning").count()).toBe(1);
+  expect(await page.locator("#rows").textContent()).toContain(HOSTILE);
+  expect(await page.locator("#rows td.warning").count()).toBe(1);
 
   await put(`/v1/kv/${encodeURIComponent(HOSTILE).replaceAll("%2F", "/")}`, HOSTILE);
   await page.getByRole("link", { name: "Keys" }).click();
@@ -48,7 +49,7 @@ test("a service appears without a reload, and what is registered is shown as tex
     method: "POST",
     body: JSON.stringify({ SourceName: "web", DestinationName: "shop", Action: "deny" }),
   });
-  await page.locator("td.deny").waitFor();
+  await page.locator("#rows td.deny").waitFor();
 
   expect(await page.locator("main img, main script").count()).toBe(0);
   expect(await page.title()).toBe("Intentions – Heddle");
@@ -66,6 +67,58 @@ test("a service appears without a reload, and what is registered is shown as tex
     `ws://127.0.0.1:${place.ports.http}/v1/stream`,
   );
   expect(foreign).toBe("refused");
+});
+
+test("a decision is explained in the page, by keyboard, and a change of the rules shows at once", {
+  timeout: 60_000,
+}, async (ctx) => {
+  needs(ctx, "chromium");
+  const place = await makePlace();
+  await startAgent(place);
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+  onTestFinished(() => browser.close());
+  const page = await browser.newPage();
+  const problems: string[] = [];
+  const asked: string[] = [];
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  const decision = page.locator("#decision");
+  const steps = page.locator("#steps tr");
+
+  await page.goto(`http://127.0.0.1:${place.ports.http}/ui/#intentions`);
+  await page.getByText("There are none.").waitFor();
+  await page.getByLabel("Source").focus();
+  await page.keyboard.type(NAMED);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("socat");
+  await page.keyboard.press("Enter");
+  await page.getByText(`${NAMED} → socat: allowed`).waitFor();
+  expect(await page.getByRole("status").allTextContents()).toContain(`${NAMED} → socat: allowed`);
+  expect(await page.locator("#default").textContent()).toBe("allowed (ACLs disabled, access is allowed by default)");
+
+  await place.ok("intention", "create", "-deny", "*", "socat");
+  await page.getByText(`${NAMED} → socat: denied`).waitFor();
+  await place.ok("intention", "create", "-allow", NAMED, "socat");
+  await page.getByText(`${NAMED} → socat: allowed`).waitFor();
+  expect(await steps.allTextContents()).toEqual([
+    `${NAMED} → socatallow9decidesthe most exact rule that matches`,
+    "* → socatdeny8shadowedless exact than the rule that decides: precedence 8 and not 9, for its source is any service",
+  ]);
+  const explained = await place.ok("intention", "explain", NAMED, "socat");
+  expect(explained).toContain(await page.locator("#reason").textContent());
+  expect(await page.locator("main img, main script").count()).toBe(0);
+
+  // The address alone leads to the same answer, and the list of rules is all that is asked for.
+  await page.reload();
+  await page.getByText(`${NAMED} → socat: allowed`).waitFor();
+  await page.getByLabel("Source").fill("WEB");
+  await page.getByRole("button", { name: "Explain" }).click();
+  await decision.getByText("WEB → socat: denied").waitFor();
+  await page.getByRole("link", { name: "Nodes" }).click();
+  await decision.waitFor({ state: "hidden" });
+  expect(asked.filter((path) => path.startsWith("/v1/connect/"))).toEqual(Array(2).fill("/v1/connect/intentions"));
+  expect(problems).toEqual([]);
 });
 
 test("the page is off where the configuration says so, and stands where it says", async () => {

@@ -1,5 +1,7 @@
 /** The lists of the page: which read each one follows, and how its answer becomes rows. */
 
+import type { Intention } from "@heddle/intentions";
+
 /** What stands in a cell: text, with a class of ours or a link to another list. */
 export interface Cell {
   text: string;
@@ -13,6 +15,8 @@ export interface List {
   path: string;
   heads: string[];
   rows: (body: unknown) => Cell[][];
+  /** The answer is the rules, so decisions can be explained by it. */
+  areIntentions?: true;
 }
 
 interface Check {
@@ -37,12 +41,6 @@ interface Node {
   Address: string;
   Checks: Check[] | null;
   Services: { Service: string }[] | null;
-}
-interface Intention {
-  SourceName: string;
-  DestinationName: string;
-  Action: string;
-  Description: string;
 }
 
 const KNOWN = new Set(["passing", "warning", "critical", "allow", "deny"]);
@@ -102,6 +100,7 @@ const LISTS: Record<string, (name: string) => List> = {
   intentions: () => ({
     title: "Intentions",
     path: "/v1/connect/intentions",
+    areIntentions: true,
     heads: ["Source", "Destination", "Action", "Description"],
     rows: (body) =>
       list<Intention>(body).map((i) => [

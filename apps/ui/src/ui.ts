@@ -1,35 +1,37 @@
 /** The page: shows the list that the address's hash names, and follows it. All that was registered becomes text, never markup. */
-import { type Cell, type List, listOf } from "./lists.ts";
+import type { Intention } from "@heddle/intentions";
+import { element, toRow } from "./dom.ts";
+import { createExplainer } from "./explain.ts";
+import { type List, listOf } from "./lists.ts";
 
 const RETRY_MS = 2_000;
 
-function element(id: string): HTMLElement {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no #${id}`);
-  return found;
-}
-
-function toRow(kind: "td" | "th", cells: Cell[]): HTMLTableRowElement {
-  const row = document.createElement("tr");
-  for (const { text, className, href } of cells) {
-    const cell = document.createElement(kind);
-    if (className) cell.className = className;
-    if (href) {
-      const link = document.createElement("a");
-      link.href = href;
-      link.textContent = text;
-      cell.append(link);
-    } else cell.textContent = text;
-    row.append(cell);
-  }
-  return row;
-}
+const explainer = createExplainer();
 
 function draw(list: List, body: unknown): void {
   const rows = list.rows(body);
   element("rows").replaceChildren(...rows.map((cells) => toRow("td", cells)));
   element("state").textContent = rows.length === 0 ? "There are none." : "";
+  if (list.areIntentions) explainer.take({ intentions: body as Intention[] });
 }
+
+/** Tells what holds where no rule matches: a header of the list says so, and the stream has none. Tried until it is known. */
+async function learnDefault(list: List, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      return readDefault(await fetch(list.path, { signal }));
+    } catch {
+      await pause();
+    }
+  }
+}
+
+function readDefault(answer: Response): void {
+  if (!answer.ok) throw new Error(`${answer.status} from ${answer.url}`);
+  explainer.take({ defaultAllow: answer.headers.get("X-Consul-Default-ACL-Policy") !== "deny" });
+}
+
+const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, RETRY_MS));
 
 /** Follows a list until `signal` aborts: on the change stream, and by blocking reads where that cannot be had. */
 async function follow(list: List, signal: AbortSignal): Promise<void> {
@@ -45,7 +47,10 @@ function followStream(list: List, signal: AbortSignal): Promise<boolean> {
     const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/stream`);
     let hasStreamed = false;
     signal.addEventListener("abort", () => socket.close(), { once: true });
-    socket.onopen = () => socket.send(JSON.stringify({ id: 1, subscribe: list.path }));
+    socket.onopen = () => {
+      socket.send(JSON.stringify({ id: 1, subscribe: list.path }));
+      if (list.areIntentions) void learnDefault(list, signal);
+    };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(String(data)) as { body?: unknown; error?: { message: string } };
       if (signal.aborted) return;
@@ -68,12 +73,13 @@ async function followReads(list: List, signal: AbortSignal): Promise<void> {
       const next = Number(answer.headers.get("X-Consul-Index"));
       // An index that goes back is of another life of the catalog (a restore).
       index = next < index ? 0 : Math.max(next, 1);
+      if (list.areIntentions) readDefault(answer);
       draw(list, answer.ok ? await answer.json() : []);
     }
   } catch (error) {
     if (signal.aborted) return;
     element("state").textContent = `The agent does not answer, trying again: ${String(error)}`;
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    await pause();
   }
 }
 
@@ -91,7 +97,8 @@ function show(): void {
     ),
   );
   element("rows").replaceChildren();
-  const kind = location.hash || "#services";
+  const kind = location.hash.split("/")[0] || "#services";
+  explainer.show(location.hash);
   for (const link of document.querySelectorAll("nav a"))
     link.toggleAttribute("aria-current", link.getAttribute("href") === kind);
   void follow(list, current.signal);
