@@ -1,4 +1,4 @@
-/** Daemons as processes of their own: started from their sources, waited for, ended or killed, and asked over HTTP. */
+/** Daemons as processes of their own: started, waited for, ended or killed, and asked over HTTP. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -68,8 +68,16 @@ export function run(program: string, argv: string[], { cwd = ROOT, env = {} }: R
   };
 }
 
-/** `heddle …`, from the sources. */
-export const heddle = (argv: string[], options?: RunOptions): Process => run(NODE, [HEDDLE, ...argv], options);
+/** From the sources; or what HEDDLE_COMMAND names, so that a long run does not see them change. */
+export const COMMAND: readonly [string, ...string[]] = process.env.HEDDLE_COMMAND
+  ? [process.env.HEDDLE_COMMAND]
+  : [NODE, HEDDLE];
+
+/** `heddle …` */
+export function heddle(argv: string[], options?: RunOptions): Process {
+  const [program, ...first] = COMMAND;
+  return run(program, [...first, ...argv], options);
+}
 
 /** What a daemon prints when it serves. */
 const SERVING = /is serving|Heddle agent running!/;

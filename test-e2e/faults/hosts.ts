@@ -1,7 +1,7 @@
 /** Hosts for a mesh, each in a network namespace of its own: agents that run there, and what is asked of them. */
 import { execFileSync } from "node:child_process";
 import { createNetwork, type Network } from "../compose/network.ts";
-import { HEDDLE, NODE, type Process, run } from "./daemon.ts";
+import { COMMAND, type Process, run } from "./daemon.ts";
 
 export interface Hosts {
   network: Network;
@@ -18,9 +18,6 @@ export interface Hosts {
   plug(host: string, state: "down" | "up"): void;
   close(): void;
 }
-
-/** From the sources; or what HEDDLE_COMMAND names, so that a long run does not see them change. */
-const COMMAND: [string, ...string[]] = process.env.HEDDLE_COMMAND ? [process.env.HEDDLE_COMMAND] : [NODE, HEDDLE];
 
 export async function createHosts(names: string[]): Promise<Hosts> {
   const network = await createNetwork(names, []);

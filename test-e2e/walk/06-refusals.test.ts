@@ -1,6 +1,6 @@
 /** Step 6 of the walk, the other half: who has no right certificate gets nothing, and the log says why. */
 import { badClientCertificates, createTestMesh, forgeLeaf } from "@heddle/tls/testing";
-import { expect, test } from "vitest";
+import { expect, test, type TestContext } from "vitest";
 import { comesTo, type Mesh, netcat, startMesh } from "../support/mesh.ts";
 import { type Identity, openssl, openTls } from "../support/network.ts";
 import { run } from "../support/process.ts";
@@ -10,7 +10,8 @@ import { needs } from "../support/tools.ts";
 const SECRET = "not for the service";
 
 /** A server with a disk, so that its CA can be borrowed. */
-async function startMeshWithCa() {
+async function startMeshWithCa(ctx: TestContext) {
+  if (process.env.HEDDLE_TEST_ETCD) ctx.skip("in etcd the CA's key is sealed: no test can borrow it");
   const mesh = await startMesh({ flags: ["-server", "-bootstrap-expect=1", "-bind=127.0.0.1", "-data-dir=../data"] });
   return { mesh, ca: await readRealCa(`${mesh.dir}/data`, mesh.dir) };
 }
@@ -25,7 +26,7 @@ async function refusal({ sidecar, ports }: Mesh, identity?: Identity): Promise<s
 
 test("a valid certificate opens the door: what is refused below is refused for its fault alone", async (ctx) => {
   needs(ctx, "socat", "nc", "curl", "openssl");
-  const { mesh, ca } = await startMeshWithCa();
+  const { mesh, ca } = await startMeshWithCa(ctx);
   const client = await openTls(mesh.ports.sidecar, ca.identity("web"));
   client.write("hello from openssl\n");
   await client.printed("hello from openssl\n");
@@ -36,7 +37,7 @@ test("a valid certificate opens the door: what is refused below is refused for i
 
 test("no certificate, another CA's, an expired one: refused, with an alert and a reason", async (ctx) => {
   needs(ctx, "socat", "nc", "curl", "openssl");
-  const { mesh, ca } = await startMeshWithCa();
+  const { mesh, ca } = await startMeshWithCa(ctx);
   const alert = await openssl(mesh.ports.sidecar, { text: `${SECRET}\n` });
   expect(alert).toMatchObject({ status: 1, err: expect.stringContaining("alert certificate required") });
   expect(await refusal(mesh)).toBe("peer did not return a certificate");
@@ -50,7 +51,7 @@ test("no certificate, another CA's, an expired one: refused, with an alert and a
 
 test("every row of the checklist of bad certificates is refused, and no byte reaches the service", async (ctx) => {
   needs(ctx, "socat", "nc", "curl", "openssl");
-  const { mesh, ca } = await startMeshWithCa();
+  const { mesh, ca } = await startMeshWithCa(ctx);
   const cases = await badClientCertificates(ca);
   expect(cases.length).toBeGreaterThan(30);
   for (const { name, identity } of cases) expect(await refusal(mesh, identity), name).not.toBe("");

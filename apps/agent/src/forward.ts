@@ -12,7 +12,7 @@ import {
 } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
-import { createTlsAgent, type ServerList, tlsOptions, type TlsSource } from "@heddle/api-client";
+import { createTlsAgent, type ServerList, tlsOptions, type TlsSource, toTarget } from "@heddle/api-client";
 import { describeError, type Logger, sendText } from "@heddle/daemon";
 
 const FORWARD_TIMEOUT_MS = 11 * 60_000; // past the longest blocking query
@@ -44,7 +44,8 @@ export interface Forwarder {
 export function createForwarder({ servers, tls, nodeName, log }: ForwardOptions): Forwarder {
   const agents = { http: new PlainAgent({ keepAlive: true }), https: createTlsAgent(tls, { keepAlive: true }) };
   const optionsFor = (target: string, req: IncomingMessage) => {
-    const url = new URL(target);
+    const { url: text, options: place } = toTarget(target);
+    const url = new URL(text);
     const isTls = url.protocol === "https:";
     const kept = Object.entries(req.headers).filter(
       ([name]) => !HOP_HEADERS.has(name) && name !== "host" && name !== "origin",
@@ -55,6 +56,7 @@ export function createForwarder({ servers, tls, nodeName, log }: ForwardOptions)
       "x-heddle-node": nodeName,
     };
     const options: RequestOptions = {
+      ...place,
       host: url.hostname.replace(/^\[|\]$/g, ""),
       port: url.port,
       method: req.method,

@@ -2,7 +2,7 @@
  * The agent's end of its lease: one WebSocket to the catalog, on which it says each second that it lives. On the same one the
  * catalog asks it to try to reach other agents that it does not hear of.
  */
-import { serverList } from "@heddle/api-client";
+import { serverList, toTarget } from "@heddle/api-client";
 import { backoffMs, describeError, type Logger } from "@heddle/daemon";
 import { type ClientOptions, WebSocket } from "ws";
 
@@ -56,7 +56,9 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
 
   const connect = () => {
     const server = servers.current;
-    const current = new WebSocket(`${server.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`, {
+    const target = toTarget(server);
+    const current = new WebSocket(`${target.url.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`, {
+      ...target.options,
       perMessageDeflate: false,
       maxPayload: MAX_MESSAGE_BYTES,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,

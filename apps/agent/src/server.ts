@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { createApiClient, createStreamClient, internalTls, tlsOptions } from "@heddle/api-client";
+import { createApiClient, createStreamClient, followServerNames, internalTls, tlsOptions } from "@heddle/api-client";
 import {
   type ApiTable,
   type Clock,
@@ -106,6 +106,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   await using stack = new AsyncDisposableStack();
   const store = stack.use(await openStore({ dataDir: config.dataDir, name: "agent", log }));
   const { identity } = deps;
+  for (const url of new Set([servers.catalog, servers.ca])) stack.use(await followServerNames(url, log));
   const tlsFor = (role: string) => internalTls(identity, [role, "server"]);
   const catalog = createApiClient({ address: servers.catalog, tls: tlsFor("catalog"), log: log.child("catalog") });
   const ca = createApiClient({ address: servers.ca, tls: tlsFor("ca"), log: log.child("ca") });

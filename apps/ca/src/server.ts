@@ -4,6 +4,7 @@ import {
   createRegistry,
   guardedTable,
   followIdentityFiles,
+  type Health,
   InvalidArgumentError,
   isLoopback,
   type LiveIdentity,
@@ -23,8 +24,16 @@ import { requireSealing } from "./key-vault.ts";
 import { CA_ROLES } from "./roles.ts";
 import { PEER_ROLES } from "./routes/progress.ts";
 
+export interface StartDeps {
+  log: Logger;
+  /** Until then an etcd that is away is waited for; without it the start fails. */
+  waitUntil?: AbortSignal;
+}
+
+const OPENING: Health = { started: false, live: true, ready: false, details: "waiting for its records" };
+
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
-export async function start(config: CaConfig, { log }: { log: Logger }): Promise<Running> {
+export async function start(config: CaConfig, { log, waitUntil }: StartDeps): Promise<Running> {
   await using stack = new AsyncDisposableStack();
   const identity = stack.use(followIdentityFiles(config, log));
   requireTlsOffLoopback(config.host, identity);
@@ -35,7 +44,10 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
       "-catalog-url is missing: with mutual TLS an agent gets certificates for what the catalog has on its node",
     );
   const registry = createRegistry("ca");
-  const store = stack.use(await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "ca", log }));
+  let health = (): Record<string, Health> => ({ store: OPENING });
+  const { metricsHost, metricsPort } = config;
+  stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health: () => health(), log }));
+  const store = stack.use(await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "ca", log, waitUntil }));
   const cluster = await store.join({
     ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
     address: config.advertise || `${config.host}:${config.port}`,
@@ -58,19 +70,17 @@ export async function start(config: CaConfig, { log }: { log: Logger }): Promise
     registry,
     log,
   });
-  const health = () => ca.health();
   const server = await startInternalServer({
     host: config.host,
     port: config.port,
     identity,
     revoked: ca.revokedCallers,
     parts: [{ handle: ca.internal }, guardedTable(ca.table, CA_ROLES, { datacenter: config.datacenter, log })],
-    ops: { registry, health },
+    ops: { registry, health: () => health() },
     log,
   });
   stack.defer(() => server.close());
-  const { metricsHost, metricsPort } = config;
-  stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health, log }));
+  health = () => ca.health();
   log.info("CA is serving", { address: server.url, store: config.store || config.dataDir || "(memory)" });
   const owned = stack.move();
   const close = () => owned.disposeAsync();

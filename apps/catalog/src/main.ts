@@ -14,7 +14,7 @@ export async function main(argv: string[]): Promise<number> {
   try {
     const config = loadConfig({ argv, env: process.env, readFile: (path) => readFileSync(path, "utf8") });
     const log = createLogHub({ level: config.logLevel, json: config.logJson }).log.child("catalog");
-    return await runUntilSignal(start(config, { log }), { log });
+    return await runUntilSignal((waitUntil) => start(config, { log, waitUntil }), { log });
   } catch (error) {
     process.stderr.write(`${describeError(error)}\n`);
     return 1;

@@ -4,6 +4,7 @@ import { createApiClient, createRelay, internalTls, type TlsSource } from "@hedd
 import {
   createRegistry,
   followIdentityFiles,
+  type Health,
   InvalidArgumentError,
   isLoopback,
   type LiveIdentity,
@@ -21,15 +22,27 @@ import { internalParts } from "./internal-parts.ts";
 import { registerCatalogMetrics } from "./metrics.ts";
 import { PEER_ROLES } from "./roles.ts";
 
+export interface StartDeps {
+  log: Logger;
+  /** Until then an etcd that is away is waited for; without it the start fails. */
+  waitUntil?: AbortSignal;
+}
+
+const OPENING: Health = { started: false, live: true, ready: false, details: "waiting for its records" };
+
 /** Resolves when it serves. Throws UnavailableError for a port or a data directory that it cannot have. */
-export async function start(config: CatalogConfig, { log }: { log: Logger }): Promise<Running> {
+export async function start(config: CatalogConfig, { log, waitUntil }: StartDeps): Promise<Running> {
   await using stack = new AsyncDisposableStack();
   const identity = stack.use(followIdentityFiles(config, log));
   requireTlsOffLoopback(config.host, identity);
   const caClient = createApiClient({ address: config.caUrl, tls: caTls(config.caUrl, identity), log });
   stack.defer(() => caClient.close());
   const ca = stack.use(followCa(caClient, log));
-  const store = await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "catalog", log });
+  const registry = createRegistry("catalog");
+  let health = (): Record<string, Health> => ({ store: OPENING });
+  const { metricsHost, metricsPort } = config;
+  stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health: () => health(), log }));
+  const store = await openStore({ dataDir: config.dataDir, etcd: config.etcd, name: "catalog", log, waitUntil });
   const cluster = await store.join({
     ...{ id: randomUUID(), name: config.node, version: "", startedAt: Date.now() },
     address: config.advertise || `${config.host}:${config.port}`,
@@ -56,21 +69,18 @@ export async function start(config: CatalogConfig, { log }: { log: Logger }): Pr
     }),
   );
   await catalog.prepare();
-  const registry = createRegistry("catalog");
   registerCatalogMetrics(registry, catalog);
-  const health = () => catalog.health();
   const server = await startInternalServer({
     host: config.host,
     port: config.port,
     identity,
     revoked: ca.revokedCallers,
     parts: internalParts(catalog, { datacenter: config.datacenter, log }),
-    ops: { registry, health },
+    ops: { registry, health: () => health() },
     log,
   });
   stack.defer(() => server.close());
-  const { metricsHost, metricsPort } = config;
-  stack.use(await startOpsServer({ host: metricsHost, port: metricsPort, registry, health, log }));
+  health = () => catalog.health();
   log.info("catalog is serving", {
     address: server.url,
     store: config.store || config.dataDir || "(memory)",

@@ -2,6 +2,7 @@
 import {
   createApiClient,
   createStreamClient,
+  followServerNames,
   internalTls,
   type StreamClient,
   type TlsSource,
@@ -41,6 +42,7 @@ export async function start(config: DnsConfig, deps: StartDeps): Promise<Running
   refusePlainTextOffLoopback(config.catalogUrl);
   const tls = config.catalogUrl.startsWith("https:") ? catalogTls(identity) : undefined;
   const registry = createRegistry("dns");
+  if (!deps.stream) stack.use(await followServerNames(config.catalogUrl, log));
   const stream = deps.stream ?? stack.adopt(createStreamClient({ url: config.catalogUrl, tls, log }), (s) => s.close());
   const api = stack.adopt(createApiClient({ address: config.catalogUrl, tls, log }), (a) => a.close());
   const dns = stack.use(createDns({ config, stream, api, registry, log }));

@@ -7,6 +7,7 @@ export { followRevocations, REVOCATIONS_PATH } from "./followed-revocations.ts";
 export { parseHttpHandler, tellHttpHandler } from "./http-handler.ts";
 export { apiOptions, DEFAULT_ADDRESS, toApiClientOptions } from "./options.ts";
 export { createRelay } from "./relay.ts";
+export { followServerNames, toTarget } from "./server-names.ts";
 export { type ServerList, serverList } from "./servers.ts";
 export { createStreamClient } from "./stream.ts";
 export { createTlsAgent, internalTls, parseAddress, tlsOptions } from "./transport.ts";

@@ -7,15 +7,26 @@
 const GENTLE_MOVE_MS = 3_000;
 
 export class ServerList {
+  /** As written, with what each stands for: itself, or the addresses of its name. */
+  readonly #written: Map<string, readonly string[]>;
+  #learned: readonly string[] = [];
   #all: readonly string[];
-  readonly #listeners = new Set<(left: string) => void>();
-  #at: number;
+  readonly #moveListeners = new Set<(left: string) => void>();
+  readonly #failureListeners = new Set<() => void>();
+  readonly #random: () => number;
+  #current: string;
   #movedAt = Number.NEGATIVE_INFINITY;
 
   /** Where it begins is chosen at random, so that many processes spread over the servers. */
-  constructor(all: readonly string[], random: () => number = Math.random) {
-    this.#all = all;
-    this.#at = Math.floor(random() * all.length);
+  constructor(written: readonly string[], random: () => number = Math.random) {
+    this.#written = new Map(written.map((url) => [url, [url]]));
+    this.#all = [...this.#written.keys()];
+    this.#random = random;
+    this.#current = this.#anyOf(this.#all);
+  }
+
+  get written(): readonly string[] {
+    return [...this.#written.keys()];
   }
 
   get all(): readonly string[] {
@@ -23,25 +34,42 @@ export class ServerList {
   }
 
   get current(): string {
-    return this.#all[this.#at] as string;
+    return this.#current;
   }
 
-  /** Servers that were learnt of since. */
-  add(urls: readonly string[]): void {
-    this.#all = [...new Set([...this.#all, ...urls])];
+  /** Servers that were learnt of since, in place of those that were learnt of before. */
+  learn(urls: readonly string[]): void {
+    this.#learned = urls;
+    this.#arrange();
+  }
+
+  /**
+   * What a name among those written stands for now. The server that is asked stays as long as it answers, whatever the name says:
+   * a name server may tell a part of them only.
+   */
+  stands(name: string, urls: readonly string[]): void {
+    const isUnused = this.#current === name && this.#movedAt === Number.NEGATIVE_INFINITY;
+    this.#written.set(name, urls);
+    if (isUnused) this.#current = this.#anyOf(urls);
+    this.#arrange();
   }
 
   /** From the one that is asked now on. */
   inOrder(): string[] {
-    return [...this.#all.slice(this.#at), ...this.#all.slice(0, this.#at)];
+    const at = this.#all.indexOf(this.#current);
+    return [...this.#all.slice(at), ...this.#all.slice(0, at)];
   }
 
-  /** The server does not answer. Nothing happens where somebody has said so before, or where there is no other. */
+  /** The server does not answer. Nobody moves where somebody has said so before, or where there is no other. */
   failed(url: string): void {
-    if (url !== this.current || this.#all.length < 2) return;
-    this.#at = (this.#at + 1) % this.#all.length;
+    if (url !== this.#current) return;
+    for (const listener of this.#failureListeners) listener();
+    const next = this.inOrder()[1];
+    if (next === undefined) return;
+    this.#current = next;
     this.#movedAt = performance.now();
-    for (const listener of this.#listeners) listener(url);
+    this.#arrange();
+    for (const listener of this.#moveListeners) listener(url);
   }
 
   /** The server answers, but says that it cannot do all of its work. */
@@ -51,8 +79,23 @@ export class ServerList {
 
   /** Called with the server that was left. */
   onMove(listener: (left: string) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    this.#moveListeners.add(listener);
+    return () => this.#moveListeners.delete(listener);
+  }
+
+  /** Called when the server that is asked has failed, whether there is another one or not. */
+  onFailure(listener: () => void): () => void {
+    this.#failureListeners.add(listener);
+    return () => this.#failureListeners.delete(listener);
+  }
+
+  #anyOf(urls: readonly string[]): string {
+    return urls[Math.floor(this.#random() * urls.length)] as string;
+  }
+
+  #arrange(): void {
+    const all = [...new Set([...[...this.#written.values()].flat(), ...this.#learned])];
+    this.#all = all.includes(this.#current) ? all : [this.#current, ...all];
   }
 }
 

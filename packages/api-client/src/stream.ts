@@ -4,6 +4,7 @@
  */
 import { backoffMs, describeError, type Logger } from "@heddle/daemon";
 import { type ClientOptions, WebSocket } from "ws";
+import { toTarget } from "./server-names.ts";
 import { serverList } from "./servers.ts";
 import { type TlsSource, tlsOptions } from "./transport.ts";
 
@@ -82,8 +83,12 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
   const connect = () => {
     if (isClosed) return;
     const server = servers.current;
-    const target = `${server.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
-    const current = new WebSocket(target, { ...options, ...secure() });
+    const target = toTarget(server);
+    const current = new WebSocket(`${target.url.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`, {
+      ...options,
+      ...target.options,
+      ...secure(),
+    });
     socket = current;
     current.on("upgrade", ({ headers }) => {
       if (headers["x-heddle-instance"] === instance) return;

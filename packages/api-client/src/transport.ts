@@ -9,6 +9,7 @@ import { Readable } from "node:stream";
 import { HeddleError, InvalidArgumentError, type LiveIdentity, TooLargeError } from "@heddle/daemon";
 import { internalClientOptions } from "@heddle/tls";
 import { explainTransportError, requestTimeout, UnreachableError } from "./errors.ts";
+import { toTarget } from "./server-names.ts";
 import { isServerList, type ServerList, serverList } from "./servers.ts";
 
 const KEEP_ALIVE_PROBE_MS = 15_000; // a vanished agent host is noticed while a blocking query waits
@@ -110,15 +111,16 @@ function spreadTransport(servers: ServerList, tls: TlsSource | undefined): Trans
 }
 
 function singleTransport(addressText: string, tls?: TlsSource): Transport {
-  const { url, socketPath } = parseAddress(addressText);
+  const { url: urlText, at, options } = toTarget(addressText);
+  const { url, socketPath } = parseAddress(urlText);
   const isTls = url.protocol === "https:";
   const keepAlive = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_PROBE_MS, maxFreeSockets: MAX_IDLE_CONNECTIONS };
   const agent = isTls ? createTlsAgent(tls, keepAlive) : new Agent(keepAlive);
-  const address = socketPath ? `unix://${socketPath}` : url.origin;
+  const address = socketPath ? `unix://${socketPath}` : `${url.origin}${at === undefined ? "" : ` (${at})`}`;
   const prefix = url.pathname.replace(/\/$/, "");
   const target = socketPath
     ? { socketPath }
-    : { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) || (isTls ? 443 : 80) };
+    : { ...options, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) || (isTls ? 443 : 80) };
 
   const send = (exchange: Exchange): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {

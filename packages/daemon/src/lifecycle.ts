@@ -67,11 +67,14 @@ export interface MainOptions {
 
 const DEFAULT_SHUTDOWN_GRACE_MS = 4_500; // below the 5 s after which an orchestrator's SIGKILL is common
 
+/** What starts; told where it should wait for others no longer. */
+export type Starting = Running | Promise<Running> | ((signal: AbortSignal) => Promise<Running>);
+
 /**
  * Waits for SIGTERM or SIGINT, closes what runs and resolves with the exit status. A second signal ends at once. Give it
- * the promise of `start`: a signal may come the moment the daemon serves, or before.
+ * the promise of `start`, or what calls it: a signal may come the moment the daemon serves, or before.
  */
-export async function runUntilSignal(starting: Running | Promise<Running>, options: MainOptions): Promise<number> {
+export async function runUntilSignal(starting: Starting, options: MainOptions): Promise<number> {
   const { log } = options;
   const graceMs = options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS;
   const onHup = () => {
@@ -83,6 +86,7 @@ export async function runUntilSignal(starting: Running | Promise<Running>, optio
       );
   };
   process.on("SIGHUP", onHup);
+  const waiting = new AbortController();
   const signalled = new Promise<NodeJS.Signals>((resolve) => {
     const onSignal = (signal: NodeJS.Signals, name: string) => {
       log.info("caught signal, draining", { signal: name });
@@ -93,17 +97,32 @@ export async function runUntilSignal(starting: Running | Promise<Running>, optio
         log.warn("drain took too long, exiting", { grace_ms: graceMs });
         process.exit(0);
       }, graceMs).unref();
+      waiting.abort();
       resolve(signal);
     };
     process.once("SIGTERM", () => onSignal("SIGTERM", "terminated"));
     process.once("SIGINT", () => onSignal("SIGINT", "interrupt"));
   });
-  const running = await starting;
+  const running = await started(starting, waiting.signal);
+  if (!running) {
+    log.info("told to end before it was started");
+    return 0;
+  }
   const signal = await signalled;
   await options.beforeClose?.(signal);
   await running.close();
   log.info("exit");
   return 0;
+}
+
+/** Undefined where it was told to end before. */
+async function started(starting: Starting, signal: AbortSignal): Promise<Running | undefined> {
+  try {
+    return await (typeof starting === "function" ? starting(signal) : starting);
+  } catch (error) {
+    if (error !== signal.reason) throw error;
+    return undefined;
+  }
 }
 
 /** Folds the health of parts into one: ready and live only if all are. */

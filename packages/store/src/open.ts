@@ -19,13 +19,15 @@ export interface OpenStoreOptions {
   log: Logger;
   /** Where the counting of revisions starts. */
   emptyRevision?: number;
+  /** Where given, an etcd that is away is waited for until it aborts: daemons start in any order. */
+  waitUntil?: AbortSignal | undefined;
   /** Called when the disk failed in a way that leaves its content unknown. The process ends by default. */
   onFatal?: (error: Error) => void;
 }
 
 /**
- * Throws UnavailableError where the directory is in use, not writable, full or of a newer version, and where no etcd
- * answers.
+ * Throws UnavailableError where the directory is in use, not writable, full or of a newer version, and where etcd refuses
+ * or, if it is not waited for, does not answer.
  */
 export async function openStore({
   dataDir,
@@ -34,10 +36,11 @@ export async function openStore({
   log,
   onFatal,
   emptyRevision = EMPTY_REVISION,
+  waitUntil,
 }: OpenStoreOptions): Promise<Store> {
   if (etcd) {
     const { openEtcdStore } = await import("./etcd/index.ts");
-    return openEtcdStore({ ...etcd, name, emptyRevision, log });
+    return openEtcdStore({ ...etcd, name, emptyRevision, log, waitUntil });
   }
   if (dataDir === "") return LocalStore.open(memoryBackend(), emptyRevision);
   const { sqliteBackend } = await import("./sqlite.ts");

@@ -39,7 +39,7 @@ const LOOPBACK = "127.0.0.1";
 
 /** Starts everything that this node runs. Throws UnavailableError for a port or a data directory that it cannot have. */
 export async function startComposition(config: AgentConfig, options: ComposeOptions): Promise<RunningAgent> {
-  const { hub, version } = options;
+  const { hub, version, signal } = options;
   const log = hub.log.child("agent");
   await using stack = new AsyncDisposableStack();
   const files = stack.use(followIdentityFiles(config.tls, log.child("internal")));
@@ -61,7 +61,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
   stack.defer(() => checker.close());
 
   const servers = config.server
-    ? await startServers(config, { hub, version, stack, identity: files, checker, registries })
+    ? await startServers(config, { hub, version, stack, identity: files, checker, registries, signal })
     : undefined;
   const node = servers || files ? undefined : stack.use(await openIdentity(config, options));
   const identity = files ?? servers?.identity ?? node;
@@ -73,7 +73,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
       identity,
     );
     // Whoever joined at the only server there was goes on with those that came since.
-    node?.onServers((others) => serverList(urls).add(others.map((address) => `https://${address}`)));
+    node?.onServers((others) => serverList(urls).learn(others.map((address) => `https://${address}`)));
     return urls;
   };
   const catalogUrl = config.internal.catalogAddr || servers?.url || joined();

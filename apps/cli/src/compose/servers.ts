@@ -36,12 +36,14 @@ export interface ServersOptions {
   identity: LiveIdentity | undefined;
   checker: ReturnType<typeof createHealthChecker>;
   registries: { catalog: Registry; ca: Registry };
+  /** Ends a start that waits for etcd. */
+  signal: AbortSignal | undefined;
 }
 
 /** Resolves when they serve. */
 export async function startServers(
   config: AgentConfig,
-  { hub, version, stack, identity: files, checker, registries }: ServersOptions,
+  { hub, version, stack, identity: files, checker, registries, signal: waitUntil }: ServersOptions,
 ): Promise<Servers> {
   const log = hub.log.child("agent.server");
   const dataDir = config.devMode ? "" : config.dataDir;
@@ -53,8 +55,8 @@ export async function startServers(
   });
   requireSealing(etcd, encryptionKeys);
   const [catalogStore, caStore] = await Promise.all([
-    openStore({ dataDir, etcd, name: "catalog", log }),
-    openStore({ dataDir, etcd, name: "ca", log }),
+    openStore({ dataDir, etcd, name: "catalog", log, waitUntil }),
+    openStore({ dataDir, etcd, name: "ca", log, waitUntil }),
   ]);
   // The CA that counts may be another one than that of this process, which is made below.
   const elsewhere = config.internal.caAddr

@@ -30,6 +30,8 @@ import {
  */
 const ATTEMPT_TIMEOUT_MS = 1_000;
 const MAX_DOUBLINGS = 2;
+/** An etcd that is away would be told of with each try. */
+const TELL_EVERY_MS = 15_000;
 /** A page of a load may take longer than a commit. */
 const LOAD_TIMEOUT_MS = 30_000;
 // A member that lost its leader says so at once instead of waiting for one (etcd's clientv3.WithRequireLeader).
@@ -89,13 +91,16 @@ export function createEtcdClient(options: EtcdClientOptions): EtcdClient {
   let isClosed = false;
   let lateInARow = 0;
   let leftAt = Number.NEGATIVE_INFINITY;
+  let toldAt = Number.NEGATIVE_INFINITY;
 
   const leave = (channel: Channel, why: string) => {
     if (isClosed || channels[current] !== channel) return;
     leftAt = performance.now();
     channel.reset();
     current = (current + 1) % channels.length;
-    log.warn("leaving an endpoint of etcd for the next", {
+    const isTold = leftAt - toldAt < TELL_EVERY_MS;
+    if (!isTold) toldAt = leftAt;
+    log[isTold ? "debug" : "warn"]("leaving an endpoint of etcd for the next", {
       endpoint: channel.url,
       reason: why,
       next: channels[current]?.url,
@@ -131,7 +136,10 @@ export function createEtcdClient(options: EtcdClientOptions): EtcdClient {
     const begun = performance.now();
     try {
       const answer = await callOn(channel, path, message, timeoutMs);
-      if (performance.now() - begun < ATTEMPT_TIMEOUT_MS / 2) lateInARow = 0;
+      if (performance.now() - begun < ATTEMPT_TIMEOUT_MS / 2) {
+        lateInARow = 0;
+        toldAt = Number.NEGATIVE_INFINITY;
+      }
       return answer;
     } catch (error) {
       // Calls that waited together are late together: the first of them has left the endpoint, or its connection, for all.

@@ -8,6 +8,7 @@ export interface OpenEtcdOptions extends EtcdSettings {
   name: string;
   emptyRevision: number;
   log: Logger;
+  waitUntil?: AbortSignal | undefined;
 }
 
 /** Throws UnavailableError where no endpoint answers. */
@@ -19,6 +20,7 @@ export function openEtcdStore({
   name,
   emptyRevision,
   log,
+  waitUntil,
 }: OpenEtcdOptions): Promise<EtcdStore> {
   const own = log.child("store");
   return EtcdStore.open({
@@ -27,5 +29,6 @@ export function openEtcdStore({
     name,
     emptyRevision,
     log: own,
+    waitUntil,
   });
 }

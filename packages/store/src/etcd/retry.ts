@@ -1,17 +1,17 @@
 /** Asking etcd until it answers, and what is said where it does not. */
-import { sleep, UnavailableError } from "@heddle/daemon";
+import { describeError, HeddleError, type Logger, sleep, UnavailableError } from "@heddle/daemon";
 import { GrpcError } from "@heddle/grpc";
 import type { EtcdClient } from "./client.ts";
 
 /** How long a command waits for etcd to have a leader; Consul's rpc_hold_timeout. */
 export const HOLD_MS = 7_000;
 const RETRY_MS = 25;
+/** Once nobody waits for an answer: a start that goes on asking. */
+const START_RETRY_MS = 250;
+const TELL_EVERY_MS = 15_000;
 
 /** Whether asking again may do better. */
 export const isPassing = (error: unknown): boolean => error instanceof GrpcError && error.isPassing;
-
-/** A pause before the next try. */
-export const pause = (): Promise<void> => sleep(RETRY_MS);
 
 /** Calls until there is an answer, or `deadline` (of the monotonic clock, in milliseconds) has come. Throws what the last call threw. */
 export async function untilAnswered<T>(call: () => Promise<T>, deadline: number, onRetry: () => void): Promise<T> {
@@ -21,7 +21,33 @@ export async function untilAnswered<T>(call: () => Promise<T>, deadline: number,
     } catch (error) {
       if (!isPassing(error) || performance.now() >= deadline) throw error;
       onRetry();
-      await pause();
+      await sleep(RETRY_MS);
+    }
+  }
+}
+
+export interface StartOptions {
+  client: EtcdClient;
+  log: Logger;
+  /** Where given, an etcd that is away is waited for until it aborts, which is said every 15 s; else for `HOLD_MS`. */
+  waitUntil?: AbortSignal | undefined;
+}
+
+/** Calls until there is an answer: daemons may start in any order. Throws what etcd refuses, and the signal's reason. */
+export async function atStart<T>(call: () => Promise<T>, { client, log, waitUntil }: StartOptions): Promise<T> {
+  const deadline = performance.now() + HOLD_MS;
+  for (let toldAt = Number.NEGATIVE_INFINITY; ; ) {
+    try {
+      return await call();
+    } catch (error) {
+      const now = performance.now();
+      const isPatient = isPassing(error) && (waitUntil || now < deadline);
+      if (!isPatient) throw error instanceof HeddleError ? error : unreachable(client, error);
+      if (waitUntil && now - toldAt >= TELL_EVERY_MS) {
+        log.warn("waiting for etcd", { endpoints: client.endpoints.join(","), error: describeError(error) });
+        toldAt = now;
+      }
+      await sleep(now < deadline ? RETRY_MS : START_RETRY_MS, waitUntil);
     }
   }
 }

@@ -2,7 +2,7 @@
  * The store on etcd: any number of servers hold every record in memory and follow each other's commits. A command runs
  * against memory; what it read are the compares of its transaction, so it takes place as if it had run alone, or is run again.
  */
-import { HeddleError, type Logger } from "@heddle/daemon";
+import type { Logger } from "@heddle/daemon";
 import type { Cluster, ServerInfo } from "../cluster.ts";
 import type { Command, CommandResult, Commit, Contact, RunOptions, Store, StoredRecord, Write } from "../record.ts";
 import type { EtcdClient } from "./client.ts";
@@ -13,7 +13,7 @@ import { StoreEvents } from "./events.ts";
 import { Follower } from "./follower.ts";
 import { Layout } from "./layout.ts";
 import { restore } from "./restore.ts";
-import { HOLD_MS, isPassing, pause, unreachable, untilAnswered } from "./retry.ts";
+import { atStart, HOLD_MS, unreachable, untilAnswered } from "./retry.ts";
 
 export interface EtcdStoreOptions {
   /** Closed with the store. */
@@ -24,6 +24,8 @@ export interface EtcdStoreOptions {
   name: string;
   log: Logger;
   emptyRevision?: number;
+  /** Where given, an etcd that is away at the start is waited for until it aborts. */
+  waitUntil?: AbortSignal | undefined;
 }
 
 interface Parts {
@@ -63,17 +65,13 @@ export class EtcdStore implements Store {
     const events = new StoreEvents();
     const onReload = () => events.count("reload");
     const follower = new Follower({ client, layout, emptyRevision, log, onReload });
-    const deadline = performance.now() + HOLD_MS;
-    for (;;) {
-      try {
-        await follower.start();
-        return new EtcdStore(options, { layout, follower, events });
-      } catch (error) {
-        if (isPassing(error) && performance.now() < deadline && (await pause(), true)) continue;
-        follower.close();
-        client.close();
-        throw error instanceof HeddleError ? error : unreachable(client, error);
-      }
+    try {
+      await atStart(() => follower.start(), options);
+      return new EtcdStore(options, { layout, follower, events });
+    } catch (error) {
+      follower.close();
+      client.close();
+      throw error;
     }
   }
 
@@ -131,7 +129,7 @@ export class EtcdStore implements Store {
     const { root, name, log } = this.#options;
     const cluster = new EtcdClusterView({ client: this.#client, root, name, self, log });
     this.#cluster = cluster;
-    await this.#retrying(() => cluster.start());
+    await atStart(() => cluster.start(), this.#options);
     return cluster;
   }
 
