@@ -98,3 +98,19 @@ test("a new instance gets its share little by little, and what is known of the o
   const warm = spread(100, balance, endpoints);
   expect(warm.new ?? 0).toBeGreaterThan(35);
 });
+
+test("where so many fail that none is left out, one connection at a time tries each of those", () => {
+  const { balance } = balancer();
+  const endpoints = ["a", "b", "c"].map((id) => endpoint(id));
+  for (const id of ["a", "b"]) fail(balance, find(balance, endpoints, id), 3);
+  const isTried = (id: string) =>
+    Array.from({ length: 100 }, () => balance.order(endpoints)[0]?.endpoint.id).includes(id);
+  expect(["a", "b", "c"].map(isTried)).toEqual([true, true, true]);
+  const a = find(balance, endpoints, "a");
+  a.attempts++;
+  expect(["a", "b", "c"].map(isTried)).toEqual([false, true, true]);
+  expect(balance.order(endpoints)).toHaveLength(3);
+  a.attempts--;
+  balance.worked(a);
+  expect([a, find(balance, endpoints, "b")].map((i) => balance.isDoubtful(i))).toEqual([false, true]);
+});

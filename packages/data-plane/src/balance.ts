@@ -16,6 +16,8 @@ export interface Instance {
   readonly endpoint: Endpoint;
   /** Connections that it has from us. */
   active: number;
+  /** Of connections of ours that have not reached it yet. */
+  attempts: number;
   /** In a row. */
   failures: number;
   ejections: number;
@@ -29,6 +31,8 @@ export interface Balancer {
   /** Returns for how long the instance is left out from now on, if it is. */
   failed(instance: Instance): number | undefined;
   worked(instance: Instance): void;
+  /** Whether it has failed so often that it was left out, and has not worked since. */
+  isDoubtful(instance: Instance): boolean;
   /** Those of these endpoints, as they stand. */
   all(endpoints: readonly Endpoint[]): readonly Instance[];
   /** Of the endpoints last asked for. */
@@ -46,6 +50,7 @@ export function createBalancer({ random = Math.random, now = () => performance.n
   let of: readonly Endpoint[] | undefined;
 
   const isEjected = (instance: Instance, at: number) => instance.ejectedUntil > at;
+  const isDoubtful = ({ ejections }: Instance) => ejections > 0;
 
   /** What is known of an instance stays with its address, whatever else changes around it. */
   const follow = (endpoints: readonly Endpoint[]): void => {
@@ -54,15 +59,15 @@ export function createBalancer({ random = Math.random, now = () => performance.n
     of = endpoints;
     instances = endpoints.map((endpoint) => {
       const last = known.get(keyOf(endpoint));
-      const fresh = { active: 0, failures: 0, ejections: 0, ejectedUntil: 0, knownSince };
+      const fresh = { active: 0, attempts: 0, failures: 0, ejections: 0, ejectedUntil: 0, knownSince };
       // The same object where it is the same instance: open connections count down on it.
       return last ? Object.assign(last, { endpoint }) : { ...fresh, endpoint };
     });
   };
 
-  const load = ({ active, endpoint, knownSince }: Instance, at: number): number => {
+  const load = ({ active, attempts, endpoint, knownSince }: Instance, at: number): number => {
     const warmth = Math.min(1, COLD + (at - knownSince) / WARM_UP_MS);
-    return (active + 1) / ((endpoint.weight ?? 1) * warmth);
+    return (active + attempts + 1) / ((endpoint.weight ?? 1) * warmth);
   };
 
   return {
@@ -70,13 +75,16 @@ export function createBalancer({ random = Math.random, now = () => performance.n
       if (endpoints !== of) follow(endpoints);
       if (instances.length < 2) return instances;
       const at = now();
-      const out = instances.filter((instance) => isEjected(instance, at));
-      const isPanic = out.length > instances.length * PANIC_SHARE;
-      const order = pickOrder(isPanic ? instances : instances.filter((i) => !isEjected(i, at)), random);
+      const ejected = instances.filter((instance) => isEjected(instance, at));
+      const isPanic = ejected.length > instances.length * PANIC_SHARE;
+      // One connection finds out whether a doubtful one works again; the others need not wait for it, too.
+      const isOut = (i: Instance) => (!isPanic && isEjected(i, at)) || (isDoubtful(i) && i.attempts > 0);
+      const out = instances.filter(isOut);
+      const order = pickOrder(out.length === 0 ? instances : instances.filter((i) => !isOut(i)), random);
       // Two random ones stand first: the less loaded of them is the choice.
       const [first, second] = order;
       if (first && second && load(second, at) < load(first, at)) [order[0], order[1]] = [second, first];
-      return isPanic ? order : [...order, ...pickOrder(out, random)];
+      return out.length === 0 ? order : [...order, ...pickOrder(out, random)];
     },
     failed(instance) {
       instance.failures++;
@@ -92,6 +100,7 @@ export function createBalancer({ random = Math.random, now = () => performance.n
       instance.ejections = 0;
       instance.ejectedUntil = 0;
     },
+    isDoubtful,
     all(endpoints) {
       if (endpoints !== of) follow(endpoints);
       return instances;

@@ -52,3 +52,9 @@ test("an attempt never gets more than what is left, nor less than its share", ()
     }),
   );
 });
+
+test("one that fails again and again gets a second where others follow, and what is left where it is the last", () => {
+  expect(attemptBudgetMs(10_000, 2, true)).toBe(1_000);
+  expect(attemptBudgetMs(600, 3, true)).toBe(200);
+  expect(attemptBudgetMs(10_000, 1, true)).toBe(10_000);
+});

@@ -66,8 +66,13 @@ export function pickOrder<T>(endpoints: readonly T[], random: () => number = Mat
 }
 
 const MIN_ATTEMPT_MS = 200;
+const DOUBTFUL_ATTEMPT_MS = 1_000; // three round trips to the far side of the earth
 
-/** How long the next endpoint gets: an even share of what is left, so that a silent one leaves time for the rest. */
-export function attemptBudgetMs(leftMs: number, endpointsLeft: number): number {
-  return Math.min(leftMs, Math.max(MIN_ATTEMPT_MS, leftMs / Math.max(1, endpointsLeft)));
+/**
+ * How long the next endpoint gets: an even share of what is left, so that a silent one leaves time for the rest. One that has failed
+ * again and again gets a second, where others follow.
+ */
+export function attemptBudgetMs(leftMs: number, endpointsLeft: number, isDoubtful = false): number {
+  const share = Math.min(leftMs, Math.max(MIN_ATTEMPT_MS, leftMs / Math.max(1, endpointsLeft)));
+  return isDoubtful && endpointsLeft > 1 ? Math.min(share, DOUBTFUL_ATTEMPT_MS) : share;
 }

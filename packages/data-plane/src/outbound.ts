@@ -117,8 +117,10 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       if (left <= 0) break;
       parties.peer = formatHostPort(endpoint);
       if (endpoint.service) parties.destinationId = identityOf(endpoint.service);
+      const budgetMs = attemptBudgetMs(left, order.length - i, balancer.isDoubtful(instance));
+      instance.attempts++;
       try {
-        const reached = await reach(endpoint, app, parties, attemptBudgetMs(left, order.length - i), onEnd);
+        const reached = await reach(endpoint, app, parties, budgetMs, onEnd);
         balancer.worked(instance);
         instance.active++;
         return { ...reached, instance };
@@ -127,6 +129,8 @@ export function createOutbound(deps: OutboundDeps): Outbound {
         failures.push(failure);
         if (FAULTS.has(failure.code)) blame(instance, failure.message);
         if (app.destroyed || (FINAL.has(failure.code) && !endpoint.service)) break;
+      } finally {
+        instance.attempts--;
       }
     }
     // A wrong identity is the failure to hear about, even where another instance was merely down.
