@@ -3,8 +3,10 @@ import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { promisify } from "node:util";
+import { NOISES } from "@heddle/tls/testing";
 import { beforeAll, expect, test } from "vitest";
 import { daemon, freePort, get, heddle, metric, type Process, put, until } from "./daemon.ts";
+import { earlyDataAt, makeEarlyDataSession } from "./early-data.ts";
 import { raw } from "./tcp.ts";
 
 const exec = promisify(execFile);
@@ -146,21 +148,9 @@ test("PRX-09: noise, plain HTTP and broken TLS records bounce off the public lis
   const [db] = urls();
   const before = await metric(db as string, "process_resident_memory_bytes");
   const fds = await descriptors();
-  const noises: (string | Buffer)[] = [
-    "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    Buffer.from([0x16, 3, 1, 0xff, 0xff, 1, 0, 0xff, 0xff]),
-    Buffer.from([0x16, 3, 1, 0, 0]),
-    Buffer.from([0x17, 3, 3, 0, 5, 1, 2, 3, 4, 5]),
-    Buffer.from([0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10]),
-    Buffer.from([0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff]),
-    Buffer.from(Array.from({ length: 2_000 }, (_, i) => (i * 7919 + 13) % 256)),
-    Buffer.alloc(64 * 1024, 0x16),
-    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "",
-  ];
   for (let round = 0; round < 100; round++) {
     await Promise.all(
-      noises.map(async (bytes, i) => {
+      NOISES.map(async (bytes, i) => {
         const client = await raw(ports.publicPort, bytes);
         if ((round + i) % 2) client.socket.resetAndDestroy();
         else client.socket.destroy();
@@ -197,6 +187,16 @@ test("SV-07: no old protocol, no weak cipher, nobody without a certificate", asy
   ]);
   for (const text of [old, older, weak]) expect(text).toMatch(/Cipher is \(NONE\)/);
   expect(bare).toMatch(/handshake failure|certificate required|alert/);
+  expect(served).toBe(reached);
+  await isWell();
+});
+
+test("SV-07: no session is taken, and so no early data", async () => {
+  const reached = served;
+  expect(await makeEarlyDataSession()).toMatch(/Early data was accepted/);
+  const text = await earlyDataAt(ports.publicPort);
+  expect(text).toMatch(/Early data was rejected/);
+  expect(text).toMatch(/^New, TLSv1.3/m);
   expect(served).toBe(reached);
   await isWell();
 });

@@ -7,6 +7,7 @@ import { createCsr, generateKey } from "@heddle/tls";
 import { beforeAll, describe, expect, test } from "vitest";
 import { askWith, type AskAsOptions, certificateFiles, makeCertificates, WEBSOCKET } from "./certificates.ts";
 import { type Daemon, freePort, heddle, serve, tempDir, until } from "./daemon.ts";
+import { earlyDataAt, makeEarlyDataSession } from "./early-data.ts";
 import { exchange } from "./tcp.ts";
 
 const exec = promisify(execFile);
@@ -170,6 +171,8 @@ describe.each(SERVED)("$name off loopback", ({ name, forbidden, allowed }) => {
       }),
     );
     expect(await client("-tls1_2")).toContain("Secure Renegotiation IS supported");
+    await makeEarlyDataSession();
+    expect(await earlyDataAt(daemon.port, ...identity.slice(2))).toMatch(/^New, TLSv1.3[^]*Early data was rejected/m);
   });
 });
 

@@ -71,9 +71,10 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
   }
 
   const agent = await startAgent();
+  const common = (metrics: number) => [`-http-addr=127.0.0.1:${http}`, `-metrics-addr=127.0.0.1:${metrics}`];
   const proxies = [
-    heddle("connect", "proxy", `-http-addr=127.0.0.1:${http}`, "-sidecar-for=echo"),
-    heddle("connect", "proxy", `-http-addr=127.0.0.1:${http}`, "-service=web", `-upstream=echo:${upstream}`),
+    heddle("connect", "proxy", ...common(http + 3), "-sidecar-for=echo"),
+    heddle("connect", "proxy", ...common(http + 4), "-service=web", `-upstream=echo:${upstream}`),
   ];
   await until(() => talk().then(() => true));
   return {
@@ -83,6 +84,10 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
     failed,
     startAgent,
     upstream,
+    /** Of the sidecar. */
+    publicPort: http + 10,
+    /** Of the two proxies. */
+    metrics: [http + 3, http + 4] as const,
     talk,
     /** Connections that stay. */
     async holdAll(count: number): Promise<Held[]> {

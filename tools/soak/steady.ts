@@ -1,10 +1,10 @@
 /**
  * Proxies over a long time (PRX-12, PRX-07): open connections that say nothing and new ones each second; what both proxies hold is printed each
- * minute. With `without`, the agent (and so CA and catalog) is gone for the middle third. Ends with status 1 where a connection failed.
+ * minute. With `without`, the agent (and so CA and catalog) is gone but for the first and the last minute. Ends with status 1 where a connection failed.
  *
  *     node tools/soak/steady.ts [seconds] [open] [new a second] [without]      # 1800 1000 200
  *     node tools/soak/steady.ts 600 10000 0
- *     node tools/soak/steady.ts 1800 100 50 without
+ *     node tools/soak/steady.ts 720 100 50 without
  */
 import { sleep } from "@heddle/daemon";
 import { holdings, startPair } from "./pair.ts";
@@ -38,12 +38,11 @@ async function run(bench: Bench): Promise<boolean> {
 }
 
 async function withoutAgent({ agent, startAgent }: Awaited<ReturnType<typeof startPair>>): Promise<void> {
-  const thirdMs = (seconds * 1_000) / 3;
-  await sleep(thirdMs);
+  await sleep(MINUTE_MS);
   agent.kill("SIGKILL");
   console.log("the agent is gone");
-  await sleep(thirdMs);
+  await sleep(Math.max(0, seconds * 1_000 - 2 * MINUTE_MS));
   await startAgent();
   console.log("the agent is back");
-  await sleep(thirdMs);
+  await sleep(MINUTE_MS);
 }

@@ -1,0 +1,103 @@
+/**
+ * 20,000 handshakes at once that never end: callers from 40 addresses send the first half of a ClientHello, a byte a second. Meanwhile
+ * a caller with a tunnel makes new connections. Prints what was seen for docs/security-rows.md; status 1 where a connection failed, a
+ * slow one outlived its time, or a descriptor stayed.
+ *
+ *     node tools/soak/slow-handshakes.ts [handshakes] [addresses]      # 20000 40, a minute
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { holdings, startPair } from "./pair.ts";
+import { type Bench, latencies, onBench, percentile, until } from "./support.ts";
+
+const HTTP = 18_780;
+const EACH = 8_000; // of a process: descriptors are limited
+const HANDSHAKE_MS = 10_000; // `handshake_timeout_ms`, by default
+const GRACE_MS = 5_000;
+const SAME = 5; // descriptors that are no leak
+const BYTE_MS = 1_000;
+/** A record of 512 bytes, of which the header and a ClientHello's first bytes come. */
+const HELLO = Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, ...Buffer.alloc(64, 7)]);
+
+/** Of one process of callers: how many the proxy has kept so far at most, and how long the last of them lived. */
+interface Told {
+  refused: number;
+  open: number;
+  longestMs: number;
+}
+
+const [handshakes = 20_000, addresses = 40] = process.argv.slice(2).map(Number);
+if (process.send) await attack();
+else await onBench(run);
+
+async function run(bench: Bench): Promise<boolean> {
+  const pair = await startPair(bench, HTTP);
+  const [held] = await pair.holdAll(1);
+  const [proxy] = pair.proxies as [ChildProcess];
+  const before = holdings(proxy);
+  const stop = new AbortController();
+  let failed = 0;
+  const others = latencies(() => pair.talk().catch(() => failed++), stop.signal);
+  const told: Told[] = [];
+  const callers = Array.from({ length: Math.ceil(handshakes / EACH) }, (_, i) => {
+    const count = Math.min(EACH, handshakes - i * EACH);
+    const child = fork(import.meta.filename, [String(count), String(addresses), String(pair.publicPort)]);
+    child.on("message", (message: Told) => (told[i] = message));
+    return child;
+  });
+  const sum = (of: (one: Told) => number) => told.reduce((all, one) => all + of(one), 0);
+  let [mostOpen, mostDescriptors] = [0, 0];
+  const watch = setInterval(() => {
+    mostOpen = Math.max(
+      mostOpen,
+      sum(({ open }) => open),
+    );
+    mostDescriptors = Math.max(mostDescriptors, holdings(proxy).descriptors);
+  }, 250);
+  await Promise.all(callers.map((child) => once(child, "exit")));
+  clearInterval(watch);
+  stop.abort();
+  const sorted = await others;
+  const wellBehaved = () => holdings(proxy).descriptors <= before.descriptors + SAME;
+  await until(async () => wellBehaved(), 30_000).catch(() => {});
+  const after = holdings(proxy);
+  const longest = Math.max(...told.map(({ longestMs }) => longestMs));
+  console.log(
+    `${handshakes} slow handshakes from ${addresses} addresses: at most ${mostOpen} open at once (${mostDescriptors} descriptors of the proxy), ${sum(({ refused }) => refused)} ended within a second, the longest after ${Math.round(longest)} ms; ${sorted.length} connections of a caller with a tunnel meanwhile, ${failed} failed, ${percentile(sorted, 50)} (p50), ${percentile(sorted, 99)} (p99), ${percentile(sorted, 100 - 1e-9)} at most; descriptors ${before.descriptors} before, ${after.descriptors} after; memory ${before.mib} MiB, ${after.mib}`,
+  );
+  const isGood = await pair.isGood(held ? [held] : []);
+  return isGood && failed === 0 && wellBehaved() && longest < HANDSHAKE_MS + GRACE_MS;
+}
+
+/** The callers: each sends what it has to say a byte at a time until the proxy ends it. */
+async function attack(): Promise<void> {
+  const [count = 0, from = 1, port = 0] = process.argv.slice(2).map(Number);
+  const told: Told = { refused: 0, open: 0, longestMs: 0 };
+  const all = Array.from({ length: count }, (_, i) => {
+    const socket: Socket = connect({ port, host: "127.0.0.1", localAddress: `127.0.1.${1 + (i % from)}` });
+    const startedAt = performance.now();
+    let sent = 0;
+    const timer = setInterval(() => {
+      if (sent < HELLO.length) socket.write(HELLO.subarray(sent, ++sent));
+    }, BYTE_MS);
+    socket.on("error", () => {});
+    socket.once("connect", () => {
+      told.open++;
+      sent = 6;
+      socket.write(HELLO.subarray(0, sent));
+      socket.once("close", () => told.open--);
+    });
+    return once(socket.resume(), "close").then(() => {
+      clearInterval(timer);
+      const ms = performance.now() - startedAt;
+      if (ms < BYTE_MS) told.refused++;
+      told.longestMs = Math.max(told.longestMs, ms);
+    });
+  });
+  const tell = setInterval(() => process.send?.(told), 250);
+  await Promise.all(all);
+  clearInterval(tell);
+  await new Promise((resolve) => process.send?.(told, resolve));
+  process.exit();
+}
