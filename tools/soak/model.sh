@@ -2,11 +2,6 @@
 # Random faults on hosts of their own against a model, by hand: 300 steps (about 25 minutes), or as many as are named, of a bundle made
 # now. `tools/soak/model.sh 300 SEED` does the same again.
 cd "$(dirname -- "$(readlink -f -- "$0")")/../.." || exit 1
-PATH=$PWD/node_modules/.bin:$PATH
-copy=$(mktemp -d)
-trap 'rm -rf "$copy"' EXIT
-./heddle version >/dev/null && cp -R dist/. "$copy" || exit 1
-printf '#!/bin/sh\nexec "%s" "%s/heddle.mjs" "$@"\n' "$PWD/node_modules/node/bin/node" "$copy" >"$copy/heddle"
-chmod +x "$copy/heddle"
+. tools/soak/bundle.sh
 [ -n "$2" ] && export HEDDLE_SOAK_SEED="$2"
-HEDDLE_COMMAND="$copy/heddle" HEDDLE_SOAK_STEPS="${1:-300}" vitest run test-e2e/faults/model.test.ts
+HEDDLE_SOAK_STEPS="${1:-300}" vitest run test-e2e/faults/model.test.ts
