@@ -10,7 +10,7 @@ import type { Store } from "./record.ts";
 const EMPTY_REVISION = 16;
 
 export interface OpenStoreOptions {
-  /** The data directory; empty keeps everything in memory. */
+  /** The data directory; empty keeps everything in memory. With etcd, where what was seen of it is remembered; may be empty. */
   dataDir: string;
   /** The daemon's file inside it: "catalog" is `catalog.db`. */
   name: string;
@@ -40,7 +40,7 @@ export async function openStore({
 }: OpenStoreOptions): Promise<Store> {
   if (etcd) {
     const { openEtcdStore } = await import("./etcd/index.ts");
-    return openEtcdStore({ ...etcd, name, emptyRevision, log, waitUntil });
+    return openEtcdStore({ ...etcd, name, dataDir, emptyRevision, log, waitUntil });
   }
   if (dataDir === "") return LocalStore.open(memoryBackend(), emptyRevision);
   const { sqliteBackend } = await import("./sqlite.ts");

@@ -1,6 +1,7 @@
 /** The thread that owns the SQLite file: opens, replays and appends. Nothing here runs on the event loop of the daemon. */
 import { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
+import { openMark } from "./mark.ts";
 
 const SCHEMA_VERSION = 1;
 
@@ -16,7 +17,14 @@ export type FailureReason = "locked" | "full" | "readonly" | "newer" | "corrupt"
 
 export type FromWorker =
   | { id: number; type: "done" }
-  | { id: number; type: "loaded"; revision: number; rows: [string, string, string, number, number][] }
+  | {
+      id: number;
+      type: "loaded";
+      revision: number;
+      /** What was acknowledged last; above `revision` where the database has lost something. */
+      acknowledged: number;
+      rows: [string, string, string, number, number][];
+    }
   | { id: number; type: "failed"; reason: FailureReason; message: string; fatal: boolean };
 
 if (parentPort) serve(parentPort, (workerData as { path: string }).path);
@@ -53,6 +61,7 @@ function openDatabase(path: string) {
     db.close();
     throw error;
   }
+  const mark = openMark(`${path}-mark`);
   const put = db.prepare("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)");
   const remove = db.prepare("DELETE FROM records WHERE tbl = ? AND key = ?");
   const setRevision = db.prepare("INSERT OR REPLACE INTO meta VALUES ('revision', ?)");
@@ -63,7 +72,8 @@ function openDatabase(path: string) {
         0;
       const query = db.prepare("SELECT tbl, key, value, create_index, modify_index FROM records");
       query.setReturnArrays(true);
-      return { revision, rows: query.all() as unknown as [string, string, string, number, number][] };
+      const acknowledged = Math.max(revision, mark.read());
+      return { revision, acknowledged, rows: query.all() as unknown as [string, string, string, number, number][] };
     },
     append(revision: number, rows: Row[]) {
       db.exec("BEGIN IMMEDIATE");
@@ -74,6 +84,7 @@ function openDatabase(path: string) {
         }
         setRevision.run(revision);
         db.exec("COMMIT");
+        mark.write(revision);
       } catch (error) {
         try {
           db.exec("ROLLBACK");
@@ -83,7 +94,10 @@ function openDatabase(path: string) {
         throw error;
       }
     },
-    close: () => db.close(),
+    close() {
+      db.close();
+      mark.close();
+    },
   };
 }
 

@@ -64,7 +64,13 @@ export async function sqliteBackend(options: SqliteOptions): Promise<Backend> {
       if (reply.type !== "loaded") throw new Error(`unexpected reply '${reply.type}'`);
       for (const [table, key, value, createIndex, modifyIndex] of reply.rows)
         each({ table, key, value: JSON.parse(value) as unknown, createIndex, modifyIndex });
-      return reply.revision;
+      if (reply.acknowledged > reply.revision)
+        options.log.error(
+          "writes that were acknowledged are lost: the database, or its log, was cut short, removed or replaced by an older one; going on with what it holds, restore a snapshot for the rest",
+          { path: options.path, index: reply.revision, acknowledged: reply.acknowledged },
+        );
+      // No index is given out twice.
+      return reply.acknowledged;
     },
     async append(commits: readonly Commit[]) {
       await ask({ id: nextId++, type: "append", revision: commits.at(-1)?.revision ?? 0, rows: toRows(commits) });

@@ -11,6 +11,7 @@ import type { EtcdClient, EtcdWatch } from "./client.ts";
 import { decodeRecord, type EtcdRecord, type Format, type Layout } from "./layout.ts";
 import { type Head, type Loaded, loadStore, NO_MARKS, raiseIndexes, toHead } from "./load.ts";
 import { prefixEnd, type WatchEvent, type WatchResult } from "./messages.ts";
+import type { SeenCommit } from "./seen.ts";
 import type { TableMarks } from "./tracked-view.ts";
 
 const RETRY_BASE_MS = 20;
@@ -48,9 +49,10 @@ export class Follower {
     this.#options = options;
   }
 
-  /** Reads everything, making the store where there is none yet, and begins to follow. */
-  async start(): Promise<void> {
-    const loaded = await loadStore(this.#options);
+  /** Reads everything, making the store where there is none yet, and begins to follow. `seen` is what an earlier life knew. */
+  async start(seen?: SeenCommit): Promise<void> {
+    if (seen && this.#lostIndex === undefined && !(await this.#isThere(seen))) this.#lose(seen);
+    const loaded = await this.#loadAboveLost();
     for (const record of loaded.records) this.records.load(record);
     this.#adopt(loaded);
     this.#follow();
@@ -82,6 +84,12 @@ export class Follower {
   /** etcd's revision of the newest commit in memory; 0 where there is none. */
   get headRevision(): number {
     return this.#head.revision;
+  }
+
+  /** The newest commit in memory; undefined where there is none, or where etcd has lost it. */
+  get seen(): SeenCommit | undefined {
+    if (this.#head.revision === 0 || this.#lostIndex !== undefined) return undefined;
+    return { prefix: this.#options.layout.prefix, ...this.#head, index: this.revision };
   }
 
   /** The index of the newest commit in memory. */
@@ -180,29 +188,37 @@ export class Follower {
   }
 
   /** Memory counts for nothing until it is read again, under indexes above those that were given out. */
-  #lose(): void {
+  #lose({ revision, index } = { revision: this.#etcdRevision, index: this.revision }): void {
     this.#options.log.error("etcd's data was restored or replaced: what it told before is not there any more", {
       store: this.#options.layout.prefix,
-      revision: this.#etcdRevision,
-      index: this.revision,
+      revision,
+      index,
     });
-    this.#lostIndex = this.revision;
+    this.#lostIndex = index;
     this.#etcdRevision = 0;
+  }
+
+  /** Whether etcd's newest commit at a revision is still that one; true where etcd has forgotten what was then. */
+  async #isThere({ revision, text }: Head, at = revision): Promise<boolean> {
+    try {
+      const { kvs } = await this.#options.client.range({ key: this.#options.layout.head, revision: at });
+      const then = kvs[0] ? toHead(kvs[0]) : { revision: 0, text: "" };
+      return then.revision === revision && then.text === text;
+    } catch (error) {
+      if (isOfTheFuture(error)) return false;
+      if (isForgotten(error)) return true;
+      throw error;
+    }
   }
 
   /** Follows again, once it is certain that etcd's history is still the one that was followed. */
   async #goOn(): Promise<void> {
     if (this.#isReloading) return; // it follows when it is done
-    const { client, layout } = this.#options;
-    const [known, head] = [this.#etcdRevision, this.#head];
     try {
-      const { kvs } = await client.range({ key: layout.head, revision: known });
-      const then = kvs[0] ? toHead(kvs[0]) : { revision: 0, text: "" };
-      if (then.revision === head.revision && then.text === head.text) return this.#follow();
-      this.hasGoneBack();
-    } catch (error) {
-      if (isOfTheFuture(error)) return this.hasGoneBack();
-      if (isForgotten(error)) return this.#follow(); // the watch is told the same, and what to do about it
+      // Where etcd has forgotten, the watch is told the same, and what to do about it.
+      if (await this.#isThere(this.#head, this.#etcdRevision)) this.#follow();
+      else this.hasGoneBack();
+    } catch {
       this.#again(() => void this.#goOn());
     }
   }

@@ -2,10 +2,13 @@
 import type { Logger } from "@heddle/daemon";
 import type { EtcdSettings } from "../address.ts";
 import { createEtcdClient } from "./client.ts";
+import { openSeenFile } from "./seen.ts";
 import { EtcdStore } from "./store.ts";
 
 export interface OpenEtcdOptions extends EtcdSettings {
   name: string;
+  /** What the server remembers of etcd is kept there; empty: it remembers nothing. */
+  dataDir: string;
   emptyRevision: number;
   log: Logger;
   waitUntil?: AbortSignal | undefined;
@@ -18,6 +21,7 @@ export function openEtcdStore({
   user,
   root,
   name,
+  dataDir,
   emptyRevision,
   log,
   waitUntil,
@@ -28,6 +32,7 @@ export function openEtcdStore({
     root,
     name,
     emptyRevision,
+    seen: dataDir === "" ? undefined : openSeenFile(dataDir, name, own),
     log: own,
     waitUntil,
   });

@@ -1,12 +1,16 @@
 /** What a store on etcd promises beside the contract: other servers, lost watches and answers, members that die. */
 import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createLogHub, describeError, silentLog } from "@heddle/daemon";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { Command, Store } from "../record.ts";
 import { type EtcdCluster, hasEtcd, startEtcd, TEST_SERVER } from "../testing.ts";
 import { createEtcdClient } from "./client.ts";
+import { openSeenFile } from "./seen.ts";
 import { EtcdStore } from "./store.ts";
 
 const increment: Command<number> = (view) => {
@@ -194,6 +198,38 @@ describe.runIf(hasEtcd)("stores on an etcd that was restored to an older revisio
     expect(revision).toBeGreaterThan(b.get("kv", "changed")?.modifyIndex ?? Infinity);
     await Promise.all([a.catchUp(), b.catchUp()]);
     expect(b.snapshot()).toEqual(a.snapshot());
+  }, 30_000);
+
+  it("notice it although none of them ran meanwhile", async () => {
+    await using etcd = await startEtcd();
+    const said: string[] = [];
+    const dir = mkdtempSync(join(tmpdir(), "heddle-seen-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const open = () =>
+      EtcdStore.open({
+        ...{ client: etcd.client(), root: "m", name: "test", log: logInto(said) },
+        seen: openSeenFile(dir, "test", silentLog),
+      });
+    let lost = 0;
+    let saved = "";
+    {
+      await using store = await open();
+      await store.run(put("kept", 1));
+      saved = etcd.save();
+      lost = (await store.run(put("lost", 1))).revision;
+    }
+    await (await open()).close();
+    expect(said.join()).not.toMatch(/restored or replaced/);
+    await etcd.restoreFrom(saved);
+    // Its history goes on past what was lost before anybody looks.
+    const other = EtcdStore.open({ client: etcd.client(), root: "other", name: "test", log: silentLog });
+    await using busy = await other;
+    for (let i = 0; i < 10; i++) await busy.run(increment);
+    await using store = await open();
+    expect(said.join()).toMatch(/etcd's data was restored or replaced/);
+    expect(store.get("kv", "lost")).toBeUndefined();
+    expect(store.revision).toBeGreaterThan(lost);
+    expect(store.get("kv", "kept")?.value).toBe(1);
   }, 30_000);
 
   it("notice it where it has come past their revision meanwhile", async () => {

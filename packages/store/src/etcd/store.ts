@@ -13,6 +13,7 @@ import { StoreEvents } from "./events.ts";
 import { Follower } from "./follower.ts";
 import { Layout } from "./layout.ts";
 import { restore } from "./restore.ts";
+import type { SeenFile } from "./seen.ts";
 import { atStart, HOLD_MS, unreachable, untilAnswered } from "./retry.ts";
 
 export interface EtcdStoreOptions {
@@ -24,9 +25,13 @@ export interface EtcdStoreOptions {
   name: string;
   log: Logger;
   emptyRevision?: number;
+  /** Remembers etcd's history from one life of the server to the next. */
+  seen?: SeenFile | undefined;
   /** Where given, an etcd that is away at the start is waited for until it aborts. */
   waitUntil?: AbortSignal | undefined;
 }
+
+const NOTE_EVERY_MS = 1_000;
 
 interface Parts {
   layout: Layout;
@@ -43,6 +48,8 @@ export class EtcdStore implements Store {
   readonly #committer: Committer;
   readonly #contact: ContactKeeper;
   readonly #wasEmpty: boolean;
+  readonly #noting: NodeJS.Timeout;
+  #noted = 0;
   #cluster: EtcdClusterView | undefined;
   #isClosed = false;
 
@@ -56,6 +63,7 @@ export class EtcdStore implements Store {
     this.#wasEmpty = parts.follower.headRevision === 0;
     this.#committer = new Committer({ client, ...parts });
     this.#contact = new ContactKeeper({ client, ...parts, retrying: (call) => this.#retrying(call) });
+    this.#noting = setInterval(() => this.#note(), NOTE_EVERY_MS).unref();
   }
 
   /** Reads everything into memory. Throws UnavailableError where etcd cannot be asked. */
@@ -66,7 +74,7 @@ export class EtcdStore implements Store {
     const onReload = () => events.count("reload");
     const follower = new Follower({ client, layout, emptyRevision, log, onReload });
     try {
-      await atStart(() => follower.start(), options);
+      await atStart(() => follower.start(options.seen?.read(layout.prefix)), options);
       return new EtcdStore(options, { layout, follower, events });
     } catch (error) {
       follower.close();
@@ -141,6 +149,8 @@ export class EtcdStore implements Store {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearInterval(this.#noting);
+    this.#note();
     this.#contact.close();
     this.#committer.close();
     this.#follower.close();
@@ -151,6 +161,13 @@ export class EtcdStore implements Store {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #note(): void {
+    const seen = this.#follower.seen;
+    if (!seen || seen.index === this.#noted) return;
+    this.#noted = seen.index;
+    this.#options.seen?.write(seen);
   }
 
   async #retrying<T>(call: () => Promise<T>): Promise<T> {
