@@ -140,6 +140,12 @@ export function sidecar(port: number, servicePort: number, config: Record<string
 export const deny = (SourceName: string, DestinationName: string) =>
   fakeIntention({ SourceName, DestinationName, Action: "deny" });
 
+/** Waits until no thread listens on a port any more, and expects what then comes to be refused. */
+export async function isRefused(port: number): Promise<void> {
+  await expect.poll(() => listeningSockets(port), { interval: 5, message: `port ${port} is closed` }).toBe(0);
+  expect(await (await dialApp(port)).ended).toBe("ECONNREFUSED");
+}
+
 /** An application's connection: what it received, and how it ended. */
 export interface App {
   socket: Socket;

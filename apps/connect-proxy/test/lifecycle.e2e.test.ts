@@ -5,7 +5,18 @@ import { connect as connectTls } from "node:tls";
 import { createMeshClient } from "@heddle/tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startFakeAgent } from "@heddle/data-plane/testing";
-import { deny, dialApp, echo, freePort, isReady, sidecar, startPair, startProxy, startService } from "./harness.ts";
+import {
+  deny,
+  dialApp,
+  echo,
+  freePort,
+  isReady,
+  isRefused,
+  sidecar,
+  startPair,
+  startProxy,
+  startService,
+} from "./harness.ts";
 
 async function echoes(port: number, text: string): Promise<boolean> {
   const app = await dialApp(port);
@@ -248,7 +259,7 @@ describe("shutdown", () => {
     }
     const closing = web.running.close();
     await web.logged("Stopping listener");
-    expect(await (await dialApp(port)).ended).toBe("ECONNREFUSED");
+    await isRefused(port);
     finishing.socket.end("b");
     expect(await finishing.ended).toBe("end");
     expect(finishing.received().toString()).toBe("ab");

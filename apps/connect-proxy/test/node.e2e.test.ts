@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startFakeAgent } from "@heddle/data-plane/testing";
 import { expect, onTestFinished, test } from "vitest";
-import { deny, dialApp, freePort, isReady, startProxy, startService, type TestProxy } from "./harness.ts";
+import { deny, dialApp, freePort, isReady, isRefused, startProxy, startService, type TestProxy } from "./harness.ts";
 
 async function startNode() {
   const dir = mkdtempSync(join(tmpdir(), "heddle-node-"));
@@ -84,7 +84,7 @@ test("sidecars are served as long as they are registered, each as itself", async
   await open.sawText("db:open");
   agent.change((state) => delete state.services["api-sidecar-proxy"]);
   await stands(node, 3);
-  expect(await (await dialApp(apiToDb)).ended).toBe("ECONNREFUSED");
+  await isRefused(apiToDb);
   expect(await open.ended).toBe("ECONNRESET"); // after the drain time
   await add("api", { db: apiToDb });
   await stands(node, 5);

@@ -147,10 +147,13 @@ describe("what it costs is bounded", () => {
     expect(keeps(`${"not ".repeat(10_000)}Name == web`, web)).toBe(true);
   });
 
-  test.each(["(a+)+$", "(a|aa)+$", "(a|a?)+$", "(.*a){12}", "(?i)(x+x+)+y"])("%s is linear", (pattern) => {
+  test.each(["(a+)+$", "(a|aa)+$", "(a|a?)+$", "(.*a){12}", "(?i)(x+x+)+y"])("%s is linear", async (pattern) => {
     const test = compileFilter(`Name matches "${pattern}"`, FIELDS);
-    // A backtracking engine would not come back from the first of them; more than 200 ms in one turn would throw.
-    for (let i = 0; i < 3; i++) test({ Name: `${"a".repeat(500)}!` });
+    // A backtracking engine would not come back from the first of them; more than 50 ms in one turn would throw.
+    for (let i = 0; i < 3; i++) {
+      test({ Name: `${"a".repeat(200)}!` });
+      await setImmediate();
+    }
   });
 
   test("a slow pattern on many rows gives up, and the next turn starts anew", async () => {
