@@ -22,6 +22,8 @@ export type Ask = (request: Pick<ApiRequest, "query" | "rest">) => Question;
 export interface ReadOptions {
   /** Shown as X-Consul-Effective-Consistency, which Consul has on some endpoints only. */
   consistency?: boolean;
+  /** Names and values in turn, told with every answer. */
+  head?: readonly string[];
 }
 
 // As a list, which Node writes as it stands.
@@ -49,7 +51,11 @@ const JITTER_STEPS = 64;
 const MAX_ASKED = 1_024; // remembered questions with `cached`, a row
 
 /** Turns a question into the handler of a GET row. */
-export function read(state: CatalogState, ask: Ask, { consistency = true }: ReadOptions = {}): ApiHandler {
+export function read(
+  state: CatalogState,
+  ask: Ask,
+  { consistency = true, head: ownHead = [] }: ReadOptions = {},
+): ApiHandler {
   // Every answer here is as fresh as can be, so its age is 0; a question's first caller is told what an agent's cache would.
   const asked = new Set<string>();
   const hasAsked = (key: string): boolean => {
@@ -68,6 +74,7 @@ export function read(state: CatalogState, ask: Ask, { consistency = true }: Read
       if (consistency) head.push("X-Consul-Effective-Consistency", params.mode);
       if (isJson(answer)) head.push("Content-Type", "application/json");
       if (params.cached) head.push("X-Cache", ...(hasAsked(question.key) ? ["HIT", "Age", "0"] : ["MISS"]));
+      head.push(...ownHead);
       for (const name in answer.headers) head.push(name, answer.headers[name] as string);
       return head;
     };

@@ -1,6 +1,6 @@
 /** What an application holds of a connection in the mesh: a stream with what `net.Socket` has and Node's HTTP asks for. */
 import { type Connection, RefusedError } from "@heddle/data-plane";
-import { PairedSocket } from "./socket-pair.ts";
+import { PairedSocket, withoutStack } from "./socket-pair.ts";
 
 /** Who is at the other end, as its certificate proved. */
 export interface MeshPeer {
@@ -37,8 +37,10 @@ export class MeshSocket extends PairedSocket {
   protected override resetError(): NodeJS.ErrnoException {
     const why = this.#connection?.cutBy ?? this.#connection?.pipe.refusal;
     if (!why) return super.resetError();
-    const error = new RefusedError(why.code, `the connection was cut: ${why.reason}`, { refusal: why });
-    return Object.assign(error, { code: why.code });
+    return withoutStack(() => {
+      const error = new RefusedError(why.code, `the connection was cut: ${why.reason}`, { refusal: why });
+      return Object.assign(error, { code: why.code });
+    });
   }
 
   // What net.Socket has.

@@ -16,6 +16,7 @@ const PATH = "/v1/agent/connect/proxies";
 const LOOK_MS = 2_000; // pairs that changed are told within it
 const BEAT_MS = 15_000; // without news; the agent forgets who is silent for several
 const RETRY_MS = 500;
+const SPREAD_MS = 100; // cuts first: a change reaches all proxies at once, and their reports would keep the last from it
 const LAST_WORDS_MS = 1_000;
 const MAX_CUTS = 64; // pairs of versions and callers that are remembered
 
@@ -121,14 +122,13 @@ function followHolder({ id, store, table, pairs }: Holder, { isOff, post }: Way)
   }, LOOK_MS);
   look.unref();
 
-  let isPlanned = false;
+  let planned: NodeJS.Timeout | undefined;
   const sendSoon = () => {
-    if (isPlanned) return;
-    isPlanned = true;
-    setImmediate(() => {
-      isPlanned = false;
+    planned ??= setTimeout(() => {
+      planned = undefined;
       void send();
-    });
+    }, Math.random() * SPREAD_MS);
+    planned.unref();
   };
   store.onChange((part) => {
     if (part === "rules") onRules();
@@ -143,6 +143,7 @@ function followHolder({ id, store, table, pairs }: Holder, { isOff, post }: Way)
     abort.abort(new Error("the proxy is closing"));
     clearInterval(look);
     clearTimeout(retry);
+    clearTimeout(planned);
     if (isOff() || !wasTold || !spec) return;
     await post({ ...report(spec), Gone: true }, AbortSignal.timeout(LAST_WORDS_MS)).catch(() => {});
   };

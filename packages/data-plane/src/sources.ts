@@ -13,6 +13,7 @@ import type { WatchLoop } from "./watches.ts";
 
 const QUERY_POLL_MS = 2_000; // Consul's agents cannot wait for a query's answer to change
 const SELF_MS = 60_000; // how long what an agent says of itself is taken for known
+const SELF_SPREAD_MS = 5_000;
 const RETRY_MAX_MS = 800; // a flipped intention must bite within a second of the agent's return
 
 export interface SourceDeps {
@@ -130,25 +131,35 @@ export function createSources({ client, store, link, log }: SourceDeps) {
       const path = "/v1/connect/intentions/match";
       const query = { by: "destination", name: service };
       // An agent's default policy is another only after it was started anew, which breaks the watch. A restart that was too quick to
-      // be seen is found out with a later change.
+      // be seen is found out some time after a later change: not with it, for all proxies hear of a change at once, and it is cuts first.
       let self: SelfAnswer | undefined;
       let askedAt = 0;
+      let isToAsk = false;
+      let latest: ApiResponse<MatchAnswer> | undefined;
       const onError = () => void (self = undefined);
-      const ask = async (header: unknown) => {
+      const policyIn = (answer: ApiResponse<MatchAnswer>) => answer.headers["x-consul-default-acl-policy"];
+      const ask = async (answer: ApiResponse<MatchAnswer>) => {
         askedAt = performance.now();
-        self = await askSelf(header !== undefined);
+        return askSelf(policyIn(answer) !== undefined);
       };
-      const apply = async ({ body, headers, index }: ApiResponse<MatchAnswer>) => {
-        const header = headers["x-consul-default-acl-policy"];
-        const set = () => {
-          const found = toRules(body[service] ?? Object.values(body)[0] ?? [], header, self);
-          store.set("rules", { ...found, ...(index > 0 && { version: index }) });
-        };
-        if (!self) await ask(header);
-        set();
-        if (performance.now() - askedAt < SELF_MS) return;
-        await ask(header);
-        set();
+      const set = (answer: ApiResponse<MatchAnswer>) => {
+        const { body, index } = answer;
+        const found = toRules(body[service] ?? Object.values(body)[0] ?? [], policyIn(answer), self);
+        store.set("rules", { ...found, ...(index > 0 && { version: index }) });
+      };
+      const askSoon = async () => {
+        isToAsk = true;
+        await sleep(Math.random() * SELF_SPREAD_MS, signal).catch(() => {});
+        isToAsk = false;
+        if (signal.aborted || !latest) return;
+        self = (await ask(latest)) ?? self;
+        if (!signal.aborted) set(latest);
+      };
+      const apply = async (answer: ApiResponse<MatchAnswer>) => {
+        latest = answer;
+        self ??= await ask(answer);
+        set(answer);
+        if (!isToAsk && performance.now() - askedAt >= SELF_MS) void askSoon();
       };
       const first = await firstAnswer(() => client.get<MatchAnswer>(path, { query, signal }), signal);
       if (!first) return;

@@ -105,13 +105,8 @@ export function intentionTable(deps: CatalogDeps): ApiTable {
   const { state } = deps;
   const questions = intentionQuestions(deps);
   // A proxy must know what holds where no rule matches; newer Consul servers say it in this header too.
-  const readWithPolicy: ReadWithPolicy = (path) => {
-    const handler = read(state, questions[path] as Ask, { consistency: false });
-    return (request: ApiRequest) => {
-      request.res.setHeader("X-Consul-Default-ACL-Policy", deps.defaultIntentionPolicy);
-      return handler(request);
-    };
-  };
+  const head = ["X-Consul-Default-ACL-Policy", deps.defaultIntentionPolicy];
+  const readWithPolicy: ReadWithPolicy = (path) => read(state, questions[path] as Ask, { consistency: false, head });
   const write = async (request: ApiRequest, run: () => Promise<unknown>) => {
     waitOf(request); // refused before anything is written
     await replyToWrite(request, deps, await run());
