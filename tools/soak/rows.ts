@@ -2,9 +2,9 @@
  * Rows of nodes, health and consistency that take a minute or more, by hand: what was seen is printed for docs/security-rows.md, and the
  * status is 1 where a row was not met. All on loopback; ten minutes in all.
  *
- *     node tools/soak/rows.ts [con-06] [con-08] [con-10] [chk-06] [chk-07]
+ *     node tools/soak/rows.ts [con-06] [con-08] [con-10] [chk-02] [chk-06] [chk-07]
  */
-import { readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, createServer, type IncomingMessage, request } from "node:http";
 import { connect, createServer as createTcpServer, type Socket } from "node:net";
 import { join } from "node:path";
@@ -31,11 +31,11 @@ interface Row {
   run: (bench: Bench) => Promise<[seen: string, isMet: boolean]>;
 }
 
-function startServer(bench: Bench): ChildProcess {
+function startServer(bench: Bench, ...flags: string[]): ChildProcess {
   const ports = [`-http-port=${HTTP}`, `-server-port=${SERVER}`, `-serf-lan-port=${SERF}`, "-dns-port=-1"];
   return bench.heddle(
     ...["agent", "-server", "-bootstrap-expect=1", "-node=server", "-bind=127.0.0.1", "-log-level=err", ...ports],
-    ...[`-data-dir=${join(bench.dir, "server")}`, `-hcl=limits { http_max_conns_per_client = ${MAX_CONNS} }`],
+    ...[`-data-dir=${join(bench.dir, "server")}`, ...flags, `-hcl=limits { http_max_conns_per_client = ${MAX_CONNS} }`],
   );
 }
 
@@ -312,31 +312,102 @@ async function everySecond(bench: Bench): Promise<[string, boolean]> {
   ];
 }
 
-/** TTL updates that change nothing, as fast as they go. */
+/** TTL updates that change nothing, 5,000 a second. */
 async function heartbeats(bench: Bench): Promise<[string, boolean]> {
-  const MS = 60_000;
+  const [MS, RATE] = [60_000, 5_000];
   const child = startServer(bench);
   await serves(server);
   await server.put("/v1/agent/check/register", { body: { Name: "ttl", TTL: "10m" } });
-  const pass = () => server.put("/v1/agent/check/pass/ttl", { query: { note: "fine" } });
-  await pass();
+  await server.put("/v1/agent/check/pass/ttl", { query: { note: "fine" } });
   await sleep(3_000);
   const indexOf = async () => (await server.get("/v1/health/state/any")).index;
   const before = await indexOf();
-  let count = 0;
-  const stop = performance.now() + MS;
-  const sending = Array.from({ length: 16 }, async () => {
-    while (performance.now() < stop) {
-      await pass();
-      count++;
-    }
-  });
-  await Promise.all(sending);
+  const answered = await sendAtRate("PUT", "/v1/agent/check/pass/ttl?note=fine", RATE, MS);
   const after = await indexOf();
   await end(child);
+  const perSecond = Math.round(answered / (MS / 1_000));
   return [
-    `${Math.round(count / (MS / 1_000))} unchanged TTL updates a second for ${MS / 1_000} s: the catalog's index of checks went from ${before} to ${after}`,
-    before === after,
+    `${perSecond} unchanged TTL updates a second for ${MS / 1_000} s: the catalog's index of checks went from ${before} to ${after}`,
+    before === after && perSecond >= RATE * 0.99,
+  ];
+}
+
+/** Requests at a rate, several on the way on each connection, so that the client is not what is measured. Resolves with how many got a 200. */
+async function sendAtRate(method: string, path: string, perSecond: number, ms: number): Promise<number> {
+  const [CONNECTIONS, MAX_UNDER_WAY] = [16, 4_000];
+  const text = `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`;
+  let [sent, answered] = [0, 0];
+  const open = Array.from({ length: CONNECTIONS }, () => {
+    const socket = connect(HTTP, "127.0.0.1").setEncoding("latin1");
+    let rest = "";
+    socket.on("data", (chunk: string) => {
+      const parts = (rest + chunk).split("HTTP/1.1 200 ");
+      answered += parts.length - 1;
+      rest = (parts.at(-1) ?? "").slice(-12); // a status line may come in two pieces
+    });
+    return socket;
+  });
+  const beganAt = performance.now();
+  for (let n = 0; performance.now() - beganAt < ms; n++) {
+    await sleep(5);
+    const due = Math.min(((performance.now() - beganAt) * perSecond) / 1_000 - sent, MAX_UNDER_WAY - (sent - answered));
+    if (due < 1) continue;
+    open[n % CONNECTIONS]?.write(text.repeat(Math.floor(due)));
+    sent += Math.floor(due);
+  }
+  await until(async () => answered === sent);
+  for (const socket of open) socket.destroy();
+  return answered;
+}
+
+/** A script that forks, ignores SIGTERM and floods, again and again: its group ends, and the daemon's memory stays. */
+async function flood(bench: Bench): Promise<[string, boolean]> {
+  const [ROUNDS, MARK] = [10, `chk02-${process.pid}`];
+  const script = `trap "" TERM; for i in $(seq 50); do (trap "" TERM; exec -a ${MARK} sleep 600) & done; head -c 104857600 /dev/zero | tr "\\0" x; sleep 600`;
+  mkdirSync(join(bench.dir, "checks"), { recursive: true });
+  const child = startServer(bench, "-enable-local-script-checks", `-config-dir=${join(bench.dir, "checks")}`);
+  await serves(server);
+  const living = () =>
+    readdirSync("/proc").filter((pid) => {
+      try {
+        return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "latin1").startsWith(`${MARK}\0`);
+      } catch {
+        return false; // gone meanwhile
+      }
+    }).length;
+  const checks = async () =>
+    (await server.get<Record<string, { Output: string; Status: string }>>("/v1/agent/checks")).body;
+  const file = join(bench.dir, "checks/check.json");
+  const reload = () => server.put("/v1/agent/reload");
+  const round = async (): Promise<{ goneMs: number; kept: number; status: string }> => {
+    writeFileSync(
+      file,
+      JSON.stringify({
+        check: { id: "flood", name: "flood", args: ["bash", "-c", script], interval: "1h", timeout: "2s" },
+      }),
+    );
+    await reload();
+    await until(async () => living() === 50);
+    const beganAt = performance.now();
+    await until(async () => (await checks()).flood?.Output.startsWith("Timed out"));
+    await until(async () => living() === 0);
+    const { Output = "", Status = "" } = (await checks()).flood ?? {};
+    const seen = { goneMs: performance.now() - beganAt, kept: Output.length, status: Status };
+    rmSync(file);
+    await reload();
+    return seen;
+  };
+  await round(); // what runs for the first time is loaded
+  const before = rssMib(child);
+  const seen = [];
+  for (let i = 0; i < ROUNDS; i++) seen.push(await round());
+  const more = rssMib(child) - before;
+  await end(child);
+  const slowest = Math.max(...seen.map(({ goneMs }) => goneMs));
+  const longest = Math.max(...seen.map(({ kept }) => kept));
+  return [
+    `${ROUNDS} scripts with 50 sleepers and 100 MiB of output each, all deaf to SIGTERM: ${seen.map(({ status }) => status)[0]}, the whole group gone within ${(slowest / 1_000).toFixed(1)} s, at most ${longest} bytes kept with what is said of them, ${more.toFixed(1)} MiB more`,
+    slowest < 4_000 && longest < 4_096 + 100 && more < 10 && seen.every(({ status }) => status === "critical"),
   ];
 }
 
@@ -344,6 +415,7 @@ const rows: Row[] = [
   { id: "con-06", run: watchers },
   { id: "con-08", run: waits },
   { id: "con-10", run: cutOff },
+  { id: "chk-02", run: flood },
   { id: "chk-06", run: everySecond },
   { id: "chk-07", run: heartbeats },
 ];

@@ -37,10 +37,16 @@ export interface Suspicion {
   /** What other agents found, by their names. */
   confirmed: Map<string, string>;
   reachedBy: string;
+  /** How often in a row this server was told that nobody listens where the agent did. */
+  refusals: number;
 }
 
+export const newSuspicion = (since: number, why: string): Suspicion => ({
+  ...{ since, why, confirmed: new Map(), reachedBy: "", refusals: 0 },
+});
+
 /** What is told of a node that has failed. */
-export function reasonOf({ why, confirmed, reachedBy }: Suspicion, silentMs: number): string {
+export function reasonOf({ why, confirmed, reachedBy, refusals }: Suspicion, silentMs: number): string {
   const others =
     reachedBy === ""
       ? [...confirmed].map(([node, reason]) => `${node} cannot reach it: ${reason}`)
@@ -48,7 +54,8 @@ export function reasonOf({ why, confirmed, reachedBy }: Suspicion, silentMs: num
   const heard = why.startsWith("no heartbeat")
     ? `no heartbeat for ${shown(silentMs)}`
     : `${why} ${shown(silentMs)} ago`;
-  return [heard, ...others].join("; ");
+  const gone = refusals > 0 && reachedBy === "" ? ["nobody listens where it did"] : [];
+  return [heard, ...gone, ...others].join("; ");
 }
 
 export const shown = (ms: number): string => formatDuration(Math.round(ms / 1_000) * 1_000);

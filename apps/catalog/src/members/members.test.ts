@@ -33,7 +33,10 @@ async function setUp() {
   const clock = { now: () => manual.now() + jumped, after: manual.after.bind(manual) };
   const store = await openStore({ dataDir: "", name: "catalog", log: silentLog });
   const cluster = await store.join(TEST_SERVER);
-  const start = () => new Members({ store, cluster, clock, log: silentLog, reconnectTimeoutMs: 8 * HOUR_MS });
+  const port = { isClosed: false };
+  const isPortClosed = () => Promise.resolve(port.isClosed);
+  const start = () =>
+    new Members({ store, cluster, clock, log: silentLog, reconnectTimeoutMs: 8 * HOUR_MS, isPortClosed });
   let members = start();
   const settle = () => new Promise((resolve) => setImmediate(resolve));
   const pass = async (ms: number, each: () => void = () => {}) => {
@@ -52,6 +55,7 @@ async function setUp() {
   return {
     /** As if this process stood still for as long, or the clock was put forward. */
     jump: (ms: number) => void (jumped += ms),
+    port,
     store,
     pass,
     join,
@@ -85,6 +89,30 @@ test("a node whose heartbeats come is alive; when they end it is failed with the
     0,
   ]);
   expect(link.closed).toBe("this node was declared failed");
+});
+
+test("an agent whose connection ends and whose port is closed is gone: soon, and no sooner than it could start again", async () => {
+  const { pass, join, serf, status, port } = await setUp();
+  const { lease } = await join("n1");
+  port.isClosed = true;
+  lease.lost();
+  await pass(1_750);
+  expect(status("n1")).toBe("alive");
+  await pass(500);
+  expect(serf("n1")).toMatch(/^critical: .*: its connection has ended 2s ago; nobody listens where it did$/);
+});
+
+test("one that listens again is given the time that others are", async () => {
+  const { pass, join, status, port } = await setUp();
+  const { lease } = await join("n1");
+  port.isClosed = true;
+  lease.lost();
+  await pass(1_500);
+  port.isClosed = false;
+  await pass(3_000);
+  expect(status("n1")).toBe("alive");
+  await pass(1_000);
+  expect(status("n1")).toBe("failed");
 });
 
 test("a node that is merely slow does not flap", async () => {

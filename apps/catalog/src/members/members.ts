@@ -16,7 +16,8 @@ import {
   SERF_HEALTH,
 } from "../records.ts";
 import { type RunningTime, startRunningTime } from "../running-time.ts";
-import { type Lease, type MemberLink, reasonOf, shown, type Suspicion } from "./lease.ts";
+import { isPortClosed } from "./closed-port.ts";
+import { type Lease, type MemberLink, newSuspicion, reasonOf, shown, type Suspicion } from "./lease.ts";
 import { HEARTBEAT_MS, judgeSuspect, LEASE_MS, PROBE_TIMEOUT_MS, PROBERS, RESTART_GRACE_MS } from "./suspicion.ts";
 import { IdTakenError, NameTakenError } from "./taken.ts";
 
@@ -39,6 +40,8 @@ export interface MembersOptions {
   cluster: Cluster;
   clock: Clock;
   log: Logger;
+  /** Whether nobody listens at the host and port of a URL. */
+  isPortClosed?: (url: string, timeoutMs: number) => Promise<boolean>;
   /** How long a failed node stays before it is taken out of the catalog. */
   reconnectTimeoutMs: number;
 }
@@ -48,6 +51,7 @@ export class Members {
   readonly #leases = new Map<string, Lease>();
   /** The leases' own time, in milliseconds: it stands still while this process does, and no change of the clock moves it. */
   readonly #time: RunningTime;
+  readonly #looking = new WeakSet<Suspicion>();
   #reconcileAt = RECONCILE_MS;
   #isClosed = false;
 
@@ -168,8 +172,10 @@ export class Members {
 
   #tick(): void {
     for (const lease of this.#leases.values()) {
-      if (lease.suspicion) this.#judge(lease, lease.suspicion);
-      else if (!lease.isOwn && this.#time.now >= lease.deadline)
+      if (lease.suspicion) {
+        this.#look(lease, lease.suspicion);
+        this.#judge(lease, lease.suspicion);
+      } else if (!lease.isOwn && this.#time.now >= lease.deadline)
         this.#suspect(lease, `no heartbeat for ${shown(this.#time.now - lease.heardAt)}`);
     }
     if (this.#time.now < this.#reconcileAt) return;
@@ -180,7 +186,7 @@ export class Members {
   #suspect(lease: Lease, why: string): void {
     if (this.#isClosed) return;
     this.#options.log.warn("member is suspected to have failed", { member: lease.facts.Node, reason: why });
-    lease.suspicion = { since: this.#time.now, why, confirmed: new Map(), reachedBy: "" };
+    lease.suspicion = newSuspicion(this.#time.now, why);
     this.#ask(lease, lease.suspicion);
   }
 
@@ -194,6 +200,16 @@ export class Members {
         else suspicion.confirmed.set(facts.Node, probe.reason);
       });
     }
+  }
+
+  /** A connection that ends and a port that is closed say together that a process is gone; a slow one keeps its port. */
+  #look({ link, probeUrl }: Lease, suspicion: Suspicion): void {
+    if (link || probeUrl === "" || this.#looking.has(suspicion)) return;
+    this.#looking.add(suspicion);
+    void (this.#options.isPortClosed ?? isPortClosed)(probeUrl, PROBE_TIMEOUT_MS).then((isClosed) => {
+      this.#looking.delete(suspicion);
+      suspicion.refusals = isClosed ? suspicion.refusals + 1 : 0;
+    });
   }
 
   /** Some of the other agents that are well, at random. */
@@ -211,6 +227,7 @@ export class Members {
       silentMs,
       suspectedMs: this.#time.now - suspicion.since,
       confirmations: suspicion.confirmed.size,
+      refusals: suspicion.refusals,
       isReached: suspicion.reachedBy !== "",
     });
     if (verdict === "wait") return;
@@ -219,7 +236,7 @@ export class Members {
         member: lease.facts.Node,
         by: suspicion.reachedBy,
       });
-      lease.suspicion = { ...suspicion, since: this.#time.now, confirmed: new Map(), reachedBy: "" };
+      lease.suspicion = newSuspicion(this.#time.now, suspicion.why);
       return this.#ask(lease, lease.suspicion);
     }
     void this.#fail(lease, reasonOf(suspicion, silentMs));

@@ -12,9 +12,12 @@ test.each([
   ["confirmed by one", { suspectedMs: 3_000, confirmations: 1 }, "failed"],
   ["confirmed by two, too early", { suspectedMs: 1_999, confirmations: 2 }, "wait"],
   ["confirmed by two", { suspectedMs: 2_000, confirmations: 2 }, "failed"],
+  ["gone: its port is closed", { suspectedMs: 2_000, refusals: 3 }, "failed"],
+  ["perhaps on its way back", { suspectedMs: 2_000, refusals: 2 }, "wait"],
+  ["gone, but only for a moment", { suspectedMs: 1_999, refusals: 7 }, "wait"],
   ["reached by one, whatever others say", { suspectedMs: 3_000, confirmations: 2, isReached: true }, "wait"],
   ["reached: asked again", { suspectedMs: 5_000, isReached: true }, "ask"],
   ["reached, but silent for too long", { suspectedMs: 5_000, isReached: true, silentMs: MAX_UNHEARD_MS }, "failed"],
 ] as const)("%s", (_, given, verdict) => {
-  expect(judgeSuspect({ silentMs: 6_000, confirmations: 0, isReached: false, ...given })).toBe(verdict);
+  expect(judgeSuspect({ silentMs: 6_000, confirmations: 0, refusals: 0, isReached: false, ...given })).toBe(verdict);
 });

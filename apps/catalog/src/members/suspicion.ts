@@ -19,6 +19,9 @@ export const MIN_RECONNECT_TIMEOUT_MS = 8 * 3_600_000; // Consul's least
 
 const SUSPICION_MS = [5_000, 3_000, 2_000] as const; // by confirmations; the least still covers an agent's restart
 
+/** An agent whose connection has ended and whose port is closed, as often as this in a row, is gone: as good as two other agents. */
+const REFUSALS = 3;
+
 /** How long a node stays suspected before it is declared failed. */
 export function suspicionMs(confirmations: number): number {
   return SUSPICION_MS[Math.min(confirmations, SUSPICION_MS.length - 1)] as number;
@@ -30,12 +33,16 @@ export interface Suspect {
   suspectedMs: number;
   /** Agents that could not reach it either. */
   confirmations: number;
+  /** How often in a row this server found its port closed. */
+  refusals: number;
   /** Whether an agent has reached it since it is suspected. */
   isReached: boolean;
 }
 
 /** What a suspicion has come to: wait, declare the node failed, or ask the other agents once more. */
-export function judgeSuspect({ silentMs, suspectedMs, confirmations, isReached }: Suspect): "ask" | "failed" | "wait" {
-  if (suspectedMs < suspicionMs(isReached ? 0 : confirmations)) return "wait";
+export function judgeSuspect(suspect: Suspect): "ask" | "failed" | "wait" {
+  const { silentMs, suspectedMs, confirmations, refusals, isReached } = suspect;
+  const known = refusals >= REFUSALS ? confirmations + 2 : confirmations;
+  if (suspectedMs < suspicionMs(isReached ? 0 : known)) return "wait";
   return isReached && silentMs < MAX_UNHEARD_MS ? "ask" : "failed";
 }
