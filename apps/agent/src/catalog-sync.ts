@@ -29,7 +29,7 @@ export interface NodeFacts {
 export interface CatalogSyncOptions {
   catalog: ApiClient;
   state: LocalState;
-  node: NodeFacts;
+  node: () => NodeFacts;
   /** What a server registers of itself: the service `consul`. */
   serverService?: NodeService | undefined;
   /** Output that changes alone is brought to the catalog at most this often. */
@@ -202,7 +202,8 @@ export class CatalogSync {
   }
 
   async #syncAll(): Promise<void> {
-    const { catalog, state, node, serverService, log } = this.#options;
+    const { catalog, state, serverService, log } = this.#options;
+    const node = this.#options.node();
     const { body: held } = await catalog.get<Held | null>(`/v1/internal/node/${encodeURIComponent(node.Node)}`);
     const serfHealth = {
       Node: node.Node,
@@ -250,7 +251,8 @@ export class CatalogSync {
   }
 
   async #pushRemovals(services: string[], checks: Set<string>): Promise<void> {
-    const { catalog, state, node, log } = this.#options;
+    const { catalog, state, log } = this.#options;
+    const node = this.#options.node();
     for (const id of services) {
       if (state.service(id)) continue;
       await catalog.put("/v1/catalog/deregister", { body: { Node: node.Node, ServiceID: id } });
@@ -266,7 +268,8 @@ export class CatalogSync {
   }
 
   async #pushRegistrations(services: string[], checks: Set<string>): Promise<void> {
-    const { state, node } = this.#options;
+    const { state } = this.#options;
+    const node = this.#options.node();
     const isSynced = (id: string) => this.#synced.checks.has(id);
     const registrations = toRegistrations({ services, checks }, { state, node, isSynced });
     while (registrations.length > 0) await this.#register(registrations.splice(0, MAX_BATCH));

@@ -2,7 +2,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
-import type { TlsOptions } from "node:tls";
+import { createSecureContext, Server as TlsServer, type TlsOptions } from "node:tls";
 import { internalTls, serverList } from "@heddle/api-client";
 import {
   type HttpServer,
@@ -10,8 +10,10 @@ import {
   isLoopback,
   type LiveIdentity,
   type Logger,
+  RequestLimit,
   startHttpServer,
 } from "@heddle/daemon";
+import type { Registry } from "prom-client";
 import type { AgentConfig } from "./config/index.ts";
 import { createForwarder } from "./forward.ts";
 
@@ -57,6 +59,9 @@ export interface ListenerOptions {
   api: RequestListener;
   /** True where it takes the WebSocket over. */
   upgrade: (req: IncomingMessage, socket: Socket, head: Buffer) => boolean;
+  /** Asked for each connection and request: a reload may change them. */
+  limits: () => AgentConfig["limits"];
+  registry: Registry;
   log: Logger;
 }
 
@@ -64,8 +69,14 @@ export interface ListenerOptions {
 export async function startListeners(
   config: AgentConfig,
   stack: AsyncDisposableStack,
-  { api, upgrade, log }: ListenerOptions,
+  { api, upgrade, limits, registry, log }: ListenerOptions,
 ): Promise<HttpServer[]> {
+  // One count for all listeners, so that a client has no more through a second one.
+  const requestLimit = new RequestLimit(() => limits().httpMaxRequestsPerClient, {
+    setting: "limits.http_max_requests_per_client",
+    registry,
+    log: log.child("http"),
+  });
   const listen = async (host: string, port: number, tls?: TlsOptions): Promise<HttpServer> => {
     const server = await startHttpServer({
       host,
@@ -73,7 +84,9 @@ export async function startListeners(
       handler: api,
       log: log.child("http"),
       tls,
-      maxConnectionsPerClient: config.limits.httpMaxConnsPerClient,
+      maxHeaderBytes: config.http.maxHeaderBytes,
+      maxConnectionsPerClient: () => limits().httpMaxConnsPerClient,
+      requestLimit,
       upgrade: (req, socket, head) => {
         if (!upgrade(req, socket, head)) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
       },
@@ -86,20 +99,28 @@ export async function startListeners(
   const listeners: HttpServer[] = [];
   if (ports.http >= 0) for (const host of addresses.http) listeners.push(await listen(host, ports.http));
   if (ports.https >= 0) {
-    const tls = httpsOptions(config.tls.https);
+    const tls = httpsOptions(config.tls.https, config.limits.httpsHandshakeTimeoutMs);
     for (const host of addresses.https) listeners.push(await listen(host, ports.https, tls));
   }
   return listeners;
 }
 
+/**
+ * Reads the files of the HTTPS listener as the new configuration names them; `apply` has new connections use them. Throws InvalidArgumentError
+ * for what cannot be read.
+ */
+export function reloadTls(listeners: readonly HttpServer[], config: AgentConfig): { apply(): void } {
+  const https = listeners.map(({ server }) => server).filter((server) => server instanceof TlsServer);
+  const options = https.length > 0 ? httpsOptions(config.tls.https, config.limits.httpsHandshakeTimeoutMs) : {};
+  if (https.length > 0) createSecureContext(options); // a key that does not fit its certificate is refused before anything changes
+  return { apply: () => https.forEach((server) => server.setSecureContext(options)) };
+}
+
 /** Certificate and key of the HTTPS listener; with `verify_incoming`, only clients of our CA get in. Throws InvalidArgumentError. */
-function httpsOptions({
-  caFile,
-  certFile,
-  keyFile,
-  minVersion,
-  verifyIncoming,
-}: AgentConfig["tls"]["https"]): TlsOptions {
+function httpsOptions(
+  { caFile, certFile, keyFile, minVersion, verifyIncoming }: AgentConfig["tls"]["https"],
+  handshakeTimeoutMs: number,
+): TlsOptions {
   const read = (path: string, key: string) => {
     if (path === "") throw new InvalidArgumentError(`ports.https needs ${key}`);
     try {
@@ -112,6 +133,7 @@ function httpsOptions({
     cert: read(certFile, "cert_file"),
     key: read(keyFile, "key_file"),
     minVersion,
+    handshakeTimeout: handshakeTimeoutMs,
     ...(verifyIncoming && { ca: read(caFile, "ca_file"), requestCert: true, rejectUnauthorized: true }),
   };
 }

@@ -67,6 +67,8 @@ export interface LocalStateOptions {
   log: Logger;
   /** The machine was started anew: what passed before it did is tried again first. */
   isNewBoot?: boolean;
+  /** Whether what checks print is dropped (`discard_check_output`). */
+  discardOutput?: () => boolean;
 }
 
 export class LocalState {
@@ -257,8 +259,9 @@ export class LocalState {
   }
 
   /** Takes a check's new status and output over. What is the same already changes nothing. */
-  setCheckState(id: string, status: CheckStatus, output: string): void {
+  setCheckState(id: string, status: CheckStatus, printed: string): void {
     if (!this.check(id)) return;
+    const output = this.#options.discardOutput?.() ? "" : printed;
     const before = this.checkState(id);
     if (before.status === status && before.output === output) return;
     this.#states.set(id, { status, output });
@@ -293,7 +296,8 @@ export class LocalState {
   }
 
   /** A TTL check's heartbeat: kept, so that a restart does not make it critical before its time. */
-  async heartbeat(id: string, status: CheckStatus, output: string): Promise<void> {
+  async heartbeat(id: string, status: CheckStatus, printed: string): Promise<void> {
+    const output = this.#options.discardOutput?.() ? "" : printed;
     const state: TtlState = { status, output, at: this.#options.clock.now() };
     await this.#store.run(() => ({ writes: [{ table: TTL_STATES, key: id, value: state }], result: undefined }));
     this.setCheckState(id, status, output);

@@ -38,7 +38,7 @@ import { followServers, type LocalStream } from "./followed.ts";
 import { watchLeafExpiry } from "./leaf-expiry.ts";
 import type { LeaseFacts, LeaseOptions } from "./lease.ts";
 import { Leaves, type Roots, type SignedLeaf } from "./leaves.ts";
-import { forwardToServers, refusePlainTextOffLoopback, startListeners } from "./listeners.ts";
+import { forwardToServers, refusePlainTextOffLoopback, reloadTls, startListeners } from "./listeners.ts";
 import { LocalState } from "./local-state.ts";
 import { registerAgentMetrics } from "./metrics.ts";
 import { memberOf, startLease } from "./own-lease.ts";
@@ -105,6 +105,8 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const clock = deps.clock ?? systemClock;
   await using stack = new AsyncDisposableStack();
   const store = stack.use(await openStore({ dataDir: config.dataDir, name: "agent", log }));
+  // What a reload changes is read from here, each time.
+  let current = config;
   const { identity } = deps;
   for (const url of new Set([servers.catalog, servers.ca])) stack.use(await followServerNames(url, log));
   const tlsFor = (role: string) => internalTls(identity, [role, "server"]);
@@ -114,7 +116,10 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => ca.close());
 
   const isNewBoot = !(await isSameBoot(store));
-  const state = new LocalState({ store, nodeName: config.nodeName, clock, log, isNewBoot });
+  const state = new LocalState({
+    ...{ store, nodeName: config.nodeName, clock, log, isNewBoot },
+    discardOutput: () => current.discardCheckOutput,
+  });
   const ports = new SidecarPorts({
     store,
     min: config.ports.sidecarMin,
@@ -125,7 +130,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const sync = new CatalogSync({
     catalog,
     state,
-    node: nodeFacts(config),
+    node: () => nodeFacts(current),
     serverService: serverService(config, version),
     checkUpdateIntervalMs: config.checkUpdateIntervalMs,
     log,
@@ -166,19 +171,22 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   stack.defer(() => alias.close());
 
   let watches: Watches | undefined;
-  let current = config;
   let onLeft = () => {};
   const left = new Promise<void>((resolve) => {
     onLeft = resolve;
   });
   const reload = async () => {
     const next = await deps.readConfig();
+    const tls = listeners.length > 0 ? reloadTls(listeners, next) : undefined;
     await registrar.files(next.services, next.checks);
     hub.setLevel(next.log.level);
     const { changedWithoutReload } = await import("./config/index.ts");
     const ignored = changedWithoutReload(current, next);
     if (ignored.length > 0) log.warn("these settings changed but need a restart", { settings: ignored.join(", ") });
     current = next;
+    tls?.apply();
+    telemetry.filterChanged();
+    sync.resync(); // the node's own metadata
     deps.onReload?.(next);
     await setWatches(next.watches);
     log.info("configuration reloaded", { services: state.services().length, checks: state.checks().length });
@@ -207,6 +215,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     await catalog.put("/v1/internal/leave", { body: { Node: config.nodeName } });
     onLeft();
   };
+  const telemetry = new Telemetry(() => current, clock);
   const ruleHolders = new RuleHolders({ catalog, node: config.nodeName, clock, log });
   const agentDeps: AgentDeps = {
     config,
@@ -216,7 +225,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     registrar,
     sync,
     central,
-    telemetry: new Telemetry(config, clock),
+    telemetry,
     ttl,
     decisions: new Decisions(),
     ruleHolders,
@@ -270,7 +279,9 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   });
   const upgrade = (...request: [IncomingMessage, Socket, Buffer]) =>
     forwarding?.upgrade(...request) || (deps.upgrade?.(...request) ?? false);
-  listeners.push(...(await startListeners(config, stack, { api, upgrade, log })));
+  listeners.push(
+    ...(await startListeners(config, stack, { api, upgrade, limits: () => current.limits, registry, log })),
+  );
   stack.use(await startOpsServer({ ...config.metrics, ...ops, log: log.child("metrics") }));
   const onDeregister: LeaseOptions["onDeregister"] = ({ service, check }) => {
     if (state.check(check)?.definition.ServiceID !== service || state.checkState(check).status !== "critical") return;

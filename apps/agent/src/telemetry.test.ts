@@ -13,7 +13,7 @@ function setup(telemetry: Partial<AgentConfig["telemetry"]> = {}) {
     server: true,
     telemetry: { disableHostname: true, filterDefault: true, metricsPrefix: "consul", prefixFilter: [], ...telemetry },
   } as unknown as AgentConfig;
-  return { clock, telemetry: new Telemetry(config, clock) };
+  return { clock, telemetry: new Telemetry(() => config, clock) };
 }
 
 describe("the JSON of /v1/agent/metrics", () => {

@@ -75,14 +75,15 @@ export class Series {
 }
 
 export class Telemetry {
-  readonly #config: AgentConfig;
+  readonly #config: () => AgentConfig;
   readonly #clock: Clock;
   readonly #startedAt: number;
   readonly #series = new Map<string, Series>();
   /** By the names that the code uses, without labels: the hot path makes no text. */
   readonly #byShortName = new Map<string, Series | undefined>();
 
-  constructor(config: AgentConfig, clock: Clock) {
+  /** The configuration is asked anew where a reload may change it. */
+  constructor(config: () => AgentConfig, clock: Clock) {
     this.#config = config;
     this.#clock = clock;
     this.#startedAt = clock.now();
@@ -97,6 +98,12 @@ export class Telemetry {
     this.#find("sample", name, labels)?.observe(ms);
   }
 
+  /** Another `prefix_filter` holds: what it no longer lets through goes. */
+  filterChanged(): void {
+    this.#byShortName.clear();
+    for (const [key, { name }] of this.#series) if (!this.#isWanted(name)) this.#series.delete(key);
+  }
+
   /** Everything observed since the start. */
   series(): Series[] {
     return [...this.#series.values()];
@@ -104,7 +111,7 @@ export class Telemetry {
 
   /** What is read off now, by its full name. */
   gauges(): { name: string; value: number }[] {
-    const { telemetry, devMode, server } = this.#config;
+    const { telemetry, devMode, server } = this.#config();
     const memory = process.memoryUsage();
     const values: Record<string, number> = {
       ...(server && { "autopilot.failure_tolerance": 0, "autopilot.healthy": 1 }),
@@ -162,13 +169,13 @@ export class Telemetry {
   }
 
   #fullName(name: string): string {
-    const { metricsPrefix } = this.#config.telemetry;
+    const { metricsPrefix } = this.#config().telemetry;
     return `${metricsPrefix || "consul"}.${name}`;
   }
 
   /** `prefix_filter`: "+a.b" lets through what begins so, "-a" keeps it out; the longest prefix decides. */
   #isWanted(name: string): boolean {
-    const { prefixFilter, filterDefault } = this.#config.telemetry;
+    const { prefixFilter, filterDefault } = this.#config().telemetry;
     if (prefixFilter.length === 0) return filterDefault;
     const rules = prefixFilter.filter((rule) => name.startsWith(rule.slice(1)));
     const longest = rules.sort((a, b) => b.length - a.length)[0];

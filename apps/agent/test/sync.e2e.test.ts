@@ -61,7 +61,7 @@ async function setUp(address: string, log = silentLog) {
   const state = new LocalState({ store, nodeName: "n1", clock: new ManualClock(), log: silentLog });
   const catalog = createApiClient({ address });
   const node = { ID: "", Node: "n1", Address: "10.0.0.1", TaggedAddresses: {}, NodeMeta: {} };
-  const sync = new CatalogSync({ catalog, state, node, checkUpdateIntervalMs: 300_000, log });
+  const sync = new CatalogSync({ catalog, state, node: () => node, checkUpdateIntervalMs: 300_000, log });
   const stop = new AbortController();
   const running = sync.run(stop.signal);
   return {

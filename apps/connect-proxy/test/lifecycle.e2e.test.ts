@@ -259,9 +259,9 @@ describe("shutdown", () => {
     }
     const closing = web.running.close();
     await web.logged("Stopping listener");
-    await isRefused(port);
     finishing.socket.end("b");
     expect(await finishing.ended).toBe("end");
+    await isRefused(port);
     expect(finishing.received().toString()).toBe("ab");
     expect(await staying.ended).toBe("ECONNRESET");
     await closing;

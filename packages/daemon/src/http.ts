@@ -9,6 +9,7 @@ import type { TlsOptions } from "node:tls";
 import { beginDrain, createDrain, joinDrain } from "./drain.ts";
 import { describeError, InvalidArgumentError, TooLargeError } from "./errors.ts";
 import type { Logger } from "./log.ts";
+import type { RequestLimit } from "./request-limit.ts";
 import { explainListenError } from "./listen.ts";
 
 const HEADERS_TIMEOUT_MS = 10_000; // a slow client may not hold a connection while it dribbles headers
@@ -31,9 +32,12 @@ export interface HttpServerOptions {
   /** Mutual TLS or HTTPS options; plain HTTP without. */
   tls?: TlsOptions | undefined;
   /** 0 or less: no limit. */
-  maxConnectionsPerClient?: number;
+  maxConnectionsPerClient?: number | (() => number);
   /** What the limit is called, for whoever meets it. */
   connectionsLimitName?: string;
+  /** Of the request line and the headers together. */
+  maxHeaderBytes?: number;
+  requestLimit?: RequestLimit;
   /** Takes over a WebSocket upgrade; connections asking for anything else are closed. */
   upgrade?: (req: IncomingMessage, socket: Socket, head: Buffer) => void;
 }
@@ -49,7 +53,7 @@ export interface HttpServer {
 /** Binds and serves. A port in use is an UnavailableError that names the port and its holder. */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { handler, log } = options;
-  const limit = options.maxConnectionsPerClient ?? MAX_CONNECTIONS_PER_CLIENT;
+  const { maxConnectionsPerClient = MAX_CONNECTIONS_PER_CLIENT, requestLimit } = options;
   const setting = options.connectionsLimitName ?? "limits.http_max_conns_per_client";
   const sockets = new Map<Socket, string>();
   const perClient = new Map<string, number>();
@@ -57,14 +61,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const drain = createDrain();
   const listener: RequestListener = (req, res) => {
     if (closing) res.setHeader("Connection", "close");
-    handler(req, res);
+    if (!requestLimit || requestLimit.admit(req, res)) handler(req, res);
   };
   const http = {
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionsCheckingInterval: TIMEOUTS_CHECK_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    maxHeaderSize: MAX_HEADER_BYTES,
+    maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
     noDelay: true,
   };
   const server = options.tls ? createTlsServer({ ...http, ...options.tls }, listener) : createServer(http, listener);
@@ -80,6 +84,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       if (left > 0) perClient.set(client, left);
       else perClient.delete(client);
     });
+    const limit = typeof maxConnectionsPerClient === "function" ? maxConnectionsPerClient() : maxConnectionsPerClient;
     if (count > limit && limit > 0) {
       log.warn("too many connections from one client, closing the newest", { client, limit, setting });
       if (options.tls) return void socket.destroy(); // nothing can be said before the handshake

@@ -18,6 +18,7 @@ export {
 export { whenDraining } from "./drain.ts";
 export { createIdentity, followIdentityFiles } from "./identity.ts";
 export { exactNumber, parseToPassOn } from "./exact-numbers.ts";
+export { RequestLimit } from "./request-limit.ts";
 export { readBody, readJson, sendJson, sendText, startHttpServer } from "./http.ts";
 export {
   callerOf,

@@ -139,6 +139,7 @@ export function buildLimits(raw: RawConfig["limits"] = {}): LimitsConfig {
   const kvMaxValueSize = raw.kv_max_value_size ?? defaults.DEFAULT_KV_MAX_VALUE_SIZE;
   return {
     httpMaxConnsPerClient: raw.http_max_conns_per_client ?? defaults.DEFAULT_HTTP_MAX_CONNS_PER_CLIENT,
+    httpMaxRequestsPerClient: raw.http_max_requests_per_client ?? 0,
     httpsHandshakeTimeoutMs: raw.https_handshake_timeout ?? defaults.DEFAULT_HTTPS_HANDSHAKE_TIMEOUT_MS,
     kvMaxValueSize,
     txnMaxReqLen: raw.txn_max_req_len ?? defaults.DEFAULT_KV_MAX_VALUE_SIZE,

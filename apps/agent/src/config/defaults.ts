@@ -39,7 +39,7 @@ export const DEFAULT_LOG_ROTATE_MS = 24 * HOUR_MS;
 export const DEFAULT_HTTP_MAX_CONNS_PER_CLIENT = 200;
 export const DEFAULT_HTTPS_HANDSHAKE_TIMEOUT_MS = 5 * SECOND_MS;
 export const DEFAULT_KV_MAX_VALUE_SIZE = 512 * 1_024; // what fits one Raft entry, which clients have come to count on
-export const DEFAULT_MAX_HEADER_BYTES = 16 * 1_024; // Node's own; Go's would be 1 MiB
+export const DEFAULT_MAX_HEADER_BYTES = 64 * 1_024; // Go's is 1 MiB
 
 export const DEFAULT_DNS = {
   maxStaleMs: 87_600 * HOUR_MS, // ten years: an old answer is better than none

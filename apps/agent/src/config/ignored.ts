@@ -7,6 +7,9 @@ const NO_WAN = "there is no WAN federation";
 const ENTERPRISE = "it belongs to Consul Enterprise";
 const NO_PUSH = "metrics are served at /v1/agent/metrics and /metrics, and pushed nowhere";
 
+const FROM_MEMORY = "answers come from memory that follows the catalog's changes";
+const NO_DRAIN = "a node that leaves is taken out of the catalog before its listeners close";
+
 const REASONS: Record<string, readonly string[]> = {
   [NO_RAFT]: [
     "autopilot",
@@ -66,6 +69,21 @@ const REASONS: Record<string, readonly string[]> = {
     "telemetry.statsd_address",
     "telemetry.statsite_address",
   ],
+  [FROM_MEMORY]: [
+    "cache",
+    "discovery_max_stale",
+    "dns_config.allow_stale",
+    "dns_config.cache_max_age",
+    "dns_config.max_stale",
+    "dns_config.use_cache",
+  ],
+  "a blocking read waits as long as its wait says: 5 minutes where it says nothing, 10 at most": [
+    "default_query_time",
+    "max_query_time",
+  ],
+  "agents look for their servers for ever, within a second at first": ["retry_interval", "retry_max"],
+  "no proxy here opens paths to those outside the mesh": ["ports.expose_max_port", "ports.expose_min_port"],
+  [NO_DRAIN]: ["performance.leave_drain_time"],
   "certificates for the internal API come from 'heddle tls'": ["auto_config", "auto_encrypt"],
   "there is no cluster peering": ["peering"],
   "there is no cloud service": ["cloud"],

@@ -134,6 +134,7 @@ export const httpConfig = () => ({
 
 export const limits = () => ({
   http_max_conns_per_client: f.integer(),
+  http_max_requests_per_client: count(),
   https_handshake_timeout: duration(),
   kv_max_value_size: count(),
   request_limits: any(),

@@ -152,6 +152,8 @@ export interface TelemetryConfig {
 export interface LimitsConfig {
   /** 0 or less: no limit. */
   httpMaxConnsPerClient: number;
+  /** A second; 0: no limit. */
+  httpMaxRequestsPerClient: number;
   httpsHandshakeTimeoutMs: number;
   kvMaxValueSize: number;
   txnMaxReqLen: number;

@@ -97,7 +97,7 @@ export function nodeTable(deps: AgentDeps): ApiTable {
         ...{ Server: config.server, Status: "alive" },
       }),
       Stats: stats(state.services().length, state.checks().length),
-      Meta: { "consul-network-segment": "", ...config.nodeMeta },
+      Meta: { "consul-network-segment": "", ...deps.settings().nodeMeta },
       xDS: { SupportedProxies: {} },
     };
   }
