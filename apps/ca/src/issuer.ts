@@ -33,6 +33,8 @@ export interface SignedLeaf {
 export type IdentityRule = (id: SpiffeId, csr: CsrFacts) => Promise<string | undefined> | string | undefined;
 
 export interface Issuer {
+  /** Throws RateLimitedError where `sign` would for CSRMaxPerSecond: asked before anything of a request is read, which costs more than to refuse it. */
+  admit(caller: string): void;
   /**
    * Signs a request for `caller` (for the log), where `rule` lets it; by default services. Throws InvalidArgumentError for a bad request, PermissionDeniedError for an
    * identity that is not ours to give, RateLimitedError past CSRMaxPerSecond.
@@ -90,7 +92,19 @@ export function createIssuer({
       };
     });
   };
+  const refused = (error: unknown, caller: string, asked?: string) => {
+    metrics.refused(error instanceof HeddleError ? error.code : "internal");
+    log.info("refused to sign a certificate", { spiffe_id: asked, caller, reason: describeError(error) });
+  };
   return {
+    admit(caller) {
+      try {
+        rate.check(authority.settings.csrMaxPerSecond);
+      } catch (error) {
+        refused(error, caller);
+        throw error;
+      }
+    },
     async sign(csrPem, caller, rule = servicesOnly) {
       const startedAt = performance.now();
       let asked: string | undefined;
@@ -113,8 +127,7 @@ export function createIssuer({
         return leaf;
       } catch (cause) {
         const error = cause instanceof IdentityError ? new UnavailableError(cause.message, { cause }) : cause;
-        metrics.refused(error instanceof HeddleError ? error.code : "internal");
-        log.info("refused to sign a certificate", { spiffe_id: asked, caller, reason: describeError(error) });
+        refused(error, caller, asked);
         throw error;
       }
     },

@@ -174,6 +174,9 @@ describe("the rate", () => {
         error: { code: "rate_limited", message: expect.stringContaining("rate limited") },
       });
     await expect.poll(async () => (await ca.sign(csr)).status).toBe(200);
+    // Refused for the rate before anybody looks whether it is a request at all.
+    const withJunk = async () => (await Promise.all([csr, csr, csr, csr, "junk"].map((each) => ca.sign(each)))).at(-1);
+    await expect.poll(async () => (await withJunk())?.status).toBe(429);
   });
 
   it("is none where it is 0", async () => {

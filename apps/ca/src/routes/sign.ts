@@ -44,10 +44,11 @@ export function signRoute({
       throw new HeddleError("method_not_allowed", `method ${req.method} not allowed: want POST`);
     }
     const caller = await requireRole(req, CALLERS);
+    const name = nameOf(req, caller);
+    issuer.admit(name);
     const { csr } = ((await readJson(req, MAX_BODY_BYTES)) ?? {}) as { csr?: unknown };
     if (typeof csr !== "string")
       throw new InvalidArgumentError("want a JSON object with 'csr', a PEM certificate request");
-    const name = nameOf(req, caller);
     if (caller?.role !== "agent") return sendJson(res, 200, await issuer.sign(csr, name));
     const { node } = caller;
     if (node === undefined)
