@@ -107,12 +107,18 @@ export function createLogHub(options: LogOptions = {}): LogHub {
 }
 
 let unwritten = "";
+let flushedAt = 0;
 let isPrepared = false;
+const GATHER_MS = 5;
 
-/** Lines of one turn of the event loop go out in one write: a write for each costs a busy daemon a tenth of its time. */
+/** Lines of five milliseconds go out in one write, and a line after a silence at once: a write for each costs a busy daemon a tenth of its time. */
 export function writeToStandardOutput(line: string): void {
   if (!isPrepared) prepareOutput();
-  if (unwritten === "") setImmediate(flushOutput);
+  if (unwritten === "") {
+    const wait = GATHER_MS - (performance.now() - flushedAt);
+    if (wait <= 0) setImmediate(flushOutput);
+    else setTimeout(flushOutput, wait);
+  }
   unwritten += line;
 }
 
@@ -126,28 +132,65 @@ function prepareOutput(): void {
 function flushOutput(): void {
   const lines = unwritten;
   unwritten = "";
+  flushedAt = performance.now();
   if (lines !== "") process.stdout.write(lines);
 }
 
 const SECRET = /^(?:token|secretid|privatekey(?:pem)?|key_pem)$/i;
+const MAX_MEMO = 1_000;
+const MAX_MEMO_LENGTH = 200;
+
+/** Names of fields and services, sentences and reasons come again and again: what was made of a short text is kept for the next time. */
+function memo<T>(make: (text: string) => T): (text: string) => T {
+  const made = new Map<string, T>();
+  return (text) => {
+    const before = made.get(text);
+    if (before !== undefined) return before;
+    const now = make(text);
+    if (text.length > MAX_MEMO_LENGTH) return now;
+    if (made.size >= MAX_MEMO) made.clear();
+    made.set(text, now);
+    return now;
+  };
+}
+
+const isSecret = memo((name) => SECRET.test(name));
+const quoted = memo((text) => (/^[^\s"=]+$/.test(text) ? text : JSON.stringify(text)));
+// What a peer sent may stand in a sentence or a field: it must not be able to write a line of its own.
+const oneLine = memo((text) =>
+  // oxlint-disable-next-line no-control-regex
+  text.replace(/[\u0000-\u001f\u007f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`),
+);
 
 /** One readable line: time, level, component, sentence, fields as key=value. */
-export function formatEntry(entry: LogEntry): string {
-  const head = `    ${new Date(entry.time).toISOString()} [${entry.level.toUpperCase()}] ${entry.level.length === 4 ? " " : ""}${entry.component}: ${oneLine(entry.sentence)}`;
-  const fields = Object.entries(entry.fields).filter(([, v]) => v !== undefined);
-  if (fields.length === 0) return head;
-  return `${head}: ${fields.map(([k, v]) => `${k}=${SECRET.test(k) ? "[Redacted]" : formatField(v)}`).join(" ")}`;
+export function formatEntry({ time, level, component, sentence, fields }: LogEntry): string {
+  let line = `    ${formatTime(time)} [${level.toUpperCase()}] ${level.length === 4 ? " " : ""}${component}: ${oneLine(sentence)}`;
+  let separator = ": ";
+  for (const name of Object.keys(fields)) {
+    const value = fields[name];
+    if (value === undefined) continue;
+    line += `${separator}${name}=${isSecret(name) ? "[Redacted]" : formatField(value)}`;
+    separator = " ";
+  }
+  return line;
 }
 
 function formatField(value: unknown): string {
-  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "undefined");
-  return /^[^\s"=]+$/.test(text) ? text : JSON.stringify(text);
+  if (typeof value === "number" && Number.isFinite(value)) return String(value);
+  return quoted(typeof value === "string" ? value : (JSON.stringify(value) ?? "undefined"));
 }
 
-// What a peer sent may stand in a sentence or a field: it must not be able to write a line of its own.
-function oneLine(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+let second = Number.NaN;
+let upToSecond = "";
+
+/** ISO 8601 in UTC. Lines come by the thousand a second. */
+function formatTime(ms: number): string {
+  const at = Math.floor(ms / 1_000);
+  if (at !== second) {
+    second = at;
+    upToSecond = new Date(at * 1_000).toISOString().slice(0, -4);
+  }
+  return `${upToSecond}${String(Math.floor(ms - at * 1_000)).padStart(3, "0")}Z`;
 }
 
 /** A logger that says nothing, for tests. */
