@@ -5,7 +5,7 @@
 import type { Logger } from "@heddle/daemon";
 import type { Revocable } from "@heddle/tls";
 import type { DecisionReports } from "./decision-reports.ts";
-import type { ProxyMetrics } from "./metrics.ts";
+import type { Counted, ProxyMetrics } from "./metrics.ts";
 import type { Pairs } from "./pairs.ts";
 import type { Pipe, PipeEnd } from "./pipe.ts";
 import type { Refusal } from "./refusal.ts";
@@ -40,6 +40,8 @@ export interface Connection extends Parties {
   cut: (refusal: Refusal) => void;
   /** Set once it is cut, here or by the far proxy. */
   cutBy?: Refusal | undefined;
+  /** The metrics' own. */
+  counted?: Counted;
 }
 
 export interface ConnectionTable {

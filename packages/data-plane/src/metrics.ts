@@ -1,12 +1,13 @@
 /** The proxy's metric families. Names of services come from peers, so each label keeps to a bounded set of values. */
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
 import type { Carried } from "./carrier.ts";
 import type { Connection, Direction, Parties } from "./connections.ts";
 import type { TlsFacts } from "./mesh-tls.ts";
 import type { Leaf } from "./snapshot.ts";
 import type { PipeEnd } from "./pipe.ts";
 import type { Refusal } from "./refusal.ts";
+import { type Series, SeriesHistogram } from "./series-histogram.ts";
 
 const MAX_NAMES = 500; // services seen as source or destination; the rest count as "other"
 const FAST_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -42,18 +43,34 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     help: "Connections by the decision on them; reason is empty where allowed.",
     labelNames: [...parties, "result", "reason"],
     registers,
+    collect: () => {
+      for (const cell of cells()) {
+        total.inc({ ...cell.labels, result: "allowed", reason: "" }, cell.allowed);
+        cell.allowed = 0;
+      }
+    },
   });
   const ended = new Counter({
     name: "heddle_proxy_connections_closed_total",
     help: "Allowed connections that ended, by how they ended.",
     labelNames: ["direction", "how"],
     registers,
+    collect: () => {
+      for (const [direction, counts] of Object.entries(endings))
+        for (const how of HOWS) {
+          if (counts[how] > 0) ended.inc({ direction, how }, counts[how]);
+          counts[how] = 0;
+        }
+    },
   });
   const open = new Gauge({
     name: "heddle_proxy_connections_open",
     help: "Connections that are open now.",
     labelNames: parties,
     registers,
+    collect: () => {
+      for (const { labels, open: count } of cells()) open.set(labels, count);
+    },
   });
   const bytes = new Counter({
     name: "heddle_proxy_bytes_total",
@@ -62,6 +79,11 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     registers,
     collect: () => {
       for (const { table } of carried()) for (const connection of table.all) countBytes(connection);
+      for (const cell of cells()) {
+        bytes.inc({ ...cell.labels, flow: "in" }, cell.in);
+        bytes.inc({ ...cell.labels, flow: "out" }, cell.out);
+        cell.in = cell.out = 0;
+      }
     },
   });
   const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS, [
@@ -169,7 +191,14 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
 
   // By destination, never by source: those are our service and our upstreams, so the series stay few.
   function histogram(name: string, help: string, buckets: number[], labelNames = ["direction", "destination"]) {
-    return new Histogram({ name, help, labelNames, buckets, registers });
+    const all = new SeriesHistogram({ name, help, labelNames, buckets, registry });
+    const known = new Map<string, Series>();
+    return (labels: Labels): Series => {
+      const key = Object.values(labels).join(" ");
+      const series = known.get(key) ?? all.series(labels);
+      known.set(key, series);
+      return series;
+    };
   }
 
   const names = new Set<string>();
@@ -190,37 +219,87 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     destination: bounded(destination),
   });
 
-  const counted = new WeakMap<Connection, { in: number; out: number }>();
-  const countBytes = (connection: Connection) => {
-    const { bytesFromA, bytesFromB } = connection.pipe;
-    const last = counted.get(connection) ?? { in: 0, out: 0 };
-    const of = labels(connection);
-    bytes.inc({ ...of, flow: "in" }, bytesFromA - last.in);
-    bytes.inc({ ...of, flow: "out" }, bytesFromB - last.out);
-    counted.set(connection, { in: bytesFromA, out: bytesFromB });
+  // By direction and source, then by destination: two look-ups for a connection, and no more until it ends.
+  const bySource = { inbound: new Map<string, Map<string, Cell>>(), outbound: new Map<string, Map<string, Cell>>() };
+  function cellOf(who: Parties): Cell {
+    const [source, destination] = [bounded(who.source), bounded(who.destination)];
+    let byDestination = bySource[who.direction].get(source);
+    if (!byDestination) bySource[who.direction].set(source, (byDestination = new Map()));
+    let cell = byDestination.get(destination);
+    if (!cell) {
+      const to = toDestination(who);
+      const series = { duration: duration(to), firstByte: firstByte(to) };
+      cell = { labels: labels(who), ...series, allowed: 0, open: 0, in: 0, out: 0 };
+      byDestination.set(destination, cell);
+    }
+    return cell;
+  }
+  function* cells(): Generator<Cell> {
+    for (const sources of Object.values(bySource)) for (const all of sources.values()) yield* all.values();
+  }
+
+  const endings = { inbound: noEndings(), outbound: noEndings() };
+
+  const countBytes = ({ counted, pipe }: Connection) => {
+    if (!counted) return;
+    const { bytesFromA, bytesFromB } = pipe;
+    counted.cell.in += bytesFromA - counted.in;
+    counted.cell.out += bytesFromB - counted.out;
+    counted.in = bytesFromA;
+    counted.out = bytesFromB;
   };
 
   return {
     opened(connection) {
-      total.inc({ ...labels(connection), result: "allowed", reason: "" });
-      open.inc(labels(connection));
+      const cell = cellOf(connection);
+      cell.allowed++;
+      cell.open++;
+      connection.counted = { cell, in: 0, out: 0 };
     },
     closed(connection, how, durationMs) {
+      const { cell } = connection.counted ?? {};
+      if (!cell) return;
       countBytes(connection);
-      open.dec(labels(connection));
-      ended.inc({ direction: connection.direction, how });
-      const to = toDestination(connection);
-      duration.observe(to, durationMs / 1000);
+      cell.open--;
+      endings[connection.direction][how]++;
+      cell.duration.observe(durationMs / 1000);
       const { firstByteMs } = connection.pipe;
-      if (firstByteMs !== undefined) firstByte.observe(to, firstByteMs / 1000);
+      if (firstByteMs !== undefined) cell.firstByte.observe(firstByteMs / 1000);
     },
     refused(who, refusal) {
       total.inc({ ...labels(who), result: "refused", reason: refusal.code });
     },
     handshake(direction, ms, { version, group }) {
-      handshake.observe({ direction }, ms / 1000);
+      handshake({ direction }).observe(ms / 1000);
       handshakes.inc({ direction, version, group });
     },
-    connect: (parties, ms) => connect.observe(toDestination(parties), ms / 1000),
+    connect: (parties, ms) => connect(toDestination(parties)).observe(ms / 1000),
   };
 }
+
+/** What is counted of a pair of services since it was last told, so that a connection adds numbers and looks nothing up. */
+interface Cell {
+  labels: Record<"direction" | "source" | "destination", string>;
+  duration: Series;
+  firstByte: Series;
+  allowed: number;
+  open: number;
+  in: number;
+  out: number;
+}
+
+/** How much of a connection's bytes has been counted. */
+export interface Counted {
+  cell: Cell;
+  in: number;
+  out: number;
+}
+
+const HOWS = ["closed", "reset", "half_open_idle", "stopped", "cut"] as const;
+const noEndings = (): Record<(typeof HOWS)[number], number> => ({
+  closed: 0,
+  reset: 0,
+  half_open_idle: 0,
+  stopped: 0,
+  cut: 0,
+});

@@ -96,6 +96,6 @@ export class Pairs {
   }
 }
 
-const keyOf = ({ direction, source, destination }: Parties): string => JSON.stringify([direction, source, destination]);
+const keyOf = ({ direction, source, destination }: Parties): string => `${direction}\0${source}\0${destination}`;
 
 const toText = (ms: number): string => (ms === 0 ? "" : new Date(ms).toISOString());
