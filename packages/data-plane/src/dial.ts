@@ -1,6 +1,7 @@
 /** Opens connections, TCP or to a Unix socket, as the data plane wants them: half-open, undelayed, kept alive, with a deadline. */
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { isLoopback } from "@heddle/daemon";
+import { deadline } from "./deadline.ts";
 import type { Leg, PlainSocket } from "./pipe.ts";
 import { type Address, formatAddress } from "./spec.ts";
 import { resetSocket } from "./reset.ts";
@@ -46,14 +47,14 @@ export function dialAddress(to: Address, timeoutMs: number): Promise<Socket> {
     };
     const socket = to.path === undefined ? connect(options) : asUnix(connect(options));
     const fail = (why: string, cause?: Error) => {
-      clearTimeout(timer);
+      callOff();
       socket.destroy();
       reject(new Error(`cannot reach ${formatAddress(to)}: ${why}`, { cause }));
     };
-    const timer = setTimeout(() => fail(`no answer within ${Math.round(timeoutMs)} ms`), timeoutMs);
+    const callOff = deadline(timeoutMs, () => fail(`no answer within ${Math.round(timeoutMs)} ms`));
     socket.on("error", (error: NodeJS.ErrnoException) => fail((error.code && WHY[error.code]) || error.message, error));
     socket.once("connect", () => {
-      clearTimeout(timer);
+      callOff();
       resolve(socket);
     });
   });

@@ -9,6 +9,7 @@ import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
 import { countKey, type Counts } from "./counts.ts";
+import { deadline } from "./deadline.ts";
 import { plainLeg } from "./dial.ts";
 import { type MeshLeg, refusedLeg, type Revoked, type Terminator } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -267,15 +268,14 @@ function refusalOf(error: unknown, { source, destination }: Parties): Refusal {
 function firstByte(raw: Socket, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const done = (settle: () => void) => {
-      clearTimeout(timer);
+      callOff();
       raw.off("readable", onReadable);
       raw.off("end", onClose);
       raw.off("close", onClose);
       settle();
     };
-    const timer = setTimeout(
-      () => done(() => reject(new RefusedError("handshake", `no TLS handshake within ${timeoutMs} ms`))),
-      timeoutMs,
+    const callOff = deadline(timeoutMs, () =>
+      done(() => reject(new RefusedError("handshake", `no TLS handshake within ${timeoutMs} ms`))),
     );
     const onReadable = () => {
       const chunk = raw.read() as Buffer | null;

@@ -15,6 +15,7 @@ import {
   swapServerIdentity,
   type TlsIdentity,
 } from "@heddle/tls";
+import { deadline } from "./deadline.ts";
 import type { Leg } from "./pipe.ts";
 import { RefusedError } from "./refusal.ts";
 import type { Leaf, Roots } from "./snapshot.ts";
@@ -167,16 +168,15 @@ export function createDialler(identity: MeshIdentity, revoked: Revoked): Dialler
       keepShown(stream, shown);
       await new Promise<void>((resolve, reject) => {
         const fail = (error: Error) => {
-          clearTimeout(timer);
+          callOff();
           raw.destroy();
           reject(error);
         };
-        const timer = setTimeout(
-          () => fail(new RefusedError("handshake", `no TLS handshake within ${Math.round(timeoutMs)} ms`)),
-          timeoutMs,
+        const callOff = deadline(timeoutMs, () =>
+          fail(new RefusedError("handshake", `no TLS handshake within ${Math.round(timeoutMs)} ms`)),
         );
         stream.once("secureConnect", () => {
-          clearTimeout(timer);
+          callOff();
           resolve();
         });
         stream.on("error", (error) => {

@@ -2,6 +2,7 @@
  * One connection of an application inside a tunnel: a plain socket on our side, frames on the other. A FIN is a FIN, a reset
  * is a reset, and a slow reader slows its writer and nobody else.
  */
+import { Socket } from "node:net";
 import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd, type PlainSocket } from "../pipe.ts";
 import { readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
@@ -64,6 +65,7 @@ export class TunnelStream implements Pipe {
   #behindSince = 0;
   #hasEnded = false; // our side's FIN was passed on
   #hasFarEnded = false;
+  #isWhole = false; // closed, with all that came
   #end: PipeEnd | undefined;
   #refusal: Refusal | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -180,6 +182,12 @@ export class TunnelStream implements Pipe {
     if (this.#end || this.#hasFarEnded) return;
     this.flush();
     this.#hasFarEnded = true;
+    // Both have ended and all is written: closing says what a FIN and a close would, in one call.
+    if (this.#hasEnded && this.#socket instanceof Socket && this.#socket.writableLength === 0) {
+      this.#isWhole = true;
+      this.#socket.destroy();
+      return;
+    }
     this.#socket.end();
     this.#watch();
   }
@@ -228,7 +236,7 @@ export class TunnelStream implements Pipe {
 
   readonly #onClose = (): void => {
     // Closed without an end in either direction: the far side must not take it for one.
-    if (!(this.#hasEnded && this.#hasFarEnded && this.#socket.writableFinished))
+    if (!this.#isWhole && !(this.#hasEnded && this.#hasFarEnded && this.#socket.writableFinished))
       this.#finish({ how: "reset", by: this.#options.side }, true);
     clearTimeout(this.#timer);
     this.#carrier.forget(this);

@@ -2,6 +2,7 @@
  * Many connections between two proxies over one TLS connection, whose peer is checked once and whose streams are each
  * authorised by themselves. One end opens streams, the other accepts or refuses them.
  */
+import { deadline } from "../deadline.ts";
 import type { MeshLeg, RefusedLeg } from "../mesh-tls.ts";
 import type { PlainSocket } from "../pipe.ts";
 import { createReadBuffer, readRaw } from "../raw-reads.ts";
@@ -73,7 +74,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     socket.on("error", (error) => this.#close(new RefusedError("handshake", messageOf(error), { cause: error })));
     socket.once("end", () => this.#close());
     socket.once("close", () => this.#close());
-    this.#ping = setInterval(() => this.#checkAlive(), PING_MS);
+    // In the turn's last phase: a loop that was held up hears first what has come meanwhile.
+    this.#ping = setInterval(() => setImmediate(() => this.#checkAlive()), PING_MS);
     this.#ping.unref();
     readRaw(socket, this.#reads, (chunk, length) => this.#read(chunk, length));
     if (socket.destroyed) this.#close();
@@ -106,15 +108,15 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     return new Promise((resolve, reject) => {
       if (!this.isUsable) return reject(new RefusedError("unreachable", "the tunnel is closed"));
       const id = ++this.#lastStream;
-      const timer = setTimeout(() => {
+      const callOff = deadline(timeoutMs, () => {
         if (!this.#opening.delete(id)) return;
         this.#writer.control(FRAME.reset, id);
         reject(new RefusedError("unreachable", `the far proxy gave no answer within ${Math.round(timeoutMs)} ms`));
-      }, timeoutMs);
+      });
       const settle =
         <T>(done: (value: T) => void) =>
         (value: T) => {
-          clearTimeout(timer);
+          callOff();
           done(value);
         };
       this.#opening.set(id, { resolve: settle(resolve), reject: settle(reject), socket, options });
@@ -325,6 +327,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   // The tunnel's end.
 
   #checkAlive(): void {
+    if (this.#isClosed) return;
     const silentMs = performance.now() - this.#heardAt;
     if (silentMs > SILENCE_MS)
       this.#close(
