@@ -12,6 +12,8 @@ const ECHO = `
   const server = require("node:net").createServer({ allowHalfOpen: true }, (socket) => socket.on("error", () => {}).pipe(socket));
   server.listen(0, "127.0.0.1", () => console.log(server.address().port));`;
 const ANSWER_MS = 10_000;
+const MAX_LINES = 200;
+const USUAL = /reason="(?:closed by both ends|reset by the (?:application|caller))"/;
 const TOGETHER = 50; // that are opened at once
 
 export interface Held {
@@ -21,11 +23,19 @@ export interface Held {
 }
 
 /** Everything on ports from `http` on. */
-export async function startPair({ dir, heddle }: Bench, http: number, agentConfig: Record<string, unknown> = {}) {
+export async function startPair(
+  { dir, heddle, heddleWith }: Bench,
+  http: number,
+  agentConfig: Record<string, unknown> = {},
+) {
   const upstream = http + 2;
   const failures = new Map<string, number>();
   const failed = (what: string) => failures.set(what, (failures.get(what) ?? 0) + 1);
   let isOver = false;
+  const unusual: string[] = []; // what the proxies said of connections that did not end as they should, and of themselves
+  const tell = (line: string) => {
+    if (unusual.length < MAX_LINES && !USUAL.test(line)) unusual.push(line.trim());
+  };
 
   const echo = spawn(process.execPath, ["-e", ECHO], { stdio: ["ignore", "pipe", "inherit"] });
   process.once("exit", () => echo.kill());
@@ -73,8 +83,8 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
   const agent = await startAgent();
   const common = (metrics: number) => [`-http-addr=127.0.0.1:${http}`, `-metrics-addr=127.0.0.1:${metrics}`];
   const proxies = [
-    heddle("connect", "proxy", ...common(http + 3), "-sidecar-for=echo"),
-    heddle("connect", "proxy", ...common(http + 4), "-service=web", `-upstream=echo:${upstream}`),
+    heddleWith(tell, "connect", "proxy", ...common(http + 3), "-sidecar-for=echo"),
+    heddleWith(tell, "connect", "proxy", ...common(http + 4), "-service=web", `-upstream=echo:${upstream}`),
   ];
   await until(() => talk().then(() => true));
   return {
@@ -115,6 +125,7 @@ export async function startPair({ dir, heddle }: Bench, http: number, agentConfi
       );
       isOver = true;
       for (const [what, count] of failures) console.log(`FAILED ${count} times: ${what}`);
+      if (failures.size > 0) for (const line of unusual) console.log(line);
       if (failures.size === 0) console.log("nothing failed");
       return failures.size === 0;
     },

@@ -47,6 +47,9 @@ const descriptors = ({ proxies }: Pair) => proxies.map((proxy) => holdings(proxy
 const mib = ({ proxies }: Pair) => proxies.map((proxy) => holdings(proxy).mib);
 const isAlive = ({ proxies }: Pair) => proxies.every(({ exitCode, signalCode }) => exitCode === null && !signalCode);
 
+/** `once` would reject where an error comes first. */
+const closeOf = (socket: Socket): Promise<void> => new Promise((resolve) => socket.once("close", () => resolve()));
+
 /** So many, some at a time. */
 async function each(count: number, together: number, one: (n: number) => Promise<void>): Promise<void> {
   let next = 0;
@@ -85,10 +88,11 @@ async function openedAndClosed(bench: Bench): Promise<Seen> {
     const id = String(n).padStart(6, "0");
     const how = n % 2 === 0 ? "end" : "reset";
     const socket = connect(pair.upstream, "127.0.0.1").on("error", () => {});
-    const closed = once(socket, "close");
+    const closed = closeOf(socket);
     const isThere = new Promise<string>((resolve) => heard.set(id, resolve));
     socket.write(id);
-    if ((await Promise.race([once(socket, "data"), closed]))[0] === undefined) return void wrong.lost++;
+    const isServed = new Promise<boolean>((resolve) => socket.once("data", () => resolve(true)));
+    if (!(await Promise.race([isServed, closed]))) return void wrong.lost++;
     const startedAt = performance.now();
     if (how === "end") socket.end();
     else socket.resetAndDestroy();
@@ -109,14 +113,15 @@ async function openedAndClosed(bench: Bench): Promise<Seen> {
   ];
 }
 
-/** Bytes that the kernel holds on connections of this machine with that port at either end, by socket, proc(5). */
-function queued(port: number): number {
+/** Bytes that the kernel holds for who connected to a port of this machine, or for who listens there, proc(5). */
+function queued(port: number, towards: "caller" | "listener"): number {
   const at = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   let bytes = 0;
   for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n").slice(1)) {
     const [, local = "", remote = "", state, queues = ""] = line.trim().split(/\s+/);
     if (state !== "01" || !(local.endsWith(at) || remote.endsWith(at))) continue;
-    for (const hex of queues.split(":")) bytes += Number.parseInt(hex, 16);
+    const [unsent, unread] = queues.split(":").map((hex) => Number.parseInt(hex, 16)) as [number, number];
+    bytes += local.endsWith(at) === (towards === "caller") ? unsent : unread;
   }
   return bytes;
 }
@@ -180,8 +185,8 @@ async function slowReaders(bench: Bench): Promise<Seen> {
   while (performance.now() - startedAt < MS) {
     await sleep(5_000);
     // What one proxy has read and the far reader's kernel has not been given. Other connections' bytes come and go whole.
-    const up = (await bytesOf(pair.metrics[1], "in")) - taken(isSlow.up) - queued(servicePort);
-    const down = (await bytesOf(pair.metrics[0], "out")) - taken(isSlow.down) - queued(pair.upstream);
+    const up = (await bytesOf(pair.metrics[1], "in")) - taken(isSlow.up) - queued(servicePort, "listener");
+    const down = (await bytesOf(pair.metrics[0], "out")) - taken(isSlow.down) - queued(pair.upstream, "caller");
     mostUp = Math.max(mostUp, up / READERS / 1_024);
     mostDown = Math.max(mostDown, down / READERS / 1_024);
   }
@@ -269,9 +274,8 @@ async function noise(bench: Bench): Promise<Seen> {
   const send = async (n: number): Promise<void> => {
     const bytes = NOISES[n % NOISES.length] as Buffer;
     const socket = connect(pair.publicPort, "127.0.0.1").on("error", () => {});
-    const closed = once(socket, "close");
-    socket.resume();
-    await Promise.race([once(socket, "connect"), closed]);
+    const closed = closeOf(socket.resume());
+    await Promise.race([new Promise((resolve) => socket.once("connect", resolve)), closed]);
     await new Promise((resolve) => socket.write(bytes, resolve));
     if (Math.floor(n / NOISES.length) % 2 === 0) socket.resetAndDestroy();
     else socket.end();

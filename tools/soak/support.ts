@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { sleep } from "@heddle/daemon";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -13,20 +15,28 @@ export interface Bench {
   dir: string;
   /** `./heddle …`, killed at the end. */
   heddle(...args: string[]): ChildProcess;
+  /** The same, and each line that it prints. */
+  heddleWith(onLine: (line: string) => void, ...args: string[]): ChildProcess;
 }
 
 /** Runs, cleans up, and ends the process: with status 0 where `run` came to true. */
 export async function onBench(run: (bench: Bench) => Promise<boolean>): Promise<never> {
   const dir = mkdtempSync(join(tmpdir(), "heddle-soak-"));
   const children: ChildProcess[] = [];
-  const heddle = (...args: string[]) => {
-    const child = spawn(join(ROOT, "heddle"), args, { stdio: ["ignore", "ignore", "inherit"] });
+  const start = (output: "ignore" | "pipe", args: string[]) => {
+    const child = spawn(join(ROOT, "heddle"), args, { stdio: ["ignore", output, "inherit"] });
     children.push(child);
+    return child;
+  };
+  const heddle = (...args: string[]) => start("ignore", args);
+  const heddleWith = (onLine: (line: string) => void, ...args: string[]) => {
+    const child = start("pipe", args);
+    createInterface({ input: child.stdout as Readable }).on("line", onLine);
     return child;
   };
   let isGood = false;
   try {
-    isGood = await run({ dir, heddle });
+    isGood = await run({ dir, heddle, heddleWith });
   } finally {
     for (const child of children) child.kill("SIGKILL");
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
