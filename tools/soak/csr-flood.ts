@@ -1,5 +1,5 @@
 /**
- * Many certificates at once (CA-04): N agents ask for the leaves of all their services in the same moment, with the default limit of 50 a
+ * Many certificates at once (CA-04): N agents ask for the leaves of all their services within a second, with the default limit of 50 a
  * second. Prints how many came in the first second, how many were told to try again, how long it took until all had one, and the
  * latency of the catalog, read by a process of its own, before and meanwhile. Ends with status 1 where a goal of the row is missed. With
  * `prepared` one process asks for all of them, by requests made beforehand: two cores are busy with the server then, and not with twenty
@@ -56,6 +56,7 @@ async function run(bench: Bench): Promise<boolean> {
   let refusals = 0;
   const others = new Map<string, number>(); // a machine that is busy with other work
   const leaf = async (api: ApiClient, service: string): Promise<void> => {
+    await sleep(Math.random() * 1_000);
     for (;;) {
       try {
         await asks(api, service);

@@ -12,6 +12,10 @@ export interface RateLimit {
 
 export function createRateLimit(clock: Clock): RateLimit {
   let nextTurn = 0;
+  // One for all: a stack for each would cost as much as the rest of refusing, and there are thousands in a flood.
+  const tooMany = new RateLimitedError(
+    "rate limited: more certificates are asked for than CSRMaxPerSecond allows, try again",
+  );
   /** How long the next one would wait. */
   const wait = (perSecond: number): number => {
     const now = clock.now();
@@ -19,7 +23,7 @@ export function createRateLimit(clock: Clock): RateLimit {
     if (nextTurn > now + MAX_WAIT_MS + 1_000 / perSecond) nextTurn = now;
     const waitMs = Math.max(0, nextTurn - now);
     if (waitMs <= MAX_WAIT_MS) return waitMs;
-    throw new RateLimitedError("rate limited: more certificates are asked for than CSRMaxPerSecond allows, try again");
+    throw tooMany;
   };
   return {
     check(perSecond) {
