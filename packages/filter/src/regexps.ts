@@ -10,7 +10,7 @@ const MAX_PATTERN = 1_000; // characters: patterns of people are shorter, and th
 const MAX_INSTRUCTIONS = 1_500; // what counted repetitions unfold to: [a-z]{1000} is 1,003
 // All matches of one turn of the event loop, in which nobody else is served: what a pattern may take, and more for each text, so that
 // plain patterns fit on 100,000 rows and odd ones are given up early on 1,000.
-const MAX_TURN_MS = 50;
+const MAX_TURN_MS = 40;
 const MAX_TEXT_MS = 0.002;
 
 let engine: typeof RE2JS | undefined;
