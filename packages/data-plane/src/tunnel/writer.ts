@@ -20,6 +20,8 @@ export class FrameWriter {
   #spare: Buffer | undefined;
   #isWriting = false;
   #isScheduled = false;
+  #frames = 0; // since the last write
+  #wasShared = false; // the last write was of several
 
   /** `onRoom` is called whenever a write is done. */
   constructor(socket: Socket, onRoom: () => void) {
@@ -79,6 +81,7 @@ export class FrameWriter {
       this.#out = larger;
     }
     writeHeader(this.#out, start, type, stream, length);
+    this.#frames++;
     this.#length = end;
     return start + HEADER_BYTES;
   }
@@ -87,8 +90,14 @@ export class FrameWriter {
     if (this.#isScheduled || this.#isWriting) return;
     this.#isScheduled = true;
     // After everything that can be read now has been read.
-    setImmediate(this.#onTurn);
+    setImmediate(this.#onFirst);
   }
+
+  /** Where streams share writes, one more turn gathers what comes meanwhile: fewer writes, and the far end wakes less often. One that is alone does not wait. */
+  readonly #onFirst = (): void => {
+    if (this.#frames > 1 || this.#wasShared) setImmediate(this.#onTurn);
+    else this.#onTurn();
+  };
 
   readonly #onTurn = (): void => {
     this.#isScheduled = false;
@@ -102,6 +111,8 @@ export class FrameWriter {
     this.#out = this.#spare ?? Buffer.allocUnsafeSlow(Math.min(KEPT_BYTES, this.#sent.length));
     this.#spare = undefined;
     this.#length = 0;
+    this.#wasShared = this.#frames > 1;
+    this.#frames = 0;
     this.#isWriting = true;
     this.#socket.write(bytes, this.#onWritten);
   }
@@ -110,7 +121,8 @@ export class FrameWriter {
     this.#isWriting = false;
     if (this.#sent && this.#sent.length <= KEPT_BYTES) this.#spare = this.#sent;
     this.#sent = undefined;
-    this.#flush();
+    if (this.#length >= EAGER_BYTES) this.#flush();
+    else if (this.#length > 0) this.#schedule();
     this.#onRoom();
   };
 }
