@@ -206,6 +206,30 @@ test("of several instances the dead and the silent are passed over", async () =>
   expect(web.count("connection refused")).toBe(0);
 });
 
+test("an upstream of our own datacenter works by its name, and one of another says why it cannot", async () => {
+  const { agent, db, port } = await startPair();
+  const [own, other] = [await freePort(), await freePort()];
+  agent.change(({ services }) => {
+    const upstreams = [
+      { DestinationName: "db", Datacenter: "dc1", LocalBindPort: own },
+      { DestinationName: "db", Datacenter: "dc2", LocalBindPort: other },
+    ];
+    const Proxy = { DestinationServiceName: "web", Upstreams: upstreams };
+    services["web-proxy"] = { Kind: "connect-proxy", ID: "web-proxy", Service: "web-proxy", Port: 0, Proxy };
+  });
+  const web = await startProxy(["-proxy-id=web-proxy"], { agent: agent.address });
+  await isReady(web);
+  expect(await echoes(own, "text")).toBe(true);
+  const { error } = await web.logged("the agent cannot give what the proxy needs, going on with what is known", {
+    watch: "endpoints of db in datacenter 'dc2'",
+  });
+  expect(error).toContain("No path to datacenter");
+  expect(await (await dialApp(other)).ended).toBe("ECONNRESET");
+  await web.logged("connection refused", { reason: "no healthy instance of 'db' in datacenter 'dc2' is known" });
+  expect(await echoes(port, "text")).toBe(true);
+  expect(db.count("connection refused")).toBe(0);
+});
+
 test("an instance that fails again and again is left out, and is tried again once it is back", async () => {
   const { agent, port, web, publicPort } = await startPair();
   const dead = await freePort();

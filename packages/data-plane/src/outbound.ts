@@ -14,7 +14,7 @@ import type { Dialler, MeshLeg } from "./mesh-tls.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { pipe, type PipeEnd, type PlainSocket } from "./pipe.ts";
 import { messageOf, type Refusal, type RefusalCode, RefusedError } from "./refusal.ts";
-import { formatHostPort, type HostPort, type UpstreamSpec } from "./spec.ts";
+import { formatHostPort, type HostPort, inDatacenter, type UpstreamSpec } from "./spec.ts";
 import type { Leaf } from "./snapshot.ts";
 import { createTunnelPool, type TunnelPool } from "./tunnel/pool.ts";
 import type { TunnelStream } from "./tunnel/stream.ts";
@@ -87,7 +87,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     if (order.length === 0)
       throw new RefusedError(
         "no_endpoint",
-        `no healthy instance of ${upstream.kind === "service" ? "" : "query "}'${upstream.name}' is known`,
+        `no healthy instance of ${upstream.kind === "service" ? "" : "query "}'${upstream.name}'${inDatacenter(upstream)} is known`,
       );
     const { promise: ended, resolve: onEnd } = Promise.withResolvers<PipeEnd>();
     const reached = await reachOne(order, app, parties, upstream.connectTimeoutMs, onEnd);

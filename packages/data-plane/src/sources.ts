@@ -1,6 +1,6 @@
 /** Where a snapshot's parts come from: one blocking query each, against the public agent API alone. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import type { ApiClient, ApiResponse, WatchOptions } from "@heddle/api-client";
+import { type ApiClient, ApiError, type ApiResponse, type WatchFailure, type WatchOptions } from "@heddle/api-client";
 import { backoffMs, describeError, type Logger, sleep } from "@heddle/daemon";
 import type { Intention } from "@heddle/intentions";
 import { parseSpiffeId } from "@heddle/spiffe";
@@ -8,10 +8,11 @@ import { colonHex, NO_REVOCATIONS, readCertificate, type RevocationsAnswer } fro
 import type { AgentLink } from "./agent-link.ts";
 import { type HealthEntry, type QueryAnswer, toEndpoints, toQueryEndpoints } from "./endpoints.ts";
 import { type Leaf, type Roots, type Rules, type SnapshotStore, upstreamKey } from "./snapshot.ts";
-import { type AgentService, parseAgentService, type UpstreamSpec } from "./spec.ts";
+import { type AgentService, inDatacenter, parseAgentService, type UpstreamSpec } from "./spec.ts";
 import type { WatchLoop } from "./watches.ts";
 
 const QUERY_POLL_MS = 2_000; // Consul's agents cannot wait for a query's answer to change
+const NO_PATH = "No path to datacenter"; // what Consul's servers, and ours, say of a datacenter that they have no link to
 const SELF_MS = 60_000; // how long what an agent says of itself is taken for known
 const SELF_SPREAD_MS = 5_000;
 const RETRY_MAX_MS = 800; // a flipped intention must bite within a second of the agent's return
@@ -103,24 +104,29 @@ export function createSources({ client, store, link, log }: SourceDeps) {
       const key = upstreamKey(upstream);
       const { datacenter } = upstream;
       const dc = datacenter === "" ? {} : { dc: datacenter };
+      // One that nobody knows the way to has no instances: the listener stands, and says so to whoever comes.
+      const onError = ({ error }: WatchFailure) => {
+        const isNowhere = error instanceof ApiError && error.body.startsWith(NO_PATH);
+        if (isNowhere && !store.current.endpoints.has(key)) store.setEndpoints(key, []);
+      };
       if (upstream.kind === "prepared_query") {
         await follow<QueryAnswer>(
-          `answer of query ${upstream.name}`,
+          `answer of query ${upstream.name}${inDatacenter(upstream)}`,
           `/v1/query/${encodeURIComponent(upstream.name)}/execute`,
           signal,
           // A query that is not there yet has no instances: the listener stands, and says so to whoever comes.
           ({ status, body }) => store.setEndpoints(key, status === 404 ? [] : toQueryEndpoints(body)),
-          { query: { connect: "true", ...dc }, allow: [404], pollMs: QUERY_POLL_MS },
+          { query: { connect: "true", ...dc }, allow: [404], pollMs: QUERY_POLL_MS, onError },
         );
         return store.setEndpoints(key, undefined);
       }
       await follow<HealthEntry[]>(
-        `endpoints of ${upstream.name}`,
+        `endpoints of ${upstream.name}${inDatacenter(upstream)}`,
         `/v1/health/connect/${encodeURIComponent(upstream.name)}`,
         signal,
         ({ body }) => store.setEndpoints(key, toEndpoints(body)),
         // Its agent follows it for all proxies of the node together, and has it while the servers are away.
-        { query: { passing: 1, cached: true, ...dc } },
+        { query: { passing: 1, cached: true, ...dc }, onError },
       );
       store.setEndpoints(key, undefined);
     };

@@ -53,6 +53,10 @@ export interface UpstreamSpec {
   maxConnections: number;
 }
 
+/** For sentences about an upstream: nothing for the proxy's own datacenter. */
+export const inDatacenter = ({ datacenter }: Pick<UpstreamSpec, "datacenter">): string =>
+  datacenter === "" ? "" : ` in datacenter '${datacenter}'`;
+
 export interface ProxySpec {
   service: string;
   namespace: string;

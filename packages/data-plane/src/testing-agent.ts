@@ -88,6 +88,11 @@ export async function startFakeAgent(mesh?: TestMesh): Promise<FakeAgent> {
       calls.push({ method: "PUT", path: url.pathname, body: text === "" ? undefined : JSON.parse(text) });
       return void res.end();
     }
+    const dc = url.searchParams.get("dc") ?? "";
+    if (dc !== "" && dc !== own.datacenter) {
+      res.statusCode = 500;
+      return void res.end("No path to datacenter");
+    }
     const since = Number(url.searchParams.get("index") ?? url.searchParams.get("hash")?.slice(1) ?? 0);
     if (since >= index) await new Promise<void>((wake) => waiters.add(wake));
     const body = answer(url.pathname, url.searchParams);

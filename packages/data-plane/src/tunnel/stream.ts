@@ -173,7 +173,7 @@ export class TunnelStream implements Pipe {
   };
 
   #grant(bytes: number, wasBehind: boolean): void {
-    const more = this.#window.taken(bytes, wasBehind);
+    const more = this.#window.taken(bytes, wasBehind, performance.now());
     if (more > 0 && !this.#hasFarEnded && !this.#end) this.#carrier.grant(this, more);
   }
 

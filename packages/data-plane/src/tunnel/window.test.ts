@@ -3,19 +3,26 @@ import { expect, test } from "vitest";
 import { MAX_DATA_BYTES } from "./frames.ts";
 import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
 
-/** A sender that sends whenever it may, to a reader that takes what it wants; the most that was held. */
-function run(reads: { bytes: number; wasBehind: boolean }[]): number {
+interface Read {
+  bytes: number;
+  wasBehind: boolean;
+}
+
+/** A sender that sends whenever it may, to a reader that takes what it wants, so often; the most that was held. */
+function run(reads: Read[], everyMs = 0): number {
   const window = new ReceiveWindow();
   let credit = INITIAL_WINDOW;
   let most = 0;
-  for (const { bytes, wasBehind } of reads) {
+  let isKept = true;
+  for (const [i, { bytes, wasBehind }] of reads.entries()) {
     while (credit > 0) {
-      expect(window.received(MAX_DATA_BYTES)).toBe(true);
+      isKept &&= window.received(MAX_DATA_BYTES);
       credit -= MAX_DATA_BYTES;
     }
     most = Math.max(most, window.held);
-    credit += window.taken(Math.min(bytes, window.held), wasBehind);
+    credit += window.taken(Math.min(bytes, window.held), wasBehind, i * everyMs);
   }
+  expect(isKept).toBe(true);
   return most;
 }
 
@@ -35,6 +42,13 @@ test("the window grows for a reader that takes megabytes, and shrinks for one th
   const slow = Array.from({ length: 50 }, () => ({ bytes: 10_000_000, wasBehind: true }));
   const window = [...fast, ...slow, { bytes: 0, wasBehind: false }];
   expect(run(window)).toBeLessThan(5 * 1024 * 1024);
+});
+
+test("what kernels swallow at once is no sign of a reader; megabytes over seconds are", () => {
+  const all = (bytes: number) => Array.from({ length: bytes / 65_536 }, () => ({ bytes: 65_536, wasBehind: false }));
+  const stopped = { bytes: 0, wasBehind: false };
+  expect(run([...all(12 * 1024 * 1024), stopped])).toBeLessThanOrEqual(128 * 1024);
+  expect(run([...all(12 * 1024 * 1024), stopped], 50)).toBeGreaterThan(256 * 1024);
 });
 
 test("more than was granted is noticed", () => {

@@ -7,10 +7,15 @@ import { MAX_DATA_BYTES } from "./frames.ts";
 /** What each stream starts with, at both ends. A sender stops once it is used up, so up to one frame more may come. */
 export const INITIAL_WINDOW = 64 * 1024;
 
+/**
+ * Bytes that were taken are not bytes that were read: kernels hold four megabytes and more for a reader that has stopped (tcp_wmem,
+ * tcp_rmem). So that is more than they hold, or has gone on for longer than filling them takes.
+ */
 const STEPS = [
-  { afterBytes: 4 * 1024 * 1024, window: 512 * 1024 },
-  { afterBytes: 32 * 1024 * 1024, window: 1024 * 1024 },
-  { afterBytes: 256 * 1024 * 1024, window: 4 * 1024 * 1024 }, // far away: 50 ms at 80 MB/s
+  { afterBytes: 4 * 1024 * 1024, afterMs: 5_000, window: 512 * 1024 },
+  { afterBytes: 16 * 1024 * 1024, afterMs: 0, window: 512 * 1024 },
+  { afterBytes: 64 * 1024 * 1024, afterMs: 0, window: 1024 * 1024 },
+  { afterBytes: 256 * 1024 * 1024, afterMs: 0, window: 4 * 1024 * 1024 }, // far away: 50 ms at 80 MB/s
 ];
 
 export class ReceiveWindow {
@@ -18,6 +23,7 @@ export class ReceiveWindow {
   #granted = INITIAL_WINDOW; // may still come
   #held = 0; // came, and the reader has not taken it
   #taken = 0; // since the reader was last behind
+  #since: number | undefined; // when that was
 
   /** Bytes that arrived. False where more came than was granted. */
   received(bytes: number): boolean {
@@ -30,15 +36,18 @@ export class ReceiveWindow {
     return this.#held;
   }
 
-  /** Bytes that the reader took, at once or later; returns how many more may be sent: 0 for no word about it yet. */
-  taken(bytes: number, wasBehind: boolean): number {
+  /** Bytes that the reader took, at once or later, at `now` in milliseconds; returns how many more may be sent: 0 for no word about it yet. */
+  taken(bytes: number, wasBehind: boolean, now: number): number {
     this.#held -= bytes;
+    this.#since ??= now;
     if (wasBehind) {
       this.#taken = 0;
+      this.#since = now;
       this.#size = Math.max(INITIAL_WINDOW, this.#size / 2);
     } else {
       this.#taken += bytes;
-      const step = STEPS.findLast((s) => this.#taken >= s.afterBytes);
+      const forMs = now - this.#since;
+      const step = STEPS.findLast((s) => this.#taken >= s.afterBytes && forMs >= s.afterMs);
       if (step && step.window > this.#size) this.#size = step.window;
     }
     const more = this.#size - this.#granted - this.#held;
