@@ -27,6 +27,8 @@ export interface Encoded {
 
 export interface Answer extends Encoded {
   readonly index: number;
+  /** Beside the index: another one where the answer has changed in what wakes nobody. */
+  readonly version: number;
   /** The answer in the common case, with its head, once it was asked for. */
   shared?: SharedAnswer;
   /** The freshness that `shared` tells of. */
@@ -51,8 +53,9 @@ export class Answers {
   now(question: Question): Answer {
     const index = this.#topics.index(question.topics);
     const kept = this.#kept.get(question.key);
-    if (kept?.index === index) return kept;
-    const answer: Answer = { ...encodeSafely(question), index };
+    const version = this.#topics.version(question.topics);
+    if (kept?.index === index && kept.version === version) return kept;
+    const answer: Answer = { ...encodeSafely(question), index, version };
     if (question.keep === false || answer.status >= 500 || answer.status === 400) return answer;
     if (!this.#wasAsked(question.key)) return answer;
     answer.body = owned(answer.body);

@@ -2,6 +2,7 @@
  * The catalog's memory: the store's records plus the indexes that reads need, brought up to date with each commit, and the
  * topics that the commit touches.
  */
+import { isDeepStrictEqual } from "node:util";
 import {
   CONFIG_ENTRIES,
   CONFIG_TOPIC,
@@ -128,6 +129,7 @@ export class CatalogState {
 
   #apply(commit: Commit): void {
     const touched = new Set<string>();
+    const freshened = new Set<string>();
     const woken = new Set<Waiter>();
     if (commit.changes.some((change) => change.table === CONFIG_ENTRIES)) this.#links = new GatewayLinks(this.store);
     for (const change of commit.changes) {
@@ -136,8 +138,9 @@ export class CatalogState {
         if (change.after) this.#index(change.after as StoredRecord<ServiceRecord>);
       }
       if (change.table === KV) this.topics.touchKey(change.key, commit.revision, !change.after, woken);
-      else this.#topicsOf(change, touched);
+      else this.#topicsOf(change, isOutputAlone(change) ? freshened : touched);
     }
+    for (const topic of freshened) this.topics.freshen(topic, commit.revision);
     for (const topic of touched) this.topics.touch(topic, commit.revision, woken);
     // After the commit's own callers have gone on: a burst of commits wakes a waiter once.
     if (woken.size > 0) setImmediate(() => woken.forEach((waiter) => waiter.wake()));
@@ -229,6 +232,13 @@ export class CatalogState {
     if (destination !== undefined) remove(this.#byDestination, destination, record.key);
     if (record.value.Service.Address) remove(this.#byAddress, record.value.Service.Address.toLowerCase(), record.key);
   }
+}
+
+/** A check that says the same in other words: who waits for its status is not woken by it. */
+function isOutputAlone({ table, before, after }: Change): boolean {
+  if (table !== CHECKS || !before || !after) return false;
+  const [was, is] = [before.value as CheckRecord, after.value as CheckRecord];
+  return was.Status === is.Status && isDeepStrictEqual({ ...was, Output: "" }, { ...is, Output: "" });
 }
 
 /** Names of services with the tags of their instances, in the order of their first appearance. */

@@ -17,6 +17,8 @@ const MAX_TOMBSTONES = 8_192;
 
 export class Topics {
   readonly #index = new Map<string, number>();
+  /** The revision that last changed an answer in what nobody waits for. */
+  readonly #freshened = new Map<string, number>();
   readonly #waiters = new Map<string, Set<Waiter>>();
   /** Topics of KV keys that somebody asked for, there or not. */
   readonly #keys = new Set<string>();
@@ -38,6 +40,18 @@ export class Topics {
     let index = this.#floor;
     for (const topic of topics) index = Math.max(index, this.#index.get(topic) ?? 0);
     return index;
+  }
+
+  /** Beside the index: changes where an answer is another one that wakes nobody. */
+  version(topics: readonly string[]): number {
+    let version = 0;
+    for (const topic of topics) version = Math.max(version, this.#freshened.get(topic) ?? 0);
+    return version;
+  }
+
+  /** Marks a topic's answers as others, without waking who waits for them. */
+  freshen(topic: string, revision: number): void {
+    this.#freshened.set(topic, revision);
   }
 
   /** The topic of all keys under a prefix. `newest` is the highest modify index there is under it now. */

@@ -50,6 +50,26 @@ test("a check's change wakes health reads but not catalog reads", async () => {
   expect((await catalog.api.get("/v1/catalog/service/web")).index).toBe(service.index);
 });
 
+test("a check's output alone wakes nobody, whatever was asked, and is in the next answer", async () => {
+  await using catalog = await startCatalog();
+  const check = { CheckID: "c", Name: "c", Status: "passing", ServiceID: "web" };
+  await catalog.register({ ...web, Check: { ...check, Output: "first" } });
+  const paths = ["health/service/web", "health/checks/web", "health/node/n1", "health/state/any"];
+  const read = (path: string, query = {}) => catalog.api.get<string>(`/v1/${path}`, { query });
+  const first = await Promise.all(paths.map((path) => read(path)));
+  await Promise.all(paths.map((path) => read(path))); // what is asked twice is kept
+  const waiting = paths.map((path, i) => read(path, { index: first[i]?.index, wait: "600ms" }));
+  await catalog.register({ Node: "n1", Address: "10.0.0.1", Check: { ...check, Output: "second" } });
+  for (const [i, path] of paths.entries()) {
+    const now = await read(path);
+    expect([path, now.index, now.raw.toString()]).toEqual([path, first[i]?.index, expect.stringContaining("second")]);
+    expect((await waiting[i])?.index).toBe(first[i]?.index);
+  }
+  const woken = read("health/service/web", { index: first[0]?.index, wait: "10s" });
+  await catalog.register({ Node: "n1", Address: "10.0.0.1", Check: { ...check, Output: "second", Status: "warning" } });
+  expect((await woken).index).toBeGreaterThan(first[0]?.index ?? Infinity);
+});
+
 test("a client that goes away frees its watch", async () => {
   await using catalog = await startCatalog();
   const waiters = async () =>
