@@ -12,7 +12,7 @@ import {
 import type { Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
 
-const SOON_MS = 800; // who was cut off enforces what was written meanwhile within a second of its return
+const SOON_MS = 400; // who was cut off enforces what was written meanwhile within a second of its return
 
 export interface Rules {
   intentions: Intention[];

@@ -81,6 +81,7 @@ export function createForwarder({ servers, tls, nodeName, log }: ForwardOptions)
     upstream.on("error", (error) => {
       if (!res.destroyed) servers.failed(target);
       if (res.headersSent || res.destroyed) return void res.destroy();
+      if (req.method === "GET" && servers.isRenewing) return attempt(list, req, res);
       const canRetry = req.method === "GET" && others.length > 0;
       log.warn(canRetry ? "a server does not answer, asking the next" : "no server answers", {
         server: target,

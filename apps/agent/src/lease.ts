@@ -5,12 +5,14 @@
 import { serverList, toTarget } from "@heddle/api-client";
 import { backoffMs, describeError, type Logger } from "@heddle/daemon";
 import { type ClientOptions, WebSocket } from "ws";
+import { watchWayBack } from "./way-back.ts";
 
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 2_000;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const SILENCE_MS = 5_000; // a catalog that answers no heartbeat for this long is connected to anew
 const SILENCE_WITH_OTHERS_MS = 1_500; // another one may do better at once
+const OVERDUE_MS = 300; // a heartbeat is answered at once: without an answer the way to the catalog is looked at
 const MAX_MESSAGE_BYTES = 8 * 1024;
 const MIN_HEARTBEAT_MS = 100;
 const MAX_HEARTBEAT_MS = 10_000;
@@ -31,6 +33,8 @@ export interface LeaseOptions {
   /** Asked for each connection. */
   tls?: (() => ClientOptions) | undefined;
   facts: LeaseFacts;
+  /** The way to the servers was cut and is whole again. */
+  onWayBack: () => void;
   /** The catalog hears of this node again, after it did not. */
   onRegained: () => void;
   /** A check of a service was critical for as long as its `deregister_critical_service_after` allows. */
@@ -45,16 +49,25 @@ export interface LeaseHolder {
 }
 
 /** Holds this node's lease until it is closed. */
-export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, log }: LeaseOptions): LeaseHolder {
+export function holdLease(options: LeaseOptions): LeaseHolder {
+  const { url, tls, facts, onDeregister, onRegained, onWayBack, probe, log } = options;
   const servers = serverList(url);
   const silenceMs = () => (servers.all.length > 1 ? SILENCE_WITH_OTHERS_MS : SILENCE_MS);
   let socket: WebSocket | undefined;
   let attempt = 0;
   let retry: NodeJS.Timeout | undefined;
   let beating: NodeJS.Timeout | undefined;
+  let overdue: NodeJS.Timeout | undefined;
   let isClosed = false;
 
+  const wayBack = watchWayBack(servers, () => {
+    log.info("the way to the catalog is back, connecting anew", { url: servers.current });
+    servers.renew();
+    onWayBack();
+  });
+
   const connect = () => {
+    retry = undefined;
     const server = servers.current;
     const target = toTarget(server);
     const current = new WebSocket(`${target.url.replace(/^http/, "ws").replace(/\/$/, "")}/internal/v1/lease`, {
@@ -74,12 +87,16 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
       beating = setInterval(() => {
         if (performance.now() - heardAt > silenceMs()) current.terminate();
         else send({ type: "beat" });
+        overdue ??= setTimeout(() => wayBack.silent(), OVERDUE_MS).unref();
       }, everyMs);
       beating.unref();
     };
     current.on("open", () => send({ type: "hello", ...facts }));
     current.on("message", (data: Buffer) => {
       heardAt = performance.now();
+      clearTimeout(overdue);
+      overdue = undefined;
+      wayBack.heard();
       const message = parse(data);
       if (message["type"] === "lease") {
         if (attempt > 0) {
@@ -101,6 +118,7 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
     current.on("close", (code, reason) => {
       clearInterval(beating);
       if (isClosed) return;
+      wayBack.silent();
       if (code !== 1000 && code !== 1008 && code < 4000) servers.failed(server);
       if (reason.length > 0 && (code === 1008 || code >= 4000))
         log.error("the catalog refuses this node's lease, trying again", { reason: reason.toString("utf8") });
@@ -108,7 +126,12 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
       retry.unref();
     });
   };
-  const off = servers.onMove(() => socket?.terminate());
+  const off = servers.onMove((left) => {
+    if (left === servers.current) attempt = Math.min(attempt, 1); // it is there: no long pause now
+    if (left !== servers.current || !retry) return socket?.terminate();
+    clearTimeout(retry);
+    connect();
+  });
   connect();
   return {
     close() {
@@ -116,6 +139,8 @@ export function holdLease({ url, tls, facts, onDeregister, onRegained, probe, lo
       off();
       clearTimeout(retry);
       clearInterval(beating);
+      clearTimeout(overdue);
+      wayBack.close();
       socket?.terminate();
     },
   };

@@ -51,14 +51,14 @@ test("callers who ask at once share one signature", async () => {
   expect(all[0]?.value?.ServiceURI).toBe(`spiffe://${trustDomain}/ns/default/dc/dc1/svc/web`);
 });
 
-test("a leaf is renewed between 60 % and 80 % of its life, with a new key and a higher index", async () => {
+test("a leaf is renewed between 60 % and 75 % of its life, with a new key and a higher index", async () => {
   const { leaves, clock, signed } = setUp();
   const leaf = await leaves.get("web");
   const first = leaf.value;
   clock.advance(0.59 * HOUR_MS);
   await settled();
   expect(signed()).toBe(1);
-  clock.advance(0.22 * HOUR_MS);
+  clock.advance(0.17 * HOUR_MS);
   await expect.poll(signed).toBe(2);
   await settled();
   expect(leaf.value?.PrivateKeyPEM).not.toBe(first?.PrivateKeyPEM);

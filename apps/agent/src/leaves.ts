@@ -1,6 +1,6 @@
 /**
  * Certificates for this node's services: the agent makes the key, asks the CA to sign, keeps the leaf and renews it at a
- * random point between 60 % and 80 % of its life, or at once when the active root changes.
+ * random point between 60 % and 75 % of its life, or at once when the active root changes.
  */
 import {
   backoffMs,

@@ -7,7 +7,7 @@ import { askAlive, startAliveListener } from "./alive.ts";
 import type { AgentConfig } from "./config/index.ts";
 import { holdLease, type LeaseOptions } from "./lease.ts";
 
-export interface OwnLeaseOptions extends Pick<LeaseOptions, "onDeregister" | "onRegained"> {
+export interface OwnLeaseOptions extends Pick<LeaseOptions, "onDeregister" | "onRegained" | "onWayBack"> {
   catalogUrl: string;
   identity: LiveIdentity | undefined;
   revoked: RevokedCallers;
@@ -22,7 +22,7 @@ export const memberOf = ({ nodeName, nodeId, advertiseAddr, server }: AgentConfi
 /** Holds this node's lease, with the listener on which others ask, until it is disposed of. */
 export async function startLease(
   config: AgentConfig,
-  { catalogUrl, identity, revoked, log, onDeregister, onRegained }: OwnLeaseOptions,
+  { catalogUrl, identity, revoked, log, ...on }: OwnLeaseOptions,
 ): Promise<AsyncDisposable> {
   const { advertiseAddr, bindAddr, nodeName, ports } = config;
   // Where others cannot come to, they must not be sent: they would take this node for dead.
@@ -46,8 +46,7 @@ export async function startLease(
       ProbePort: listener ? Number(new URL(listener.url).port) : 0,
       ProbeTLS: identity !== undefined,
     },
-    onDeregister,
-    onRegained,
+    ...on,
     probe: (target) => askAlive(target, identity),
     log: log.child("lease"),
   });

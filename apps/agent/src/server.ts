@@ -4,7 +4,14 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { createApiClient, createStreamClient, followServerNames, internalTls, tlsOptions } from "@heddle/api-client";
+import {
+  createApiClient,
+  createStreamClient,
+  followServerNames,
+  internalTls,
+  serverList,
+  tlsOptions,
+} from "@heddle/api-client";
 import {
   type ApiTable,
   type Clock,
@@ -110,6 +117,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const { identity } = deps;
   for (const url of new Set([servers.catalog, servers.ca])) stack.use(await followServerNames(url, log));
   const tlsFor = (role: string) => internalTls(identity, [role, "server"]);
+  for (const url of [servers.catalog, servers.ca]) serverList(url); // so that all who ask them make their connections anew together
   const catalog = createApiClient({ address: servers.catalog, tls: tlsFor("catalog"), log: log.child("catalog") });
   const ca = createApiClient({ address: servers.ca, tls: tlsFor("ca"), log: log.child("ca") });
   stack.defer(() => catalog.close());
@@ -293,10 +301,10 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   if (deps.ownLease) await deps.ownLease(memberOf(config), onDeregister);
   else {
     const onRegained = () => sync.resync();
+    const onWayBack = () => serverList(servers.ca).renew();
     const { revokedCallers: revoked } = followed;
-    lease = stack.use(
-      await startLease(config, { catalogUrl: servers.catalog, identity, revoked, log, onDeregister, onRegained }),
-    );
+    const options = { catalogUrl: servers.catalog, identity, revoked, log, onDeregister, onRegained, onWayBack };
+    lease = stack.use(await startLease(config, options));
   }
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));

@@ -5,6 +5,8 @@
 
 /** Moves because of what a server says of itself: where all of them say it, going round helps nobody. */
 const GENTLE_MOVE_MS = 3_000;
+/** Connections that are given up to be made anew fail, and say nothing of the server. */
+const RENEWAL_MS = 200;
 
 export class ServerList {
   /** As written, with what each stands for: itself, or the addresses of its name. */
@@ -16,6 +18,7 @@ export class ServerList {
   readonly #random: () => number;
   #current: string;
   #movedAt = Number.NEGATIVE_INFINITY;
+  #renewedAt = Number.NEGATIVE_INFINITY;
 
   /** Where it begins is chosen at random, so that many processes spread over the servers. */
   constructor(written: readonly string[], random: () => number = Math.random) {
@@ -62,7 +65,7 @@ export class ServerList {
 
   /** The server does not answer. Nobody moves where somebody has said so before, or where there is no other. */
   failed(url: string): void {
-    if (url !== this.#current) return;
+    if (url !== this.#current || this.isRenewing) return;
     for (const listener of this.#failureListeners) listener();
     const next = this.inOrder()[1];
     if (next === undefined) return;
@@ -72,12 +75,23 @@ export class ServerList {
     for (const listener of this.#moveListeners) listener(url);
   }
 
+  /** The way to the server was cut and is whole again: connections from before hang, and are made anew. */
+  renew(): void {
+    this.#renewedAt = performance.now();
+    for (const listener of this.#moveListeners) listener(this.#current);
+  }
+
+  /** Whether what fails now does so because it is made anew. */
+  get isRenewing(): boolean {
+    return performance.now() - this.#renewedAt < RENEWAL_MS;
+  }
+
   /** The server answers, but says that it cannot do all of its work. */
   isLimping(url: string): void {
     if (performance.now() - this.#movedAt > GENTLE_MOVE_MS) this.failed(url);
   }
 
-  /** Called with the server that was left. */
+  /** Called with the server that was left; with the one that is asked where only the connections to it are left. */
   onMove(listener: (left: string) => void): () => void {
     this.#moveListeners.add(listener);
     return () => this.#moveListeners.delete(listener);

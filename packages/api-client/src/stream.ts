@@ -82,6 +82,7 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
   };
   const connect = () => {
     if (isClosed) return;
+    timer = undefined;
     const server = servers.current;
     const target = toTarget(server);
     const current = new WebSocket(`${target.url.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`, {
@@ -147,7 +148,12 @@ export function createStreamClient({ url, tls, log }: StreamClientOptions): Stre
     subscription.handlers.onAnswer({ index: subscription.index, body: message.body });
   };
   // Somebody else has found that the server is gone, which this connection may not notice for long.
-  const off = servers.onMove(() => socket?.terminate());
+  const off = servers.onMove((left) => {
+    if (left === servers.current) attempt = Math.min(attempt, 1); // it is there: no long pause now
+    if (left !== servers.current || !timer) return socket?.terminate();
+    clearTimeout(timer);
+    connect();
+  });
   connect();
   return {
     get connected() {

@@ -15,7 +15,8 @@ const QUERY_POLL_MS = 2_000; // Consul's agents cannot wait for a query's answer
 const NO_PATH = "No path to datacenter"; // what Consul's servers, and ours, say of a datacenter that they have no link to
 const SELF_MS = 60_000; // how long what an agent says of itself is taken for known
 const SELF_SPREAD_MS = 5_000;
-const RETRY_MAX_MS = 800; // a flipped intention must bite within a second of the agent's return
+const RETRY_MAX_MS = 800;
+const RULES_RETRY_MAX_MS = 400; // a flipped intention must bite within a second of the agent's return, or its servers'
 
 export interface SourceDeps {
   client: ApiClient;
@@ -35,9 +36,9 @@ export function createSources({ client, store, link, log }: SourceDeps) {
     options: Partial<WatchOptions> = {},
   ): Promise<void> => {
     const watching = client.watch<T>(path, {
+      retryMaxMs: RETRY_MAX_MS,
       ...options,
       signal,
-      retryMaxMs: RETRY_MAX_MS,
       onError(failure) {
         link.failed(name, failure);
         options.onError?.(failure);
@@ -143,6 +144,7 @@ export function createSources({ client, store, link, log }: SourceDeps) {
       let isToAsk = false;
       let latest: ApiResponse<MatchAnswer> | undefined;
       const onError = () => void (self = undefined);
+      const soon = { onError, retryMaxMs: RULES_RETRY_MAX_MS };
       const policyIn = (answer: ApiResponse<MatchAnswer>) => answer.headers["x-consul-default-acl-policy"];
       const ask = async (answer: ApiResponse<MatchAnswer>) => {
         askedAt = performance.now();
@@ -171,10 +173,10 @@ export function createSources({ client, store, link, log }: SourceDeps) {
       if (!first) return;
       await apply(first);
       if (first.headers["x-consul-index"] !== undefined)
-        return follow("intentions", path, signal, apply, { query, onError });
+        return follow("intentions", path, signal, apply, { query, ...soon });
       // Consul before 1.9 gives this answer no index to wait on: its list of all intentions has one, and says when to ask.
       const applyAll = async () => apply(await client.get(path, { query, signal }));
-      return follow("intentions", "/v1/connect/intentions", signal, applyAll, { onError });
+      return follow("intentions", "/v1/connect/intentions", signal, applyAll, soon);
     };
 
   const firstAnswer = async <T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> => {
@@ -185,7 +187,7 @@ export function createSources({ client, store, link, log }: SourceDeps) {
         return answer;
       } catch (error) {
         if (signal.aborted) break;
-        const retryMs = backoffMs(attempt, 100, RETRY_MAX_MS);
+        const retryMs = backoffMs(attempt, 100, RULES_RETRY_MAX_MS);
         link.failed("intentions", { error, attempt, retryMs });
         await sleep(retryMs, signal).catch(() => {});
       }

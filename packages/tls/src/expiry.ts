@@ -29,12 +29,12 @@ export function nextStageAt(validity: Validity, now: number): number | undefined
 }
 
 const RENEW_FROM = 0.6;
-const RENEW_TO = 0.8; // Consul goes to 0.9; so a CA that is away for a fifth of a life ends no leaf (ROT-05)
+const RENEW_TO = 0.75; // Consul goes to 0.9; so a CA that is away for a fifth of a life, and then has to start, ends no leaf (ROT-05)
 const RENEW_STEPS = 64;
 const MIN_RENEWAL_MS = 1_000; // whatever a CA's answer says, it is not asked in a loop
 
 /**
- * How long to wait from `now` with the renewal: to a random point between 60 % and 80 % of the life, so that those that were
+ * How long to wait from `now` with the renewal: to a random point between 60 % and 75 % of the life, so that those that were
  * made together are not renewed together. The points are few: thousands of timers share their lengths.
  */
 export function renewalDelayMs({ notBefore, notAfter }: Validity, now: number, random = Math.random): number {
