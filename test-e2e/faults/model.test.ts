@@ -105,6 +105,12 @@ interface Check {
   Status: "critical" | "passing";
 }
 
+/** What the agent of a node says of its service. */
+async function probed(node: string): Promise<string | undefined> {
+  const checks = await hosts.api<Record<string, { ServiceName: string; Status: string }>>(node, "/v1/agent/checks");
+  return Object.values(checks).find(({ ServiceName }) => ServiceName === "web")?.Status;
+}
+
 /** What the catalog says of every node. */
 async function said(): Promise<Record<string, Said>> {
   const api = <T>(path: string) => hosts.api<T>("server", path);
@@ -162,6 +168,14 @@ test(
     const slowest = new Map<string, number>();
     const agree = async (what: string) => {
       settle(model);
+      // Where the catalog hears nothing of a node, its agent must have heard of its service before the next step changes what it can.
+      for (const [name, node] of model.nodes)
+        if (node.agent === "up" && node.checker !== "down")
+          await until(
+            () => probed(name),
+            (status) => status === node.probed,
+            STATED_MS,
+          );
       if (model.server === "down") return;
       const want = Object.fromEntries([...model.nodes].map(([name, node]) => [name, expected(node)]));
       const startedAt = performance.now();

@@ -176,7 +176,8 @@ async function waits(bench: Bench): Promise<[string, boolean]> {
     }
     return low;
   };
-  await round(5_000);
+  // V8 finds the size that its heap is to have within the first 50,000: what comes after that stays.
+  for (let i = 0; i < 10; i++) await round(5_000);
   const before = await lowest();
   const after = await lowest();
   await round(5_000);
@@ -186,7 +187,7 @@ async function waits(bench: Bench): Promise<[string, boolean]> {
   const more = after - before;
   await end(child);
   return [
-    `1ms answered in ${short.ms.toFixed(0)} ms; junk answered ${refused.map(({ status }) => status).join(", ")}; 5,000 waiters that went away: freed within ${freedMs.toFixed(0)} ms, ${more.toFixed(1)} MiB more between 25,000 and 50,000 of them`,
+    `1ms answered in ${short.ms.toFixed(0)} ms; junk answered ${refused.map(({ status }) => status).join(", ")}; 5,000 waiters that went away: freed within ${freedMs.toFixed(0)} ms, ${more.toFixed(1)} MiB more after 25,000 of them, 75,000 having gone before`,
     short.ms < 100 && refused.every(({ status }) => status === 400) && freedMs < 1_000 && more < 5,
   ];
 }
