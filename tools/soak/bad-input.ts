@@ -8,9 +8,9 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { sleep } from "@heddle/daemon";
-import { type Bench, latencies, onBench, percentile, until } from "./support.ts";
+import { type Bench, latencies, percentile, runRows, until } from "./support.ts";
 
-const HTTP = 18_640;
+const HTTP = 18_670;
 const DNS = HTTP + 1;
 const SERVER = HTTP + 2;
 const METRICS = HTTP + 3;
@@ -31,16 +31,7 @@ const ROWS: Record<string, (bench: Bench) => Promise<boolean>> = {
   "dns-08": catalogAway,
 };
 
-const asked = process.argv.slice(2).map((name) => name.toLowerCase());
-await onBench(async (bench) => {
-  const results: boolean[] = [];
-  for (const [name, row] of Object.entries(ROWS)) {
-    if (asked.length > 0 && !asked.includes(name)) continue;
-    process.stdout.write(`${name.toUpperCase()}: `);
-    results.push(await row(bench));
-  }
-  return results.every(Boolean);
-});
+await runRows(ROWS);
 
 /** 2,000 clients send a byte of their head each second. */
 async function dribblers(bench: Bench): Promise<boolean> {

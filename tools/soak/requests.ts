@@ -9,7 +9,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 
-import { type Bench, onBench, until } from "./support.ts";
+import { type Bench, runRows, until } from "./support.ts";
 
 const HTTP = 18_660;
 const SERVER = HTTP + 1;
@@ -22,16 +22,7 @@ const ROWS: Record<string, (bench: Bench) => Promise<boolean>> = {
   "api-14": secrets,
 };
 
-const asked = process.argv.slice(2).map((name) => name.toLowerCase());
-await onBench(async (bench) => {
-  const results: boolean[] = [];
-  for (const [name, row] of Object.entries(ROWS)) {
-    if (asked.length > 0 && !asked.includes(name)) continue;
-    process.stdout.write(`${name.toUpperCase()}: `);
-    results.push(await row(bench));
-  }
-  return results.every(Boolean);
-});
+await runRows(ROWS);
 
 async function startAgent({ heddle }: Bench, ...args: string[]): Promise<ChildProcess> {
   const agent = heddle("agent", "-dev", `-http-port=${HTTP}`, `-server-port=${SERVER}`, "-dns-port=-1", ...args);

@@ -44,6 +44,20 @@ export async function onBench(run: (bench: Bench) => Promise<boolean>): Promise<
   process.exit(isGood ? 0 : 1);
 }
 
+/** Runs the rows that were asked for by name, all by default, one after the other; ends with status 1 where one was not met. */
+export function runRows(rows: Record<string, (bench: Bench) => Promise<boolean>>): Promise<never> {
+  const asked = process.argv.slice(2).map((name) => name.toLowerCase());
+  return onBench(async (bench) => {
+    const results: boolean[] = [];
+    for (const [name, row] of Object.entries(rows)) {
+      if (asked.length > 0 && !asked.includes(name)) continue;
+      process.stdout.write(`${name.toUpperCase()}: `);
+      results.push(await row(bench));
+    }
+    return results.every(Boolean);
+  });
+}
+
 /** Waits until it is so: a promise that rejects is not. Throws after two minutes. */
 export async function until(isSo: () => Promise<unknown>, timeoutMs = START_MS): Promise<void> {
   const deadline = performance.now() + timeoutMs;

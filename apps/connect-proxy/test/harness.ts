@@ -176,3 +176,10 @@ export async function dialApp(port: number): Promise<App> {
     sawText: (text) => expect.poll(() => received().toString(), { interval: 5 }).toContain(text),
   };
 }
+
+/** Whether a text comes back whole, and its end after it. */
+export async function echoes(port: number, text: string): Promise<boolean> {
+  const app = await dialApp(port);
+  app.socket.end(text);
+  return (await app.ended) === "end" && app.received().toString() === text;
+}
