@@ -52,7 +52,7 @@ export function registerRootExpiry(registry: Registry, authority: Authority, clo
   });
   new Gauge({
     name: "heddle_ca_certificate_days_left",
-    help: "Days left of each root, and of the certificates by which it was signed by the root before it.",
+    help: "Days left of each root, of the intermediate that signs for it, and of the bridges that lead from it to roots before it.",
     labelNames: ["root", "kind", "active"],
     registers: [registry],
     collect() {
@@ -60,7 +60,9 @@ export function registerRootExpiry(registry: Registry, authority: Authority, clo
       for (const { key, value } of authority.roots()) {
         const labels = { root: key, active: String(value.isActive) };
         this.set({ ...labels, kind: "root" }, left(value.certPem));
-        for (const pem of value.intermediates) this.set({ ...labels, kind: "intermediate" }, left(pem));
+        // A bridge lives for days, until everybody knows the new root: nobody is to be woken for its end.
+        for (const pem of value.intermediates)
+          this.set({ ...labels, kind: pem === value.intermediatePem ? "intermediate" : "bridge" }, left(pem));
       }
     },
   });

@@ -134,6 +134,11 @@ describe("an intermediate that signs", () => {
     const leaf = await leafOf(ca);
     expect(leaf.chainPem).toHaveLength(2);
     for (const root of [active, old]) expectVerified(leaf, root);
+    // What signs has a year; the bridge to the root before has days, and its end is nobody's business.
+    const { text } = await ca.ask("GET", "/metrics");
+    const daysOf = (kind: string) =>
+      Number(new RegExp(`days_left\\{root="${active.ID}",active="true",kind="${kind}".* (\\S+)`).exec(text)?.[1]);
+    expect([daysOf("intermediate") > 360, daysOf("bridge") < 8]).toEqual([true, true]);
     expect((await ca.ask("PUT", "/v1/connect/ca/rollback")).status).toBe(200);
     for (const root of [active, old]) expectVerified(await leafOf(ca), root);
   });
