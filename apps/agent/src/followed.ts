@@ -12,6 +12,7 @@ import {
 import type { Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
 
+const ROOTS_RETRY_MAX_MS = 1_000; // by these it is known that the CA is back, and leaves that could not be renewed wait for it
 const SOON_MS = 400; // who was cut off enforces what was written meanwhile within a second of its return
 
 export interface Rules {
@@ -72,6 +73,7 @@ export function followServers({
     for await (const { body, raw, index } of ca.watch<Roots>("/v1/connect/ca/roots", {
       signal,
       onError: onError("roots"),
+      retryMaxMs: ROOTS_RETRY_MAX_MS,
     })) {
       if (!body.Roots?.some((r) => r.Active)) continue; // the CA has not made its root yet
       roots.set(parseToPassOn(raw.toString()) as Roots, index);

@@ -6,6 +6,7 @@ import { watchLeafExpiry } from "./leaf-expiry.ts";
 import { Leaves, type Roots } from "./leaves.ts";
 import { Watched } from "./watched.ts";
 
+const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const trustDomain = "11111111-2222-4333-8444-555555555555.consul";
 
@@ -63,6 +64,23 @@ test("a leaf is renewed between 60 % and 75 % of its life, with a new key and a 
   await settled();
   expect(leaf.value?.PrivateKeyPEM).not.toBe(first?.PrivateKeyPEM);
   expect(leaf.value?.ModifyIndex).toBeGreaterThan(first?.ModifyIndex ?? Number.POSITIVE_INFINITY);
+});
+
+test("a leaf that could not be renewed is renewed at once when the CA is there again, ended or not", async () => {
+  const { leaves, clock, setAway, signed } = setUp();
+  const first = await leaves.get("web");
+  setAway(true);
+  for (let i = 0; i < 70; i++) {
+    clock.advance(MINUTE_MS);
+    await settled();
+  }
+  expect(signed()).toBe(1);
+  setAway(false);
+  await leaves.rootsChanged();
+  expect(signed()).toBe(2);
+  expect(Date.parse(first.value?.ValidBefore ?? "")).toBeGreaterThan(clock.now());
+  await leaves.rootsChanged();
+  expect(signed()).toBe(2);
 });
 
 test("while the CA is away a leaf is kept and asked for again; an expired one is never served", async () => {

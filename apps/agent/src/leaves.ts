@@ -28,6 +28,7 @@ import { Watched } from "./watched.ts";
 
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
+const RETRY_ENDED_MS = 5_000; // nobody can call the service, and thousands may be waiting
 const MAX_LEAVES = 10_000; // a node's services and those that its proxies speak for
 const IDLE_MS = 6 * 60 * 60_000; // a leaf that nobody asked for is not renewed for ever
 
@@ -124,11 +125,17 @@ export class Leaves {
     return entry.leaf;
   }
 
-  /** Signs every leaf anew that the active root has not signed; those that somebody waits on first. */
+  /**
+   * The CA has told its roots: signs every leaf anew that the active one has not signed, and those that could not be renewed while it was
+   * away. Those that somebody waits on first, and of these the one that ends first.
+   */
   async rootsChanged(): Promise<void> {
-    const all = [...this.#entries].toSorted(([, a], [, b]) => Number(b.leaf.isAwaited) - Number(a.leaf.isAwaited));
+    const ends = ({ leaf }: Entry) => (leaf.value ? Date.parse(leaf.value.ValidBefore) : 0);
+    const all = [...this.#entries].toSorted(
+      ([, a], [, b]) => Number(b.leaf.isAwaited) - Number(a.leaf.isAwaited) || ends(a) - ends(b),
+    );
     for (const [service, entry] of all)
-      if (entry.leaf.value && this.#isOfOldRoot(entry)) await this.#renew(service, entry);
+      if (entry.leaf.value && (entry.attempt > 0 || this.#isOfOldRoot(entry))) await this.#renew(service, entry);
   }
 
   /** Leaves in use, and those of them that a root has signed. */
@@ -265,7 +272,7 @@ export class Leaves {
     } catch (error) {
       // The closer the end, the sooner again: a leaf of a minute has no half minute to wait.
       const leftMs = entry.leaf.value ? Date.parse(entry.leaf.value.ValidBefore) - clock.now() : 0;
-      const maxMs = leftMs > 0 ? Math.min(RETRY_MAX_MS, Math.max(RETRY_BASE_MS, leftMs / 8)) : RETRY_MAX_MS;
+      const maxMs = Math.min(RETRY_MAX_MS, Math.max(leftMs > 0 ? RETRY_BASE_MS : RETRY_ENDED_MS, leftMs / 8));
       const retryMs = backoffMs(entry.attempt++, RETRY_BASE_MS, maxMs);
       log.warn("cannot renew a leaf, trying again", {
         service,
