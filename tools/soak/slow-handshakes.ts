@@ -15,7 +15,7 @@ const HTTP = 18_780;
 const EACH = 8_000; // of a process: descriptors are limited
 const HANDSHAKE_MS = 10_000; // `handshake_timeout_ms`, by default
 const CONNECT_MS = 30_000;
-const GRACE_MS = 5_000;
+const GRACE_MS = 20_000; // a caller is connected before the proxy takes it from its queue
 const SAME = 5; // descriptors that are no leak
 const BYTE_MS = 1_000;
 /** A record of 512 bytes, of which the header and a ClientHello's first bytes come. */

@@ -9,10 +9,10 @@ export const INITIAL_WINDOW = 64 * 1024;
 
 /**
  * Bytes that were taken are not bytes that were read: kernels hold four megabytes and more for a reader that has stopped (tcp_wmem,
- * tcp_rmem). So that is more than they hold, or has gone on for longer than filling them takes.
+ * tcp_rmem). So that is several times what they hold, or twice that over a while: a far reader would wait for long.
  */
 const STEPS = [
-  { afterBytes: 4 * 1024 * 1024, afterMs: 5_000, window: 512 * 1024 },
+  { afterBytes: 8 * 1024 * 1024, afterMs: 5_000, window: 512 * 1024 },
   { afterBytes: 16 * 1024 * 1024, afterMs: 0, window: 512 * 1024 },
   { afterBytes: 64 * 1024 * 1024, afterMs: 0, window: 1024 * 1024 },
   { afterBytes: 256 * 1024 * 1024, afterMs: 0, window: 4 * 1024 * 1024 }, // far away: 50 ms at 80 MB/s
