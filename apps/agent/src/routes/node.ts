@@ -218,7 +218,7 @@ function memberOf({ config, version }: AgentDeps, node: Member, isWan = false) {
   return {
     Name: isWan ? `${node.Node}.${config.datacenter}` : node.Node,
     Addr: node.Address,
-    Port: isWan ? ports.serfWan : ports.serfLan,
+    Port: Math.max(0, isWan ? ports.serfWan : ports.serfLan), // -1, none here, is no port to Go
     Tags: {
       acls: "0",
       build: `${version}:`,

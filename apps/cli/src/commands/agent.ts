@@ -11,7 +11,7 @@ import {
   writeToStandardOutput,
 } from "@heddle/daemon";
 import { startComposition } from "../compose/agent.ts";
-import { usesTls } from "../compose/internal-tls.ts";
+import { usesTls, withHostCertificates } from "../compose/internal-tls.ts";
 import { nodeId } from "../compose/node-id.ts";
 import { VERSION } from "../version.ts";
 
@@ -22,7 +22,8 @@ export async function run(argv: string[]): Promise<number> {
     );
     return 0;
   }
-  const readConfig = async (): Promise<AgentConfig> => loadAgentConfig({ argv, env: process.env });
+  const readConfig = async (): Promise<AgentConfig> =>
+    withHostCertificates(loadAgentConfig({ argv, env: process.env }));
   try {
     return await serve(await readConfig(), readConfig);
   } catch (error) {
