@@ -4,8 +4,10 @@
  * and while the leader of etcd is alone with one catalog. Clients ask through the agents of three nodes. What they are told must be
  * explained by some order; certificates must have serial numbers of their own, and come from the one active root at the end. HEDDLE_SOAK_SECONDS, HEDDLE_SEED: tools/soak/partitions.sh.
  */
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hasEtcd } from "@heddle/store/testing";
@@ -15,6 +17,7 @@ import { enter } from "../compose/inside.ts";
 import { startMesh } from "../compose/mesh.ts";
 import { missingNamespaces } from "../compose/needs.ts";
 import { until } from "../compose/until.ts";
+import { HEDDLE, NODE } from "../faults/daemon.ts";
 import { createCables, type Damage } from "./cables.ts";
 import { type Ask, runClient } from "./clients.ts";
 import { explains, generator, newHistory } from "./histories.ts";
@@ -72,17 +75,40 @@ test(
       }
     })();
 
-    // At length the CA is also given another key all the time, by whichever agent's way is open.
+    // At length an operator also gives the CA another key all the time, at the one or the other of its servers.
+    const authority = join(mesh.folder, "volumes/tls-authority");
+    const operator = join(mesh.folder, "operator");
+    mkdirSync(operator);
+    const issued = [
+      "-role=operator",
+      `-dir=${operator}`,
+      `-ca=${authority}/heddle-ca.pem`,
+      `-key=${authority}/heddle-ca-key.pem`,
+    ];
+    if (SECONDS > 0) execFileSync(NODE, [HEDDLE, "tls", "cert", "create", ...issued], { stdio: "pipe" });
+    const rotate = async (server: string, Config: object): Promise<boolean> => {
+      const { pid } = mesh.network.namespaces.get("node-b") ?? {};
+      const { address } = mesh.network.namespaces.get(server) ?? {};
+      const files = [
+        "--cacert",
+        `${authority}/heddle-ca.pem`,
+        "--cert",
+        "dc1-operator.pem",
+        "--key",
+        "dc1-operator-key.pem",
+      ];
+      const url = `https://${server}:8310/v1/connect/ca/configuration`;
+      const curl = ["curl", "-sf", ...files, "--resolve", `${server}:8310:${address}`, "-X", "PUT", url];
+      const body = JSON.stringify({ Provider: "consul", Config });
+      const asked = execFile("nsenter", ["-t", String(pid), "--net", ...curl, "-d", body], { cwd: operator });
+      return ((await once(asked, "exit")) as [number])[0] === 0;
+    };
     let rotations = 0;
     const rotating = (async () => {
       for (let i = 0; SECONDS > 0 && !stop.signal.aborted; i++) {
         await sleep(ROTATE_EVERY_MS, undefined, { signal: stop.signal }).catch(() => {}); // over
         const [PrivateKeyType, PrivateKeyBits] = i % 2 ? ["ec", 256] : ["rsa", 2_048];
-        const body = { Provider: "consul", Config: { PrivateKeyType, PrivateKeyBits } };
-        const answer = await inMajority[0]
-          ?.http("PUT", `${API}/v1/connect/ca/configuration`, body)
-          .catch(() => undefined);
-        if (answer?.status === 200) rotations++;
+        if (await rotate(`ca-${1 + (i % 2)}`, { PrivateKeyType, PrivateKeyBits })) rotations++;
       }
     })();
 
