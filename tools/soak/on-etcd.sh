@@ -9,4 +9,4 @@ etcd --data-dir "$dir" --listen-client-urls http://127.0.0.1:23795 --advertise-c
   --initial-cluster default=http://127.0.0.1:23796 --log-level error &
 pid=$!
 trap 'kill $pid; rm -rf "$dir"' EXIT
-HEDDLE_TEST_ETCD=127.0.0.1:23795 vitest run apps/catalog/test test-e2e/walk
+HEDDLE_TEST_ETCD=127.0.0.1:23795 vitest run --reporter=verbose apps/catalog/test test-e2e/walk
