@@ -21,7 +21,7 @@ export interface ProxyMetrics {
   refused(parties: Parties, refusal: Refusal): void;
   handshake(direction: Direction, ms: number, facts: TlsFacts): void;
   /** The next hop was reached. */
-  connect(parties: Pick<Parties, "direction" | "destination">, ms: number): void;
+  connect(parties: Pick<Parties, "direction" | "source" | "destination">, ms: number): void;
 }
 
 export interface MetricsInput {
@@ -137,9 +137,13 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     ["source", "destination", "state"],
     "average",
     (set) => {
+      // Two listeners of one upstream know the same instances.
+      const told = new Set<string>();
       for (const { store, proxy } of carried())
         for (const { destination, healthy, ejected } of proxy.instances()) {
           const of = { source: bounded(store.current.spec?.service ?? ""), destination: bounded(destination) };
+          if (told.has(`${of.source} ${of.destination}`)) continue;
+          told.add(`${of.source} ${of.destination}`);
           set({ ...of, state: "healthy" }, healthy);
           set({ ...of, state: "ejected" }, ejected);
         }
@@ -189,8 +193,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     });
   }
 
-  // By destination, never by source: those are our service and our upstreams, so the series stay few.
-  function histogram(name: string, help: string, buckets: number[], labelNames = ["direction", "destination"]) {
+  function histogram(name: string, help: string, buckets: number[], labelNames: readonly string[] = parties) {
     const all = new SeriesHistogram({ name, help, labelNames, buckets, registry });
     const known = new Map<string, Series>();
     return (labels: Labels): Series => {
@@ -208,14 +211,9 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     names.add(name);
     return name;
   };
-  const labels = ({ direction, source, destination }: Parties) => ({
+  const labels = ({ direction, source, destination }: Pick<Parties, "direction" | "source" | "destination">) => ({
     direction,
     source: bounded(source),
-    destination: bounded(destination),
-  });
-
-  const toDestination = ({ direction, destination }: Pick<Parties, "direction" | "destination">) => ({
-    direction,
     destination: bounded(destination),
   });
 
@@ -227,9 +225,8 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     if (!byDestination) bySource[who.direction].set(source, (byDestination = new Map()));
     let cell = byDestination.get(destination);
     if (!cell) {
-      const to = toDestination(who);
-      const series = { duration: duration(to), firstByte: firstByte(to) };
-      cell = { labels: labels(who), ...series, allowed: 0, open: 0, in: 0, out: 0 };
+      const of = labels(who);
+      cell = { labels: of, duration: duration(of), firstByte: firstByte(of), allowed: 0, open: 0, in: 0, out: 0 };
       byDestination.set(destination, cell);
     }
     return cell;
@@ -273,7 +270,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
       handshake({ direction }).observe(ms / 1000);
       handshakes.inc({ direction, version, group });
     },
-    connect: (parties, ms) => connect(toDestination(parties)).observe(ms / 1000),
+    connect: (who, ms) => connect(labels(who)).observe(ms / 1000),
   };
 }
 

@@ -202,7 +202,8 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     const startedAt = performance.now();
     const attempt = async (offerTunnel: boolean): Promise<MeshLeg> => {
       const raw = await dialAddress(endpoint, budgetMs);
-      metrics.connect({ direction: "outbound", destination: deps.upstream().name }, performance.now() - startedAt);
+      const parties = { source: deps.leaf().service, destination: deps.upstream().name };
+      metrics.connect({ direction: "outbound", ...parties }, performance.now() - startedAt);
       const left = Math.max(1, budgetMs - (performance.now() - startedAt));
       return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });
     };
