@@ -35,12 +35,17 @@ else await onBench(run);
 
 async function run(bench: Bench): Promise<boolean> {
   const pair = await startPair(bench, HTTP);
-  const [held] = await pair.holdAll(1);
+  // Each thread of the caller has tunnels of its own: so many connections that all of them have one.
+  const held = await pair.holdAll(20);
   const [proxy] = pair.proxies as [ChildProcess];
   const before = holdings(proxy);
   const stop = new AbortController();
   let failed = 0;
-  const others = latencies(() => pair.talk().catch(() => failed++), stop.signal);
+  const why = new Map<string, number>();
+  const others = latencies(
+    () => pair.talk().catch((error: Error) => (failed++, why.set(error.message, (why.get(error.message) ?? 0) + 1))),
+    stop.signal,
+  );
   const told: Told[] = [];
   const callers = Array.from({ length: Math.ceil(handshakes / EACH) }, (_, i) => {
     const count = Math.min(EACH, handshakes - i * EACH);
@@ -68,7 +73,9 @@ async function run(bench: Bench): Promise<boolean> {
   console.log(
     `${handshakes} slow handshakes from ${addresses} addresses: at most ${mostOpen} open at once (${mostDescriptors} descriptors of the proxy), ${sum(({ refused }) => refused)} refused at once, ${sum(({ neverIn }) => neverIn)} never accepted within ${CONNECT_MS} ms, the longest ended after ${Math.round(longest)} ms; ${sorted.length} connections of a caller with a tunnel meanwhile, ${failed} failed, ${percentile(sorted, 50)} (p50), ${percentile(sorted, 99)} (p99), ${percentile(sorted, 100 - 1e-9)} at most; descriptors ${before.descriptors} before, ${after.descriptors} after; memory ${before.mib} MiB, ${after.mib}`,
   );
-  const isGood = await pair.isGood(held ? [held] : []);
+  for (const [message, count] of why)
+    for (let i = 0; i < count; i++) pair.failed(`a connection of the caller: ${message}`);
+  const isGood = await pair.isGood(held);
   const areWhole = statuses.every(([status]) => status === 0);
   return isGood && areWhole && failed === 0 && wellBehaved() && longest < HANDSHAKE_MS + GRACE_MS;
 }

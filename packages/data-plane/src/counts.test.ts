@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createCounts, createSharedCounts, forgetThread, sharedMemory } from "./counts.ts";
+import { createCounts, createSharedCounts, forgetThread, shareOf, sharedMemory } from "./counts.ts";
 
 const kinds = [
   ["for one thread", () => createCounts()],
@@ -30,4 +30,20 @@ test("a key with a column of its own is counted with no other, whatever addresse
   counts.name("db inbound", 3);
   for (let i = 0; i < 20_000; i++) counts.add(`source 10.0.${i >> 8}.${i & 255}`, 1);
   expect(counts.of("db inbound")).toBe(0);
+});
+
+test.each([1, 4, 40, 1_000])("%d addresses that take all they get leave room for another", (addresses) => {
+  const [all, configured] = [4_096, 1_024];
+  const counts = createCounts();
+  const take = (address: string): boolean => {
+    if (counts.of(address) >= shareOf(configured, all - counts.of("all"))) return false;
+    counts.add(address, 1);
+    counts.add("all", 1);
+    return true;
+  };
+  const names = Array.from({ length: addresses }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
+  while (names.filter(take).length > 0);
+  expect(counts.of("all")).toBeLessThan(all);
+  expect(take("192.0.2.1")).toBe(true);
+  if (addresses === 1) expect(counts.of("10.0.0.0")).toBe(configured);
 });

@@ -21,6 +21,12 @@ export const countKey = {
   source: (address: string) => `source ${address}`,
 };
 
+/**
+ * How much one address may have of what all share: what is configured, and no more than half of the room that is left (the dynamic
+ * threshold of Choudhury and Hahne, 1998). So hundreds of addresses that take all they get leave room for one that comes later.
+ */
+export const shareOf = (configured: number, room: number): number => Math.min(configured, Math.ceil(room / 2));
+
 /** For one thread alone. */
 export function createCounts(): Counts {
   const counts = new Map<string, number>();

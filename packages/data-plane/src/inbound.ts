@@ -8,7 +8,7 @@ import type { Decision } from "@heddle/intentions";
 import type { ServiceId } from "@heddle/spiffe";
 import { type Authorize, toRefusal } from "./authorize.ts";
 import type { Connection, ConnectionTable, Parties } from "./connections.ts";
-import { countKey, type Counts } from "./counts.ts";
+import { countKey, type Counts, shareOf } from "./counts.ts";
 import { deadline } from "./deadline.ts";
 import { plainLeg } from "./dial.ts";
 import { type MeshLeg, refusedLeg, type Revoked, type Terminator } from "./mesh-tls.ts";
@@ -19,7 +19,7 @@ import { formatHostPort, type PublicSpec } from "./spec.ts";
 import { refuseTunnel, Tunnel } from "./tunnel/tunnel.ts";
 import { resetSocket } from "./reset.ts";
 
-/** Handshakes under way at once, counted from a caller's first byte; each costs a millisecond of processor time that a flood would take from everybody. */
+/** Handshakes under way at once, silent connections among them, counted from a caller's first byte; each costs a millisecond of processor time that a flood would take from everybody. */
 export const MAX_HANDSHAKES = 4_096;
 
 /**
@@ -64,14 +64,15 @@ export function createInbound(deps: InboundDeps): Inbound {
     // 1. Accept, within limits.
     if (counts.of(keyOf.inbound) >= spec.maxConnections) throw tooMany(spec);
     const [silent, handshakes] = [counts.of(keyOf.waiting), counts.of(countKey.handshakes)];
-    if (silent >= spec.maxConnections || handshakes >= MAX_HANDSHAKES)
+    const room = MAX_HANDSHAKES - handshakes - silent;
+    if (silent >= spec.maxConnections || room <= 0)
       throw new RefusedError(
         "limit",
         `${silent} silent connections and ${handshakes} handshakes are under way already`,
       );
 
     // 2. Mutual TLS. Who closes without a word is a port check, not a caller.
-    const leg = await fromSource(raw.remoteAddress ?? "", spec, async () => {
+    const leg = await fromSource(raw.remoteAddress ?? "", { room, ...spec }, async () => {
       if (handshakes >= EAGER_HANDSHAKES) {
         const hasSpoken = await counted(keyOf.waiting, () => firstByte(raw, spec.handshakeTimeoutMs));
         if (!hasSpoken) return log.debug("closed without a word", { peer: parties.peer });
@@ -104,13 +105,17 @@ export function createInbound(deps: InboundDeps): Inbound {
   }
 
   /** Counts what one address has under way, and refuses it more than its share. */
-  async function fromSource<T>(address: string, spec: PublicSpec, run: () => Promise<T>): Promise<T> {
+  async function fromSource<T>(
+    address: string,
+    { room, maxHandshakesPerSource }: Pick<PublicSpec, "maxHandshakesPerSource"> & { room: number },
+    run: () => Promise<T>,
+  ): Promise<T> {
     const key = countKey.source(address);
     const before = counts.of(key);
-    if (before >= spec.maxHandshakesPerSource)
+    if (before >= shareOf(maxHandshakesPerSource, room))
       throw new RefusedError(
         "limit",
-        `${address} has ${before} handshakes under way already (max_handshakes_per_source)`,
+        `${address} has ${before} handshakes under way already, and there is room for ${room} more in all (max_handshakes_per_source)`,
       );
     return counted(key, run);
   }
