@@ -278,6 +278,25 @@ describe("what is refused", () => {
       "500 Sources[0].Action must be omitted if Permissions are specified",
     ],
     [
+      "a rule on a token without a provider",
+      intentions({ Name: "web", Permissions: [{ Action: "allow", HTTP: { PathPrefix: "/" }, JWT: {} }] }),
+      "500 Sources[0].Permissions[0].JWT.Providers: at least one provider is required",
+    ],
+    [
+      "a rule on a token with a claim of no name",
+      intentions({
+        Name: "web",
+        Permissions: [
+          {
+            Action: "allow",
+            HTTP: { PathPrefix: "/" },
+            JWT: { Providers: [{ Name: "okta", VerifyClaims: [{ Path: [], Value: "x" }] }] },
+          },
+        ],
+      }),
+      "500 Sources[0].Permissions[0].JWT.Providers[0].VerifyClaims[0].Path: want the names of a claim, outermost first",
+    ],
+    [
       "an empty permission",
       intentions({ Name: "web", Permissions: [{ Action: "allow", HTTP: {} }] }),
       "500 Sources[0].Permissions[0].HTTP should not be empty",

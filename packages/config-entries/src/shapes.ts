@@ -113,6 +113,14 @@ const intentionSource: Fields = {
         Header: httpHeaderMatch,
         Methods: list("text"),
       }),
+      JWT: optional({
+        Providers: list(
+          always({
+            Name: kept("text"),
+            VerifyClaims: list(always({ Path: list("text"), Value: kept("text") })),
+          }),
+        ),
+      }),
     }),
   ),
   Precedence: kept("integer"),

@@ -75,6 +75,8 @@ export interface IntentionPermission {
     Header?: HeaderMatch[];
     Methods?: string[];
   };
+  /** Of Consul from 1.16 on: a token of one of these providers, with these claims. */
+  JWT?: { Providers?: { Name: string; VerifyClaims?: { Path?: string[]; Value: string }[] }[] };
 }
 
 export interface IntentionSource {

@@ -68,7 +68,7 @@ function checkSource(source: IntentionSource, where: string, destination: string
   for (const [j, permission] of permissions.entries()) checkPermission(permission, `${where}.Permissions[${j}]`);
 }
 
-function checkPermission({ Action, HTTP }: IntentionPermission, where: string): void {
+function checkPermission({ Action, HTTP, JWT }: IntentionPermission, where: string): void {
   if (Action !== "allow" && Action !== "deny") fail(`${where}.Action must be set to 'allow' or 'deny'`);
   if (!HTTP) return fail(`${where}.HTTP is required`);
   checkPaths(HTTP, `${where}.HTTP`, ".");
@@ -81,6 +81,21 @@ function checkPermission({ Action, HTTP }: IntentionPermission, where: string): 
   }
   if (!HTTP.PathExact && !HTTP.PathPrefix && !HTTP.PathRegex && !HTTP.Header && !HTTP.Methods)
     fail(`${where}.HTTP should not be empty`);
+  if (JWT) checkJwt(JWT, `${where}.JWT`);
+}
+
+function checkJwt({ Providers = [] }: NonNullable<IntentionPermission["JWT"]>, where: string): void {
+  if (Providers.length === 0) fail(`${where}.Providers: at least one provider is required`);
+  const names = new Set<string>();
+  for (const [i, { Name, VerifyClaims }] of Providers.entries()) {
+    const provider = `${where}.Providers[${i}]`;
+    if (Name === "") fail(`${provider}.Name is required`);
+    if (names.has(Name)) fail(`${provider}.Name: ${JSON.stringify(Name)} is there more than once`);
+    names.add(Name);
+    for (const [j, { Path = [] }] of (VerifyClaims ?? []).entries())
+      if (Path.length === 0 || Path.includes(""))
+        fail(`${provider}.VerifyClaims[${j}].Path: want the names of a claim, outermost first`);
+  }
 }
 
 function checkWildcard(field: string, value: string): void {
