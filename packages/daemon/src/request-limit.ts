@@ -5,7 +5,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { sendText } from "./http.ts";
 import type { Logger } from "./log.ts";
 
-const MAX_BUCKETS = 10_000; // clients that are remembered; then those that have been quiet are forgotten
+const MAX_BUCKETS = 10_000; // clients that are remembered; then the one that has been known the longest is forgotten
 const LOG_EVERY_MS = 10_000; // a client that is refused is told of so often
 
 export interface RequestLimitOptions {
@@ -69,8 +69,9 @@ export class RequestLimit {
   #bucketOf(client: string, rate: number, now: number): Bucket {
     let bucket = this.#buckets.get(client);
     if (bucket) return bucket;
-    if (this.#buckets.size >= MAX_BUCKETS)
-      for (const [key, { filledAt }] of this.#buckets) if (now - filledAt > 1_000) this.#buckets.delete(key);
+    // Whoever is forgotten begins anew, with a second's worth.
+    const [oldest] = this.#buckets.keys();
+    if (oldest !== undefined && this.#buckets.size >= MAX_BUCKETS) this.#buckets.delete(oldest);
     bucket = { tokens: rate, filledAt: now, toldAt: 0 };
     this.#buckets.set(client, bucket);
     return bucket;
