@@ -1,8 +1,10 @@
 /** Step 12 of the walk: the mesh's root is replaced, between types of keys, while connections are open and others are made. */
-import { connect } from "node:net";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
 import { writeFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { type Mesh, startMesh } from "../support/mesh.ts";
 import { run, start } from "../support/process.ts";
 import { needs } from "../support/tools.ts";
@@ -31,6 +33,18 @@ function echo(port: number, line: string): Promise<string> {
     socket.once("error", reject);
     socket.once("close", () => reject(new Error("closed without an echo")));
   });
+}
+
+/** A Vault that takes questions and answers none: what is asked of it is being prepared until it is aborted. */
+async function silentVault(): Promise<{ address: string; isAsked: Promise<void> }> {
+  const { promise: isAsked, resolve } = Promise.withResolvers<void>();
+  const server = createServer(() => resolve()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, isAsked };
 }
 
 /** New connections, four at a time, until it is stopped. */
@@ -71,7 +85,7 @@ async function sClient(mesh: Mesh, rootPem: string): Promise<string> {
   return out + err;
 }
 
-test("the root changes from EC to RSA and back: no connection fails, none is cut, all leaves are new", async (ctx) => {
+test("the root changes from EC to RSA and back, or is aborted: no connection fails, none is cut, all leaves are new", async (ctx) => {
   needs(ctx, "socat", "nc", "curl", "openssl");
   const mesh = await startMesh();
   const { ports, api, ok } = mesh;
@@ -81,16 +95,16 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
   const load = keepConnecting(ports.upstream);
   const rootOf = ({ Roots }: Roots, isActive: boolean) => Roots.filter(({ Active }) => Active === isActive);
 
+  const configuration = (Provider: string, Config: object) =>
+    writeFileSync(join(mesh.dir, "ca.json"), JSON.stringify({ Provider, Config }));
+
   for (const [type, bits] of [
     ["rsa", 2048],
     ["ec", 384],
     ["ec", 256],
   ] as const) {
     const old = rootOf(await api<Roots>("/v1/connect/ca/roots"), true)[0];
-    writeFileSync(
-      join(mesh.dir, "ca.json"),
-      JSON.stringify({ Provider: "consul", Config: { PrivateKeyType: type, PrivateKeyBits: bits } }),
-    );
+    configuration("consul", { PrivateKeyType: type, PrivateKeyBits: bits });
     expect(await ok("connect", "ca", "set-config", "-config-file", "ca.json")).toBe("Configuration updated!\n");
     const now = await api<Roots>("/v1/connect/ca/roots");
     const next = rootOf(now, true)[0];
@@ -111,9 +125,26 @@ test("the root changes from EC to RSA and back: no connection fails, none is cut
   await expect.poll(() => leafOf(mesh)).not.toBe(before);
   expect(await ok("connect", "ca", "rollback")).toBe(`Root ${last.ActiveRootID} signs again.\n`);
 
+  // Aborted by its operator: while it is being prepared, and once it is switched.
+  const vault = await silentVault();
+  configuration("vault", { Address: vault.address, Token: "t", RootPKIPath: "root", IntermediatePKIPath: "signer" });
+  const asked = mesh.heddle("connect", "ca", "set-config", "-config-file", "ca.json");
+  await vault.isAsked;
+  expect(await ok("connect", "ca", "status")).toMatch(/^Rotation: +being prepared since /m);
+  expect(await ok("connect", "ca", "abort")).toBe(
+    `The rotation was stopped while it was being prepared: root ${last.ActiveRootID} signs as before.\n`,
+  );
+  expect(await asked).toMatchObject({ status: 1, err: expect.stringContaining("nothing has changed") as string });
+  configuration("consul", { PrivateKeyType: "ec", PrivateKeyBits: 521 });
+  await ok("connect", "ca", "set-config", "-config-file", "ca.json");
+  expect(await ok("connect", "ca", "abort")).toBe(
+    `The rotation was taken back: root ${last.ActiveRootID} signs again.\n`,
+  );
+
   const status = await ok("connect", "ca", "status");
   expect(status).toMatch(/^State: +rotating$/m);
-  expect(status.match(/ trusted /g)).toHaveLength(3);
+  expect(status).toMatch(/^Rotation: +taken back at \S+: aborted$/m);
+  expect(status.match(/ trusted /g)).toHaveLength(4);
   // The agent's leaves have all followed: of socat, of web, and of nobody else.
   const now = () => ok("connect", "ca", "status");
   await expect.poll(now).toMatch(/ active +ec 256 +\S+ +2 +-$/m);

@@ -10,7 +10,7 @@ import {
   type Validity,
 } from "@heddle/tls";
 import type { KeyVault } from "./key-vault.ts";
-import { hasKey, KEYS, ROOTS, type KeyRecord, type RootOrigin, type RootRecord } from "./records.ts";
+import { hasKey, KEYS, ROOTS, type KeyRecord, type RootOrigin, type RootRecord, type WayBack } from "./records.ts";
 
 export interface ActiveRoot {
   id: string;
@@ -30,6 +30,8 @@ export interface ActiveRoot {
   /** When it took the place of another: milliseconds since the epoch. */
   rotatedAt: number | undefined;
   isRolledBack: boolean;
+  /** Unknown where a version before wrote it. */
+  wentBackBecause: WayBack | undefined;
 }
 
 /** Throws UnavailableError where what is stored does not fit together; the same object as `known` where nothing has changed. */
@@ -68,6 +70,7 @@ export function loadActiveRoot(store: Store, vault: KeyVault, known?: ActiveRoot
     origin,
     rotatedAt: root.value.rotatedAt,
     isRolledBack: root.value.isRolledBack ?? false,
+    wentBackBecause: root.value.wentBackBecause,
   };
 }
 

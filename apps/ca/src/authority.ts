@@ -40,7 +40,9 @@ import {
   type KeyRecord,
   type Provider,
   type RootRecord,
+  type WayBack,
 } from "./records.ts";
+import { createPreparations, type Finish, type Preparations } from "./preparation.ts";
 import { prepareRoot, prepareSigner } from "./rotation.ts";
 import { shortenLeaves, switchRoots, switchSigner } from "./switch-roots.ts";
 import { openRemote, type Remote } from "./vault/remote.ts";
@@ -93,7 +95,13 @@ export interface Authority {
    * Has the root that was replaced last sign again, with the configuration of its time; resolves with its id. Throws where no
    * old root is left, and where proxies could not follow.
    */
-  rollBack(): Promise<string>;
+  rollBack(because: WayBack): Promise<string>;
+  /**
+   * Stops the rotation that is under way: what is still being prepared comes to nothing, and what was switched is rolled back. Throws
+   * HeddleError of code `conflict` where none is.
+   */
+  abort(): Promise<{ phase: "preparing" | "switched"; rootId: string }>;
+  readonly preparations: Pick<Preparations, "since" | "stoppedAt">;
   /** Whether a root is left that could sign again. */
   readonly canRollBack: boolean;
   /** Calls back after every commit that changed the roots. */
@@ -148,7 +156,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     next: CaSettings,
     wanted: Wanted,
     given?: Pick<ConfigRecord, "config" | "forceWithoutCrossSigning" | "provider">,
-    { token, isRolledBack = false }: { token?: string; isRolledBack?: boolean } = {},
+    { token, because, finish = () => [] }: { token?: string; because?: WayBack; finish?: Finish } = {},
   ): Promise<void> => {
     const now = clock.now();
     const { id: from } = activeRoot;
@@ -156,7 +164,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const activeVault = activeRoot.origin === "vault" ? remote?.pki : undefined;
     const options = { settings: next, trustDomain, isForced, activeVault, now, log };
     const root = wanted && "root" in wanted ? await prepareRoot(wanted.root, activeRoot, options) : undefined;
-    if (root) root.isRolledBack = isRolledBack;
+    if (root && because) root.wentBackBecause = because;
     const signer =
       wanted && "signer" in wanted
         ? { intermediate: await prepareSigner(wanted.signer, activeRoot, options) }
@@ -172,7 +180,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       if (settings.intermediateCert !== next.intermediateCert)
         roots.push({ table: KEYS, key: REQUEST_KEY, value: undefined });
       if (token !== undefined) roots.push({ table: KEYS, key: VAULT_TOKEN, value: keys.toRecord(VAULT_TOKEN, token) });
-      return { writes: [...(given ? [{ table: CONFIG, key: CONFIG_KEY, value }] : []), ...roots], result: undefined };
+      const written = given ? [{ table: CONFIG, key: CONFIG_KEY, value }] : [];
+      return { writes: [...finish(view), ...written, ...roots], result: undefined };
     });
     settings = next;
     if (given)
@@ -181,6 +190,11 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     if (signer)
       log.info("another certificate signs for the CA's root", { root: from, id: signer.intermediate?.id ?? from });
   };
+
+  const preparations = createPreparations({ store, clock });
+  /** A change that may be aborted until it is committed. */
+  const prepare = (next: CaSettings, wanted: Wanted, given?: Parameters<typeof change>[2]): Promise<void> =>
+    wanted ? preparations.run((finish) => change(next, wanted, given, { finish })) : change(next, wanted, given);
 
   const configure: Authority["configure"] = async (provider, given, forceWithoutCrossSigning) => {
     const next = readSettings(given ?? {}, provider);
@@ -191,7 +205,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     if (next.vault) {
       const token = canonicalKeys(given ?? {})["Token"] || storedToken();
       if (typeof token !== "string" || token === "") throw refused("must provide a Vault token");
-      await withVault(next, token, (wanted) => change(next, wanted, kept, { token }));
+      await preparations.run((finish) =>
+        withVault(next, token, (wanted) => change(next, wanted, kept, { token, finish })),
+      );
       return;
     }
     const { id, certPem, rootSigner, intermediateId, origin } = activeRoot;
@@ -208,7 +224,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
             askedIntermediate: settings.intermediateSigns,
             requestKey,
           });
-    await change(next, wanted, kept);
+    await prepare(next, wanted, kept);
   };
 
   /** Makes Vault's root and intermediate ready and switches to them, or changes nothing. */
@@ -230,9 +246,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   const renewIntermediate = async (): Promise<void> => {
     const { origin, certPem } = activeRoot;
-    if (origin !== "vault" || !remote) return change(settings, { signer: { isIntermediate: true } });
+    if (origin !== "vault" || !remote) return prepare(settings, { signer: { isIntermediate: true } });
     const intermediatePem = await remote.pki.renewIntermediate(lifetimes(settings));
-    await change(settings, { signer: { vault: remote.pki, certPem, intermediatePem } });
+    await prepare(settings, { signer: { vault: remote.pki, certPem, intermediatePem } });
   };
 
   const issue: Authority["issue"] = async ({ csr, csrPem, ttlMs, now, earliest = 0 }) => {
@@ -268,15 +284,15 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const { rootSigner, origin } = activeRoot;
     if (!rootSigner) throw new HeddleError("conflict", "the root's key is elsewhere: its operator replaces it");
     const { key } = rootSigner;
-    await change(settings, { root: origin === "key" ? { key } : { type: signingKeyType(key) } });
+    await prepare(settings, { root: origin === "key" ? { key } : { type: signingKeyType(key) } });
   };
 
-  const rollBack = async (): Promise<string> => {
+  const rollBack = async (because: WayBack): Promise<string> => {
     const { id, config: before, root } = formerRoot(store, keys);
     const provider = root ? "consul" : "vault";
     const next = readSettings(before ?? {}, provider);
     const given = { provider, config: before, forceWithoutCrossSigning: false } as const;
-    const switchTo = (wanted: Wanted) => change(next, wanted, given, { isRolledBack: true });
+    const switchTo = (wanted: Wanted) => change(next, wanted, given, { because });
     if (root) await switchTo({ root });
     else
       await withVault(next, storedToken(), async (wanted) => {
@@ -285,6 +301,23 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         await switchTo(wanted);
       });
     return id;
+  };
+
+  const canRollBack = () => store.list<RootRecord>(ROOTS).some(({ value }) => !value.isActive);
+  const abort: Authority["abort"] = async () => {
+    if (await preparations.stop()) {
+      log.warn("a rotation was aborted while it was being prepared");
+      return { phase: "preparing", rootId: activeRoot.id };
+    }
+    return inTurn(async () => {
+      const { id: from, rotatedAt, isRolledBack } = activeRoot;
+      if (rotatedAt === undefined || !canRollBack())
+        throw new HeddleError("conflict", "no rotation is under way: there is nothing to abort");
+      if (isRolledBack) throw new HeddleError("conflict", "the rotation was taken back already");
+      const rootId = await rollBack("aborted");
+      log.warn("a rotation was aborted: the root before signs again", { from, to: rootId });
+      return { phase: "switched", rootId };
+    });
   };
 
   // One after another: each is decided on what the one before has left.
@@ -310,9 +343,11 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     renewRoot: () => inTurn(renewRoot),
     renewIntermediate: () => inTurn(renewIntermediate),
     requestIntermediate: () => inTurn(requestIntermediate),
-    rollBack: () => inTurn(rollBack),
+    rollBack: (because) => inTurn(() => rollBack(because)),
+    abort,
+    preparations,
     get canRollBack() {
-      return store.list<RootRecord>(ROOTS).some(({ value }) => !value.isActive);
+      return canRollBack();
     },
     onRootsChanged: (listener) =>
       store.subscribe(({ changes }) => {

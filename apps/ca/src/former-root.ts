@@ -1,7 +1,7 @@
 /** The root that was replaced last, as one that could sign again. */
 import type { KeyObject } from "node:crypto";
 import { HeddleError } from "@heddle/daemon";
-import type { View } from "@heddle/store";
+import type { StoredRecord, View } from "@heddle/store";
 import { parseSigningKey } from "@heddle/tls";
 import { idOf } from "./active-root.ts";
 import type { KeyVault } from "./key-vault.ts";
@@ -17,12 +17,16 @@ export interface FormerRoot {
   root: WantedRoot | undefined;
 }
 
+/** Of these roots the one that was replaced last; undefined where none was. */
+export function lastReplaced(roots: readonly StoredRecord<RootRecord>[]): StoredRecord<RootRecord> | undefined {
+  return roots
+    .filter(({ value }) => !value.isActive)
+    .toSorted((a, b) => (b.value.rotatedOutAt ?? 0) - (a.value.rotatedOutAt ?? 0))[0];
+}
+
 /** Throws HeddleError of code `conflict` where the active root is the only one in the list. */
 export function formerRoot(view: View, keys: KeyVault): FormerRoot {
-  const [newest] = view
-    .list<RootRecord>(ROOTS)
-    .filter(({ value }) => !value.isActive)
-    .toSorted((a, b) => (b.value.rotatedOutAt ?? 0) - (a.value.rotatedOutAt ?? 0));
+  const newest = lastReplaced(view.list<RootRecord>(ROOTS));
   if (!newest)
     throw new HeddleError("conflict", "there is no root to go back to: the active one is the only one in the list");
   const { certPem, intermediatePem, origin = "made", config = null } = newest.value;

@@ -3,6 +3,7 @@ import type { Operations } from "@heddle/daemon";
 import { REINSTATE_FIELDS, REVOKE_FIELDS } from "./routes/revocations.ts";
 
 export const CA_OPERATIONS: Operations = {
+  "PUT /v1/connect/ca/abort": { summary: "Stops the rotation of the root that is under way, or takes it back" },
   "GET /v1/connect/ca/configuration": { summary: "The certificate authority's configuration" },
   "PUT /v1/connect/ca/configuration": {
     summary: "Changes it",

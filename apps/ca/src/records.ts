@@ -12,6 +12,10 @@ export const REVOKED_NODES = "ca-revoked-nodes";
 /** One record, written with each change of the three. */
 export const REVOCATION_HEAD = "ca-revocation-head";
 
+/** What is being prepared, or the last that was stopped: one record. */
+export const PREPARATION = "ca-preparation";
+export const PREPARATION_KEY = "next";
+
 /** The only record of `ca-config`. */
 export const CONFIG_KEY = "config";
 
@@ -28,6 +32,9 @@ export interface ConfigRecord {
 
 export type RootOrigin = "key" | "made" | "offline" | "root" | "vault";
 
+/** Why a rotation was taken back: its operator aborted it, or asked for the root before, or proxies did not follow. */
+export type WayBack = "aborted" | "asked for" | "not followed";
+
 /** Keyed by the root's id. */
 export interface RootRecord {
   certPem: string;
@@ -42,6 +49,7 @@ export interface RootRecord {
   rotatedAt?: number;
   /** True where that was a way back: nobody goes back from it by itself, and it is not renewed at once. */
   isRolledBack?: boolean;
+  wentBackBecause?: WayBack;
   /** Of an inactive root: when it was replaced, and when nothing can need it any more. Milliseconds since the epoch. */
   rotatedOutAt?: number;
   /** Of an inactive root: the configuration that held while it was active. */
@@ -60,6 +68,15 @@ export interface KeyRecord {
   sealed?: string;
   /** When the last leaf expires that the root signed before lifetimes were shortened. Milliseconds since the epoch. */
   leavesUntil?: number;
+}
+
+/** Times are milliseconds since the epoch. */
+export interface PreparationRecord {
+  id: string;
+  /** Of the store, as the CA had it that prepares. */
+  instance: string;
+  since: number;
+  stoppedAt?: number;
 }
 
 /** False for a root whose key is elsewhere. */

@@ -55,7 +55,7 @@ export function watchRotations(options: RotationWatchOptions): () => void {
     const { id: from } = authority.activeRoot;
     log.error("proxies do not follow the new root: going back to the one before", { root: from, ...told });
     try {
-      log.info("the rotation was taken back", { from, to: await authority.rollBack() });
+      log.info("the rotation was taken back", { from, to: await authority.rollBack("not followed") });
     } catch (error) {
       log.error("cannot take the rotation back", { root: from, error: describeError(error) });
       if (watched) watched.since = clock.now();

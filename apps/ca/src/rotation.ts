@@ -23,7 +23,7 @@ import {
 } from "@heddle/tls";
 import type { ActiveRoot } from "./active-root.ts";
 import { type CaSettings, refused } from "./provider-config.ts";
-import type { RootOrigin } from "./records.ts";
+import type { RootOrigin, WayBack } from "./records.ts";
 import type { VaultPki } from "./vault/pki.ts";
 import type { OfflineRoot, VaultRoot, WantedRoot, WantedSigner } from "./wanted-root.ts";
 
@@ -50,7 +50,8 @@ export interface NewRoot {
   /** False for a first root, and where a switch was forced. */
   isCrossSigned: boolean;
   origin: RootOrigin;
-  isRolledBack?: boolean;
+  /** Of a root that one goes back to. */
+  wentBackBecause?: WayBack;
 }
 
 export interface RotationOptions {

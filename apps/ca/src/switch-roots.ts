@@ -20,7 +20,7 @@ export function switchRoots(view: View, root: NewRoot, times: SwitchTimes, vault
   const writes: Write[] = [];
   for (const { key, value } of view.list<RootRecord>(ROOTS)) {
     if (!value.isActive || key === root.id) continue;
-    const { rotatedAt: _at, isRolledBack: _back, ...old } = value;
+    const { rotatedAt: _at, isRolledBack: _back, wentBackBecause: _why, ...old } = value;
     const removeAt = Math.max(now + 2 * Math.max(leafTtlMs, nextLeafTtlMs), leavesUntil(key));
     writes.push({ table: ROOTS, key, value: { ...old, isActive: false, rotatedOutAt: now, removeAt, config } });
   }
@@ -33,7 +33,7 @@ export function switchRoots(view: View, root: NewRoot, times: SwitchTimes, vault
 
 /** A root that was replaced before may be offered again: its leaves are still out there, until `leavesUntil`. */
 export function rootWrites(
-  { id, certPem, keyPem, intermediate, chain, origin, isRolledBack }: NewRoot,
+  { id, certPem, keyPem, intermediate, chain, origin, wentBackBecause }: NewRoot,
   vault: KeyVault,
   { leavesUntil = 0, rotatedAt }: { leavesUntil?: number; rotatedAt?: number } = {},
 ): Write[] {
@@ -43,7 +43,7 @@ export function rootWrites(
     isActive: true,
     origin,
     ...(rotatedAt !== undefined && { rotatedAt }),
-    ...(isRolledBack && { isRolledBack }),
+    ...(wentBackBecause && { isRolledBack: true, wentBackBecause }),
     ...(intermediate && { intermediatePem: intermediate.certPem }),
   };
   const key: KeyRecord = {

@@ -164,7 +164,7 @@ describe("a rotation", () => {
     const old = active();
     clock.advance(61 * 86_400_000);
     await expect.poll(active).not.toBe(old);
-    await ca.authority.rollBack();
+    await ca.authority.rollBack("asked for");
     await pass(10, async () => {});
     expect(active()).toBe(old);
     clock.advance(86_400_000);

@@ -76,6 +76,10 @@ export const COMMANDS: Group = {
           synopsis: "Reads and changes the configuration of the certificate authority",
           about: "Works with the certificate authority that issues the services' identities.",
           commands: {
+            abort: leaf(
+              "Stops the rotation of the root that is under way",
+              async () => (await import("./commands/connect-ca.ts")).abort,
+            ),
             csr: leaf(
               "Makes a request for an intermediate certificate",
               async () => (await import("./commands/connect-ca-intermediate.ts")).csr,

@@ -182,6 +182,7 @@ it("every answer that is described holds nothing else than what a running agent 
     Config: { PrivateKeyType: "ec", PrivateKeyBits: 384 },
   });
   await say("GET", "/v1/connect/ca/status");
+  await say("PUT", "/v1/connect/ca/abort");
   await say("PUT", "/v1/connect/ca/rollback");
   await say("PUT", `/v1/session/renew/${session}`);
   await say("PUT", `/v1/session/destroy/${session}`);

@@ -1,6 +1,6 @@
 /**
- * GET /v1/connect/ca/status: how far a rotation is, and when each root ends; PUT /v1/connect/ca/rollback: back to the root
- * before. Ours; Consul has no such paths.
+ * GET /v1/connect/ca/status: how far a rotation is, and when each root ends; PUT /v1/connect/ca/abort: the one that is under way is
+ * stopped or taken back; PUT /v1/connect/ca/rollback: back to the root before. Ours; Consul has no such paths.
  */
 import { type ApiTable, type Clock, reply } from "@heddle/daemon";
 import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
@@ -9,6 +9,7 @@ import type { LeafLedger } from "../leaf-ledger.ts";
 import type { Following, Progress } from "../progress.ts";
 import { rfc3339 } from "../rfc3339.ts";
 import { intermediateRenewalOf, renewalOf } from "../root-life.ts";
+import { type RotationState, rotationState } from "../rotation-state.ts";
 import { factsOf, type RootsFollowers } from "./roots.ts";
 
 export interface StatusOptions {
@@ -25,7 +26,13 @@ export function statusTable(options: StatusOptions): ApiTable {
     "/v1/connect/ca/status": { GET: (request) => reply(request, status(options, since)) },
     "/v1/connect/ca/rollback": {
       async PUT(request) {
-        reply(request, { ActiveRootID: await options.authority.rollBack() });
+        reply(request, { ActiveRootID: await options.authority.rollBack("asked for") });
+      },
+    },
+    "/v1/connect/ca/abort": {
+      async PUT(request) {
+        const { phase, rootId } = await options.authority.abort();
+        reply(request, { Aborted: phase, ActiveRootID: rootId });
       },
     },
   };
@@ -34,7 +41,7 @@ export function statusTable(options: StatusOptions): ApiTable {
 function status({ authority, ledger, progress, followers, clock }: StatusOptions, since: number) {
   const now = clock.now();
   const leaves = ledger.counts(now);
-  const time = (at: number | undefined) => (at === undefined ? null : rfc3339(at));
+  const rotation = rotationState(authority, progress);
   const roots = authority.roots().map(({ key, value }) => {
     const { type, bits, notAfter } = factsOf(value.certPem);
     return {
@@ -53,7 +60,9 @@ function status({ authority, ledger, progress, followers, clock }: StatusOptions
   });
   return {
     TrustDomain: authority.trustDomain,
-    State: roots.length > 1 ? "rotating" : "steady",
+    State: roots.length > 1 || rotation ? "rotating" : "steady",
+    Rotation: rotation ? showRotation(rotation) : null,
+    LastAbortedAt: time(authority.preparations.stoppedAt()),
     Roots: roots.toSorted((a, b) => Number(b.Active) - Number(a.Active)),
     RenewAt: time(renewalOf(authority.activeRoot)),
     Intermediate: showIntermediate(authority, now),
@@ -62,6 +71,17 @@ function status({ authority, ledger, progress, followers, clock }: StatusOptions
     LeavesCountedSince: rfc3339(since),
   };
 }
+
+const time = (at: number | undefined): string | null => (at === undefined ? null : rfc3339(at));
+
+const showRotation = ({ phase, from, since, share, because, isAbortable }: RotationState) => ({
+  Phase: phase,
+  Since: rfc3339(since),
+  From: from ?? null,
+  Followed: share ?? null,
+  Because: because ?? null,
+  Abortable: isAbortable,
+});
 
 function showIntermediate({ activeRoot, settings }: Authority, now: number) {
   const { intermediateId: ID, signerValidity } = activeRoot;

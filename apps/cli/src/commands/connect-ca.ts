@@ -1,4 +1,4 @@
-/** `heddle connect ca get-config|set-config|status|rollback`. */
+/** `heddle connect ca get-config|set-config|status|abort|rollback`. */
 import { formatDuration } from "@heddle/daemon";
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
@@ -41,6 +41,14 @@ export const setConfig = command({
   },
 });
 
+interface Rotation {
+  Phase: "followed" | "following" | "preparing" | "taken back";
+  Since: string;
+  /** Of what is to follow, 0 to 1. */
+  Followed: number | null;
+  Because: string | null;
+}
+
 interface Status {
   TrustDomain: string;
   State: "rotating" | "steady";
@@ -53,6 +61,9 @@ interface Status {
     Leaves: number;
     RemoveAt: string | null;
   }[];
+  /** Both missing where the CA is of an older version. */
+  Rotation?: Rotation | null;
+  LastAbortedAt?: string | null;
   RenewAt: string | null;
   Intermediate: { ID: string; DaysLeft: number; RenewAt: string | null } | null;
   Following: Record<
@@ -80,6 +91,8 @@ export const status = command({
     const facts = [
       ["Trust domain:", body.TrustDomain],
       ["State:", body.State],
+      ...(body.Rotation ? [["Rotation:", describeRotation(body.Rotation)]] : []),
+      ...(body.LastAbortedAt ? [["Aborted:", `${body.LastAbortedAt}, while it was being prepared`]] : []),
       ["Next root:", body.RenewAt ?? "by its operator"],
       ...(body.Intermediate ? [["Signer:", `intermediate ${body.Intermediate.ID}`]] : []),
       ...(body.Intermediate ? [["Next signer:", body.Intermediate.RenewAt ?? "by its operator"]] : []),
@@ -104,6 +117,39 @@ export const status = command({
     ]);
     terminal.out(
       `${columns(facts)}\n${columns([["Root", "State", "Key", "Days left", "Leaves", "Removed at"], ...roots])}`,
+    );
+  },
+});
+
+function describeRotation({ Phase, Since, Followed, Because }: Rotation): string {
+  switch (Phase) {
+    case "preparing":
+      return `being prepared since ${Since}, nothing is switched yet ('connect ca abort' stops it)`;
+    case "following":
+      return Followed === null
+        ? `switched at ${Since}, no proxy is heard of ('connect ca abort' takes it back)`
+        : `switched at ${Since}, followed to ${Math.floor(Followed * 100)} % ('connect ca abort' takes it back)`;
+    case "followed":
+      return `switched at ${Since}, all have followed; the old root waits for its last leaves`;
+    case "taken back":
+      return `taken back at ${Since}${Because ? `: ${Because}` : ""}`;
+  }
+}
+
+export const abort = command({
+  usage: "connect ca abort [options]",
+  about:
+    "Stops the rotation of the root that is under way. While it is being prepared nothing has changed, and nothing will. Once it\nis switched the root before signs again, as by 'connect ca rollback'; connections stay open.\n\n    $ heddle connect ca abort",
+  api: "datacenter",
+  async run({ api, terminal }) {
+    const answer = api.put<{ Aborted: "preparing" | "switched"; ActiveRootID: string }>(`${CA}/abort`, {
+      timeoutMs: ROTATION_TIMEOUT_MS,
+    });
+    const { body } = await attempt("Error aborting the rotation", answer);
+    terminal.out(
+      body.Aborted === "preparing"
+        ? `The rotation was stopped while it was being prepared: root ${body.ActiveRootID} signs as before.\n`
+        : `The rotation was taken back: root ${body.ActiveRootID} signs again.\n`,
     );
   },
 });
