@@ -35,6 +35,7 @@ export function checkGraph(view: View, change: ConfigChange, datacenter: string)
     case "service-splitter":
       break;
     case "exported-services":
+    case "jwt-provider":
     case "mesh":
     case "service-intentions":
       return;

@@ -1,5 +1,10 @@
 /** Intentions seen as config entries: the rules of one destination are its `service-intentions`. Nothing is stored twice. */
-import type { IntentionPermission, IntentionSource, ServiceIntentionsEntry } from "@heddle/config-entries";
+import type {
+  IntentionJwt,
+  IntentionPermission,
+  IntentionSource,
+  ServiceIntentionsEntry,
+} from "@heddle/config-entries";
 import { matchOrder } from "@heddle/intentions";
 import type { StoredRecord, View } from "@heddle/store";
 import { INTENTIONS, type IntentionRecord } from "./records.ts";
@@ -33,6 +38,7 @@ export function allDestinations(view: View): StoredRecord<ServiceIntentionsEntry
 function toEntry(rules: StoredRecord<IntentionRecord>[]): StoredRecord<ServiceIntentionsEntry> {
   const sorted = rules.toSorted((a, b) => matchOrder(a.value, b.value));
   const first = (sorted[0] as StoredRecord<IntentionRecord>).value;
+  const token = sorted.find(({ value }) => value.JWT)?.value.JWT as IntentionJwt | undefined;
   const meta = sorted.find(({ value }) => value.EntryMeta !== undefined)?.value.EntryMeta;
   return {
     table: INTENTIONS,
@@ -41,6 +47,7 @@ function toEntry(rules: StoredRecord<IntentionRecord>[]): StoredRecord<ServiceIn
       Kind: "service-intentions",
       Name: first.DestinationName,
       Sources: sorted.map(({ value }) => toSource(value)),
+      ...(token && { JWT: token }),
       ...(meta && { Meta: meta }),
     },
     createIndex: Math.min(...sorted.map((r) => r.createIndex)),

@@ -208,3 +208,33 @@ test("a service that a listener names twice is one row, as it was named last", a
     { Service: { Name: "Web" }, Hosts: ["b.com"] },
   ]);
 });
+
+test("a token that an entry demands holds for each of its rules, by whichever API they came, and denies", async () => {
+  await using catalog = await startCatalog();
+  const JWT = { Providers: [{ Name: "okta", VerifyClaims: [{ Path: ["role"], Value: "admin" }] }] };
+  const entry = { Kind: "service-intentions", Name: "db", JWT, Sources: [{ Name: "web", Action: "allow" }] };
+  expect(await refusal(write(catalog, entry))).toContain("Referenced JWT Provider does not exist. Provider Name: okta");
+  const provider = { Kind: "jwt-provider", Name: "okta", JSONWebKeySet: { Local: { JWKS: "e30=" } } };
+  expect((await write(catalog, provider)).body).toBe(true);
+  expect(await get<Entry[]>(catalog, "/v1/config/jwt-provider")).toMatchObject([{ ...provider, ClockSkewSeconds: 30 }]);
+  expect((await write(catalog, entry)).body).toBe(true);
+  await catalog.api.post("/v1/connect/intentions", {
+    body: { SourceName: "api", DestinationName: "DB", Action: "allow" },
+  });
+  await catalog.api.put("/v1/connect/intentions/exact", {
+    query: { source: "job", destination: "db" },
+    body: { Action: "allow" },
+  });
+  const rules = await get<(Rule & { JWT?: object })[]>(catalog, "/v1/connect/intentions");
+  expect(rules.map((rule) => [rule.SourceName, rule.JWT])).toEqual(["api", "job", "web"].map((name) => [name, JWT]));
+  for (const source of ["web", "api", "job"]) expect(await allowed(catalog, source, "db"), source).toBe(false);
+  const told = await get<{ Allowed: boolean; Reason: string }>(
+    catalog,
+    "/v1/connect/intentions/explain?source=web&destination=db",
+  );
+  expect(told).toMatchObject({ Allowed: false, Reason: expect.stringContaining("demands a token of okta") as string });
+  expect(await get<Entry>(catalog, "/v1/config/service-intentions/db")).toMatchObject({ JWT });
+  // Without it they are what they were.
+  expect((await write(catalog, { ...entry, JWT: undefined })).body).toBe(true);
+  expect(await allowed(catalog, "web", "db")).toBe(true);
+});

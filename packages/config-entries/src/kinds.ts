@@ -4,6 +4,7 @@
 export const CONFIG_KINDS = [
   "exported-services",
   "ingress-gateway",
+  "jwt-provider",
   "mesh",
   "proxy-defaults",
   "service-defaults",

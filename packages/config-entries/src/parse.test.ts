@@ -27,6 +27,8 @@ const ingress = (listener: object, more: object = {}) => ({
   ...more,
 });
 const exit = (...services: object[]) => ({ Kind: "terminating-gateway", Name: "exit", Services: services });
+const tokens = (more: object) => ({ Kind: "jwt-provider", Name: "okta", ...more });
+const local = { JSONWebKeySet: { Local: { JWKS: "e30=" } } };
 const intentions = (...sources: object[]) => ({ Kind: "service-intentions", Name: "db", Sources: sources });
 
 describe("what is stored", () => {
@@ -96,6 +98,39 @@ describe("what is stored", () => {
       "what was read can be written back",
       { ...defaults, CreateIndex: 7, ModifyIndex: 9 },
       { ...defaults, Protocol: "", MeshGateway: {}, Expose: {} },
+    ],
+    [
+      "a token that the entry demands",
+      {
+        ...intentions({ Name: "web", Action: "allow" }),
+        jwt: { providers: { name: "okta", verify_claims: { path: ["perms", "role"], value: "admin" } } },
+      },
+      {
+        ...intentions({ Name: "web", Action: "allow", Type: "consul", Precedence: 0 }),
+        JWT: { Providers: [{ Name: "okta", VerifyClaims: [{ Path: ["perms", "role"], Value: "admin" }] }] },
+      },
+    ],
+    [
+      "who issues tokens, and the skew of clocks that nobody gave",
+      {
+        kind: "jwt-provider",
+        name: "okta",
+        issuer: "okta",
+        audiences: "mesh",
+        json_web_key_set: { remote: { uri: "https://okta.example/keys", cache_duration: "5m", jwks_cluster: {} } },
+        locations: [{ header: { name: "Authorization", value_prefix: "Bearer " } }, { query_param: { name: "token" } }],
+        forwarding: { header_name: "X-Token" },
+      },
+      {
+        Kind: "jwt-provider",
+        Name: "okta",
+        Issuer: "okta",
+        Audiences: ["mesh"],
+        JSONWebKeySet: { Remote: { URI: "https://okta.example/keys", CacheDuration: "5m0s", JWKSCluster: {} } },
+        Locations: [{ Header: { Name: "Authorization", ValuePrefix: "Bearer " } }, { QueryParam: { Name: "token" } }],
+        Forwarding: { HeaderName: "X-Token", PadForwardPayloadHeader: false },
+        ClockSkewSeconds: 30,
+      },
     ],
     [
       "a source's type",
@@ -276,6 +311,48 @@ describe("what is refused", () => {
       "action and permissions",
       intentions({ Name: "web", Action: "allow", Permissions: [{ Action: "allow", HTTP: { PathExact: "/" } }] }),
       "500 Sources[0].Action must be omitted if Permissions are specified",
+    ],
+    [
+      "an entry that demands a token of nobody",
+      { ...intentions({ Name: "web", Action: "allow" }), JWT: {} },
+      "500 JWT.Providers: at least one provider is required",
+    ],
+    ["an issuer without keys", tokens({}), "500 JSONWebKeySet is required"],
+    [
+      "keys from nowhere",
+      tokens({ JSONWebKeySet: {} }),
+      "500 must specify exactly one of Local or Remote JSON Web key set",
+    ],
+    [
+      "keys that are no base64",
+      tokens({ JSONWebKeySet: { Local: { JWKS: "{}" } } }),
+      "500 JWKS must be valid base64 encoded string",
+    ],
+    [
+      "keys of a file and in text",
+      tokens({ JSONWebKeySet: { Local: { JWKS: "e30=", Filename: "keys.json" } } }),
+      "500 must specify exactly one of String or filename for local keyset",
+    ],
+    ["keys elsewhere, but not where", tokens({ JSONWebKeySet: { Remote: {} } }), "500 Remote JWKS URI is required"],
+    [
+      "keys at no URL",
+      tokens({ JSONWebKeySet: { Remote: { URI: "okta" } } }),
+      "500 Remote JWKS URI is invalid: want a URL, uri: okta",
+    ],
+    [
+      "keys found by magic",
+      tokens({ JSONWebKeySet: { Remote: { URI: "https://okta.example", JWKSCluster: { DiscoveryType: "MAGIC" } } } }),
+      '500 unsupported jwks cluster discovery type: "MAGIC"',
+    ],
+    [
+      "a token in two places at once",
+      tokens({ ...local, Locations: [{ Header: { Name: "a" }, Cookie: { Name: "b" } }] }),
+      "500 must set exactly one of: JWT location header, query param or cookie",
+    ],
+    [
+      "a token handed on in no header",
+      tokens({ ...local, Forwarding: {} }),
+      "500 Header name required for forwarding config",
     ],
     [
       "a rule on a token without a provider",

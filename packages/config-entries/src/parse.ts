@@ -8,6 +8,7 @@ import { entryShape } from "./shapes.ts";
 import type { ConfigEntry } from "./types.ts";
 import { checkIngress, checkTerminating, fillIngress } from "./validate-gateways.ts";
 import { checkIntentions, fillIntentions } from "./validate-intentions.ts";
+import { checkJwtProvider, fillJwtProvider } from "./validate-jwt.ts";
 import { checkExports, checkMesh, checkProxyDefaults, checkServiceDefaults } from "./validate-mesh.ts";
 import { checkResolver, checkRouter, checkSplitter, fillRouter, fillSplitter } from "./validate-routing.ts";
 
@@ -54,6 +55,8 @@ function fill(entry: ConfigEntry): ConfigEntry {
       return fillIngress(entry);
     case "service-intentions":
       return fillIntentions(entry);
+    case "jwt-provider":
+      return fillJwtProvider(entry);
     case "service-resolver":
     case "terminating-gateway":
       return entry;
@@ -81,6 +84,8 @@ function check(entry: ConfigEntry): void {
       return checkTerminating(entry);
     case "service-intentions":
       return checkIntentions(entry);
+    case "jwt-provider":
+      return checkJwtProvider(entry);
     case "mesh":
       return checkMesh(entry);
     case "exported-services":

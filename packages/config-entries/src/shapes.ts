@@ -100,6 +100,54 @@ const resolver: Fields = {
 
 const meshTls = optional({ TLSMinVersion: "text", TLSMaxVersion: "text", CipherSuites: list("text") });
 
+const jwt = optional({
+  Providers: list(
+    always({ Name: kept("text"), VerifyClaims: list(always({ Path: list("text"), Value: kept("text") })) }),
+  ),
+});
+
+const jwtProvider: Fields = {
+  JSONWebKeySet: optional({
+    Local: optional({ JWKS: "text", Filename: "text" }),
+    Remote: optional({
+      URI: "text",
+      RequestTimeoutMs: "integer",
+      CacheDuration: "duration",
+      FetchAsynchronously: "boolean",
+      UseSNI: "boolean",
+      RetryPolicy: optional({
+        NumRetries: "integer",
+        RetryPolicyBackOff: optional({ BaseInterval: "duration", MaxInterval: "duration" }),
+      }),
+      JWKSCluster: optional({
+        DiscoveryType: "text",
+        ConnectTimeout: "duration",
+        TLSCertificates: optional({
+          CaCertificateProviderInstance: optional({ InstanceName: "text", CertificateName: "text" }),
+          TrustedCA: optional({
+            Filename: "text",
+            EnvironmentVariable: "text",
+            InlineString: "text",
+            InlineBytes: "text",
+          }),
+        }),
+      }),
+    }),
+  }),
+  Issuer: "text",
+  Audiences: list("text"),
+  Locations: list(
+    always({
+      Header: optional({ Name: "text", ValuePrefix: "text", Forward: "boolean" }),
+      QueryParam: optional({ Name: "text" }),
+      Cookie: optional({ Name: "text" }),
+    }),
+  ),
+  Forwarding: optional({ HeaderName: "text", PadForwardPayloadHeader: kept("boolean") }),
+  ClockSkewSeconds: kept("integer"),
+  CacheConfig: optional({ Size: "integer" }),
+};
+
 const intentionSource: Fields = {
   Name: kept("text"),
   Action: "text",
@@ -113,14 +161,7 @@ const intentionSource: Fields = {
         Header: httpHeaderMatch,
         Methods: list("text"),
       }),
-      JWT: optional({
-        Providers: list(
-          always({
-            Name: kept("text"),
-            VerifyClaims: list(always({ Path: list("text"), Value: kept("text") })),
-          }),
-        ),
-      }),
+      JWT: jwt,
     }),
   ),
   Precedence: kept("integer"),
@@ -215,7 +256,8 @@ const fieldsOf: Record<ConfigKind, Fields> = {
       ),
     ),
   },
-  "service-intentions": { Sources: kept(list(always(intentionSource))) },
+  "service-intentions": { Sources: kept(list(always(intentionSource))), JWT: jwt },
+  "jwt-provider": jwtProvider,
 };
 
 const shapes = new Map<ConfigKind, Shape>();

@@ -65,6 +65,47 @@ export interface ExportedServicesEntry {
   Meta?: Meta;
 }
 
+/** Who issues tokens, and how they are checked; of Consul from 1.16 on. */
+export interface JwtProviderEntry {
+  Kind: "jwt-provider";
+  Name: string;
+  JSONWebKeySet?: {
+    Local?: { JWKS?: string; Filename?: string };
+    Remote?: {
+      URI?: string;
+      RequestTimeoutMs?: number;
+      CacheDuration?: string;
+      FetchAsynchronously?: boolean;
+      UseSNI?: boolean;
+      RetryPolicy?: { NumRetries?: number; RetryPolicyBackOff?: { BaseInterval?: string; MaxInterval?: string } };
+      JWKSCluster?: {
+        DiscoveryType?: string;
+        ConnectTimeout?: string;
+        TLSCertificates?: {
+          CaCertificateProviderInstance?: { InstanceName?: string; CertificateName?: string };
+          TrustedCA?: Record<string, string>;
+        };
+      };
+    };
+  };
+  Issuer?: string;
+  Audiences?: string[];
+  Locations?: {
+    Header?: { Name?: string; ValuePrefix?: string; Forward?: boolean };
+    QueryParam?: { Name?: string };
+    Cookie?: { Name?: string };
+  }[];
+  Forwarding?: { HeaderName?: string; PadForwardPayloadHeader: boolean };
+  ClockSkewSeconds: number;
+  CacheConfig?: { Size?: number };
+  Meta?: Meta;
+}
+
+/** A token of one of these providers, with these claims; of Consul from 1.16 on. */
+export interface IntentionJwt {
+  Providers?: { Name: string; VerifyClaims?: { Path?: string[]; Value: string }[] }[];
+}
+
 /** A rule on HTTP requests; the first of a source's that matches decides. */
 export interface IntentionPermission {
   Action: string;
@@ -75,8 +116,7 @@ export interface IntentionPermission {
     Header?: HeaderMatch[];
     Methods?: string[];
   };
-  /** Of Consul from 1.16 on: a token of one of these providers, with these claims. */
-  JWT?: { Providers?: { Name: string; VerifyClaims?: { Path?: string[]; Value: string }[] }[] };
+  JWT?: IntentionJwt;
 }
 
 export interface IntentionSource {
@@ -98,5 +138,7 @@ export interface ServiceIntentionsEntry {
   Kind: "service-intentions";
   Name: string;
   Sources: IntentionSource[] | null;
+  /** Demanded of every request, whichever source may send it. */
+  JWT?: IntentionJwt;
   Meta?: Meta;
 }

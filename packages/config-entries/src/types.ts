@@ -5,6 +5,7 @@
 import type {
   ExportedServicesEntry,
   IngressGatewayEntry,
+  JwtProviderEntry,
   MeshEntry,
   ServiceIntentionsEntry,
   TerminatingGatewayEntry,
@@ -95,6 +96,7 @@ export interface ProxyDefaultsEntry {
 export type ConfigEntry =
   | ExportedServicesEntry
   | IngressGatewayEntry
+  | JwtProviderEntry
   | MeshEntry
   | ProxyDefaultsEntry
   | ServiceDefaultsEntry

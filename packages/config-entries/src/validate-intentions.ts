@@ -3,6 +3,7 @@ import { InvalidArgumentError } from "@heddle/daemon";
 import { checkMeta } from "./meta.ts";
 import type { IntentionPermission, IntentionSource, ServiceIntentionsEntry } from "./types-mesh.ts";
 import { checkHeader, checkPaths } from "./validate-http-match.ts";
+import { checkJwt } from "./validate-jwt.ts";
 
 const fail = (text: string): never => {
   throw new InvalidArgumentError(text);
@@ -32,6 +33,7 @@ export function fillIntentions(entry: ServiceIntentionsEntry): ServiceIntentions
 export function checkIntentions(entry: ServiceIntentionsEntry): void {
   if (entry.Name === "") fail("Name is required");
   checkWildcard("Name", entry.Name);
+  if (entry.JWT) checkJwt(entry.JWT, "JWT");
   const sources = entry.Sources ?? [];
   if (sources.length === 0) fail("At least one source is required");
   if (sources.length > MAX_SOURCES) fail(`Sources has ${sources.length} elements, at most ${MAX_SOURCES} are accepted`);
@@ -82,20 +84,6 @@ function checkPermission({ Action, HTTP, JWT }: IntentionPermission, where: stri
   if (!HTTP.PathExact && !HTTP.PathPrefix && !HTTP.PathRegex && !HTTP.Header && !HTTP.Methods)
     fail(`${where}.HTTP should not be empty`);
   if (JWT) checkJwt(JWT, `${where}.JWT`);
-}
-
-function checkJwt({ Providers = [] }: NonNullable<IntentionPermission["JWT"]>, where: string): void {
-  if (Providers.length === 0) fail(`${where}.Providers: at least one provider is required`);
-  const names = new Set<string>();
-  for (const [i, { Name, VerifyClaims }] of Providers.entries()) {
-    const provider = `${where}.Providers[${i}]`;
-    if (Name === "") fail(`${provider}.Name is required`);
-    if (names.has(Name)) fail(`${provider}.Name: ${JSON.stringify(Name)} is there more than once`);
-    names.add(Name);
-    for (const [j, { Path = [] }] of (VerifyClaims ?? []).entries())
-      if (Path.length === 0 || Path.includes(""))
-        fail(`${provider}.VerifyClaims[${j}].Path: want the names of a claim, outermost first`);
-  }
 }
 
 function checkWildcard(field: string, value: string): void {

@@ -87,6 +87,20 @@ describe("decide", () => {
       `Matched intention: PERMISSIONS default/web => default/db (ID: ${ID}, Precedence: 9)`,
     ],
     [
+      "a rule whose destination demands a token denies",
+      [rule("web", "db", "allow", { JWT: { Providers: [{ Name: "okta" }, { Name: "own" }] } })],
+      true,
+      false,
+      `Matched intention: ALLOW default/web => default/db (ID: ${ID}, Precedence: 9): it demands a token of okta or own, and connections carry none`,
+    ],
+    [
+      "a deny needs no token to deny",
+      [rule("web", "db", "deny", { JWT: { Providers: [{ Name: "okta" }] } })],
+      true,
+      false,
+      `Matched intention: DENY default/web => default/db (ID: ${ID}, Precedence: 9)`,
+    ],
+    [
       "a rule for peers is not about our callers",
       [rule("web", "db", "allow", { SourcePeer: "east" })],
       false,
@@ -140,7 +154,7 @@ function slowDecide(rules: Intention[], source: [string, string], destination: [
       const found = rules.find(
         (r) => `${r.SourceNS}/${r.SourceName}` === s && `${r.DestinationNS}/${r.DestinationName}` === d,
       );
-      if (found) return { allowed: found.Action === "allow" && !found.Permissions, id: found.ID };
+      if (found) return { allowed: found.Action === "allow" && !found.Permissions && !found.JWT, id: found.ID };
     }
   }
   return { allowed: byDefault, id: undefined };
@@ -157,6 +171,7 @@ test("10,000 random rule sets decide as the slow model does", () => {
       DestinationName: name,
       Action: fc.constantFrom("allow", "deny", "", "unknown"),
       Permissions: fc.constantFrom<unknown[] | undefined>(undefined, [{ Action: "allow" }]),
+      JWT: fc.constantFrom<Intention["JWT"]>(undefined, null, { Providers: [{ Name: "okta" }] }),
     })
     // Consul refuses an exact name in a wildcard namespace.
     .filter(

@@ -3,7 +3,9 @@
  * `authorize`, the catalog's `check` and every proxy's public listener ask it, so all of them agree.
  */
 import {
+  allowsBytes,
   DEFAULT_NAMESPACE,
+  demandedTokens,
   formatIntention,
   hasPermissions,
   type Intention,
@@ -62,9 +64,8 @@ export function decide(input: DecideInput): Decision {
   }
   const text = formatIntention(winner);
   return {
-    // Anything but a plain "allow" denies: request rules that bytes cannot be held against, and actions unknown to us.
-    allowed: winner.Action === "allow" && !hasPermissions(winner),
-    reason: `Matched intention: ${text}`,
+    allowed: allowsBytes(winner),
+    reason: `Matched intention: ${text}${winner.Action === "allow" && winner.JWT ? `: ${whyTokenDenies(winner)}` : ""}`,
     rule: {
       id: winner.ID,
       source: winner.SourceName,
@@ -75,6 +76,12 @@ export function decide(input: DecideInput): Decision {
     },
     trace: matching.map((rule, i) => ({ rule: formatIntention(rule), outcome: i === 0 ? "decides" : "shadowed" })),
   };
+}
+
+/** Why a rule that demands a token denies connections. */
+export function whyTokenDenies(rule: Pick<Intention, "JWT">): string {
+  const names = demandedTokens(rule);
+  return `it demands a token${names.length > 0 ? ` of ${names.join(" or ")}` : ""}, and connections carry none`;
 }
 
 /** The rules that match, in the order in which they are tried. */

@@ -56,6 +56,15 @@ describe("explain", () => {
     expect(told.Trace[0]?.Why).toContain("so it denies");
   });
 
+  it("says that a token that is demanded denies, and whose it is", () => {
+    const JWT = { Providers: [{ Name: "okta" }] };
+    const told = explain({ ...ask, intentions: [fakeIntention({ JWT })] });
+    expect(told).toMatchObject({ Allowed: false, Rule: { Action: "allow" } });
+    expect(told.Trace[0]?.Why).toBe(
+      "the only rule that matches; it demands a token of okta, and connections carry none, so it denies",
+    );
+  });
+
   it("decides as `decide` does, whatever the rules", () => {
     const name = fc.constantFrom("web", "db", "api", "*", "DB");
     const rule = fc

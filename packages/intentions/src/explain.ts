@@ -1,5 +1,5 @@
 /** A decision with all that led to it: each rule that could have matched, why it lost, and what would hold without any. */
-import { decide, type DecideInput, type Decision, matchingRules } from "./decide.ts";
+import { decide, type DecideInput, type Decision, matchingRules, whyTokenDenies } from "./decide.ts";
 import { DEFAULT_NAMESPACE, hasPermissions, type Intention, matchOrder, precedence, WILDCARD } from "./intention.ts";
 
 export interface ExplainedRule {
@@ -81,9 +81,9 @@ const named = (namespace: string | undefined, name: string): string =>
 
 function whyItDecides(rule: Intention, count: number): string {
   const why = count === 1 ? "the only rule that matches" : "the most exact rule that matches";
-  return hasPermissions(rule)
-    ? `${why}; it has rules on requests, which connections cannot be held against, so it denies`
-    : why;
+  if (hasPermissions(rule))
+    return `${why}; it has rules on requests, which connections cannot be held against, so it denies`;
+  return rule.Action === "allow" && rule.JWT ? `${why}; ${whyTokenDenies(rule)}, so it denies` : why;
 }
 
 function whyItLoses(rule: Intention, winner: Intention): string {

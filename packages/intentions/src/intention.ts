@@ -20,6 +20,8 @@ export interface Intention {
   ModifyIndex: number;
   /** Rules on HTTP requests (layer 7). A proxy of bytes cannot judge them: `decide` takes them as deny. */
   Permissions?: unknown[] | null;
+  /** A token that its destination demands of every request: a proxy of bytes sees none, and `decide` takes it as deny. */
+  JWT?: { Providers?: { Name: string }[] } | null;
   /** Set on rules for callers of another cluster; such a rule never matches a caller of ours. */
   SourcePeer?: string;
 }
@@ -70,6 +72,16 @@ export function formatIntention(
     `${action} ${SourceNS}/${intention.SourceName} => ${DestinationNS}/${intention.DestinationName}` +
     ` (ID: ${intention.ID}, Precedence: ${precedence(intention)})`
   );
+}
+
+/** Names of those whose token a rule demands; empty where it demands none. */
+export function demandedTokens({ JWT }: { JWT?: Intention["JWT"] | undefined }): string[] {
+  return JWT ? (JWT.Providers ?? []).map(({ Name }) => Name) : [];
+}
+
+/** Whether it lets connections through: nothing but a plain "allow" does, not rules on requests, nor actions unknown to us. */
+export function allowsBytes(intention: Pick<Intention, "Action"> & Partial<Intention>): boolean {
+  return intention.Action === "allow" && !hasPermissions(intention) && !intention.JWT;
 }
 
 export function hasPermissions(intention: { Permissions?: unknown[] | null }): boolean {

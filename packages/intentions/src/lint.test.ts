@@ -26,6 +26,11 @@ describe("findIdleRules", () => {
     expect(found.map(({ rule: { ID }, because }) => `${ID}: ${because}`)).toEqual(idle);
   });
 
+  it("are not those that demand a token: they say something else where requests are seen", () => {
+    const JWT = { Providers: [{ Name: "okta" }] };
+    expect(findIdleRules([{ ...rule("web -> db allow"), JWT }], true)).toEqual([]);
+  });
+
   it("is what taking each rule away shows, pair by pair", () => {
     const name = fc.constantFrom("a", "b", "c", "*");
     const rules = fc

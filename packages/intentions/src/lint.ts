@@ -51,7 +51,8 @@ const MAX_NAMED = 3;
 const pairKey = (source: string, destination: string): string => JSON.stringify([source, destination.toLowerCase()]);
 
 // Rules on requests are none like another: they deny connections now, and say something else where requests are seen.
-const outcome = (rule: Intention): string => (hasPermissions(rule) ? `permissions of ${rule.ID}` : rule.Action);
+const outcome = (rule: Intention): string =>
+  hasPermissions(rule) || (rule.JWT && rule.Action === "allow") ? `permissions of ${rule.ID}` : rule.Action;
 
 const describe = (rule: Intention): string =>
   `${rule.SourceName} -> ${rule.DestinationName} (${hasPermissions(rule) ? "permissions" : rule.Action})`;

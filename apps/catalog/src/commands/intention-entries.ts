@@ -1,9 +1,10 @@
 /** What writing or deleting a `service-intentions` entry does to the intentions of its destination. */
 import { randomUUID } from "node:crypto";
-import type { IntentionSource, ServiceIntentionsEntry } from "@heddle/config-entries";
+import { type IntentionSource, problemList, type ServiceIntentionsEntry } from "@heddle/config-entries";
 import { refusal } from "@heddle/daemon";
 import { precedence } from "@heddle/intentions";
 import type { StoredRecord, View, Write } from "@heddle/store";
+import { entriesOf } from "../config-entries.ts";
 import { isOfDestination } from "../intention-entries.ts";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
 
@@ -11,6 +12,7 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** The writes that make the rules of a destination those of the entry: a rule that stays keeps its id. */
 export function writeDestination(view: View, entry: ServiceIntentionsEntry, now: Date): Write[] {
+  checkProviders(view, entry);
   const before = rulesOf(view, entry.Name);
   const bySource = new Map(before.map((rule) => [sourceKey(ruleSource(rule.value)), rule.value]));
   const kept = new Set<string>();
@@ -22,6 +24,17 @@ export function writeDestination(view: View, entry: ServiceIntentionsEntry, now:
   });
   for (const { key } of before) if (!kept.has(key)) writes.push({ table: INTENTIONS, key });
   return writes;
+}
+
+/** Refuses an entry that demands tokens of somebody who is not there, as Consul does. */
+function checkProviders(view: View, { JWT, Sources }: ServiceIntentionsEntry): void {
+  const permissions = (Sources ?? []).flatMap(({ Permissions }) => Permissions ?? []);
+  const demands = [JWT, ...permissions.map((permission) => permission.JWT)];
+  const names = new Set(demands.flatMap((demand) => (demand?.Providers ?? []).map(({ Name }) => Name)));
+  const missing = [...names].filter((name) => !entriesOf(view)("jwt-provider", name));
+  if (missing.length === 0) return;
+  const problems = missing.map((name) => `Referenced JWT Provider does not exist. Provider Name: ${name}`);
+  throw refusal(500, problemList(problems));
 }
 
 /** The writes that remove every rule of a destination. */
@@ -80,6 +93,7 @@ function toRule(
     ...(source.Permissions && { Permissions: source.Permissions }),
     ...(source.Peer && { SourcePeer: source.Peer }),
     ...(!isLegacy && { FromEntry: true }),
+    ...(entry.JWT && { JWT: entry.JWT }),
     ...(entry.Meta && { EntryMeta: entry.Meta }),
   };
 }

@@ -2,6 +2,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import {
   decodeConfigEntry,
+  type IntentionJwt,
   type IntentionPermission,
   normaliseConfigEntry,
   problemList,
@@ -9,7 +10,8 @@ import {
 } from "@heddle/config-entries";
 import { type Decoded, refusal, type Spec } from "@heddle/daemon";
 import { precedence } from "@heddle/intentions";
-import type { Command } from "@heddle/store";
+import type { Command, View } from "@heddle/store";
+import { destinationIntentions } from "../intention-entries.ts";
 import { INTENTIONS, type IntentionRecord } from "../records.ts";
 
 export const INTENTION_FIELDS: Record<string, Spec> = {
@@ -22,6 +24,7 @@ export const INTENTION_FIELDS: Record<string, Spec> = {
   SourceType: "string",
   Action: "string",
   Permissions: { list: "any" },
+  JWT: "any",
   DefaultAddr: "string",
   DefaultPort: "integer",
   Meta: { map: "string" },
@@ -49,7 +52,7 @@ export function toIntention(body: Decoded, now: Date, before?: IntentionRecord):
     DestinationNS: text(body["DestinationNS"], "default"),
     DestinationName: text(body["DestinationName"]),
   };
-  const permissions = readPermissions(body["Permissions"] as unknown[] | undefined, names);
+  const { permissions, token } = readRequestRules(body, names);
   const record: IntentionRecord = {
     ID: before?.ID ?? randomUUID(),
     Description: text(body["Description"]),
@@ -61,6 +64,7 @@ export function toIntention(body: Decoded, now: Date, before?: IntentionRecord):
     CreatedAt: before?.CreatedAt ?? now.toISOString(),
     UpdatedAt: now.toISOString(),
     ...(permissions && { Permissions: permissions }),
+    ...(token && { JWT: token }),
     ...(before?.EntryMeta && { EntryMeta: before.EntryMeta }),
   };
   const problems = problemsOf(record);
@@ -69,14 +73,17 @@ export function toIntention(body: Decoded, now: Date, before?: IntentionRecord):
 }
 
 /** Rules on requests are read and checked as those of a config entry are. Throws its refusals. */
-function readPermissions(
-  given: unknown[] | undefined,
+function readRequestRules(
+  body: Decoded,
   { SourceName, DestinationName }: Pick<IntentionRecord, "DestinationName" | "SourceName">,
-): IntentionPermission[] | undefined {
-  if (!given || given.length === 0) return undefined;
-  const sources = [{ Name: SourceName || "*", Permissions: given }];
-  const entry = { Kind: "service-intentions", Name: DestinationName || "default", Sources: sources };
-  return (normaliseConfigEntry(decodeConfigEntry(entry)) as ServiceIntentionsEntry).Sources?.[0]?.Permissions;
+): { permissions?: IntentionPermission[] | undefined; token?: IntentionJwt | undefined } {
+  const Permissions = (body["Permissions"] as unknown[] | undefined) ?? [];
+  const JWT = body["JWT"] ?? undefined;
+  if (Permissions.length === 0 && JWT === undefined) return {};
+  const source = { Name: SourceName || "*", ...(Permissions.length > 0 ? { Permissions } : { Action: "deny" }) };
+  const entry = { Kind: "service-intentions", Name: DestinationName || "default", JWT, Sources: [source] };
+  const read = normaliseConfigEntry(decodeConfigEntry(entry)) as ServiceIntentionsEntry;
+  return { permissions: read.Sources?.[0]?.Permissions, token: read.JWT };
 }
 
 function problemsOf(i: IntentionRecord): string[] {
@@ -117,7 +124,8 @@ export function createIntention(body: Decoded, now: Date): Command<string> {
   const record = toIntention(body, now);
   return (view) => {
     refuseDuplicate(view.list<IntentionRecord>(INTENTIONS), record);
-    return { writes: [{ table: INTENTIONS, key: record.ID, value: record }], result: record.ID };
+    const value = withToken(view, record);
+    return { writes: [{ table: INTENTIONS, key: record.ID, value }], result: record.ID };
   };
 }
 
@@ -128,7 +136,7 @@ export function updateIntention(id: string, body: Decoded, now: Date): Command<s
     if (!before) throw refusal(500, `Cannot modify non-existent intention: '${id}'`);
     const record = toIntention(body, now, before.value);
     refuseDuplicate(view.list<IntentionRecord>(INTENTIONS), record);
-    return { writes: [{ table: INTENTIONS, key: id, value: record }], result: id };
+    return { writes: [{ table: INTENTIONS, key: id, value: withToken(view, record) }], result: id };
   };
 }
 
@@ -139,8 +147,14 @@ export function upsertIntention(body: Decoded, now: Date): Command<true> {
     const before = view.list<IntentionRecord>(INTENTIONS).find((r) => isSamePair(r.value, wanted));
     const { ID, CreatedAt, FromEntry, EntryMeta } = before?.value ?? { ...wanted, FromEntry: true };
     const record = { ...wanted, ID, CreatedAt, ...(FromEntry && { FromEntry }), ...(EntryMeta && { EntryMeta }) };
-    return { writes: [{ table: INTENTIONS, key: record.ID, value: record }], result: true };
+    return { writes: [{ table: INTENTIONS, key: record.ID, value: withToken(view, record) }], result: true };
   };
+}
+
+/** What the entry of its destination demands of every source holds for one that comes by itself, too. */
+function withToken(view: View, record: IntentionRecord): IntentionRecord {
+  const { JWT: token } = destinationIntentions(view, record.DestinationName)?.value ?? {};
+  return record.DestinationNS === "default" && token && !record.JWT ? { ...record, JWT: token } : record;
 }
 
 /** Deletes by id; an unknown one is refused, as in Consul. */
@@ -163,8 +177,18 @@ function refuseDuplicate(rules: { value: IntentionRecord }[], record: IntentionR
 
 /** An opaque hash of what a rule says, as the API shows it. */
 export function intentionHash(record: IntentionRecord): string {
-  const { ID, Description, Action, Meta, Permissions } = record;
+  const { ID, Description, Action, Meta, Permissions, JWT } = record;
   return createHash("sha256")
-    .update(JSON.stringify([ID, Description, Action, Meta, Permissions ?? null, NAMES.map((n) => record[n])]))
+    .update(
+      JSON.stringify([
+        ID,
+        Description,
+        Action,
+        Meta,
+        Permissions ?? null,
+        NAMES.map((n) => record[n]),
+        ...(JWT ? [JWT] : []),
+      ]),
+    )
     .digest("base64");
 }

@@ -115,6 +115,7 @@ const intentions: Area = {
           ...{
             Action: row["Action"],
             Permissions: row["Permissions"],
+            JWT: row["JWT"],
             Description: row["Description"],
             Meta: row["Meta"],
           },

@@ -42,6 +42,7 @@ function fromEntry(item: unknown, where: string): Intention[] {
       Action: source.Action ?? "",
       ...(source.Description !== undefined && { Description: source.Description }),
       ...(source.Permissions && { Permissions: source.Permissions }),
+      ...(entry.JWT && { JWT: entry.JWT }),
       ...(source.Peer && { SourcePeer: source.Peer }),
     }),
   );
@@ -58,11 +59,12 @@ function fromIntention(item: unknown, where: string): Intention {
     return value;
   };
   // Everything else is checked as the server checks it: as the one source of its destination's entry.
-  const { Permissions } = item as { Permissions?: unknown };
+  const { Permissions, JWT } = item as { Permissions?: unknown; JWT?: unknown };
   const [rule] = fromEntry(
     {
       Kind: "service-intentions",
       Name: text("DestinationName"),
+      ...(JWT !== undefined && JWT !== null && { JWT }),
       Sources: [
         {
           Name: text("SourceName"),

@@ -6,6 +6,9 @@ const INTENTION = titled("Intention", {
   ...texts("ID", "Description", "SourceNS", "SourceName", "DestinationNS", "DestinationName", "SourceType", "Action"),
   ...texts("DefaultAddr", "CreatedAt", "UpdatedAt", "Hash"),
   Permissions: list("any"),
+  JWT: object({
+    Providers: list(object({ Name: "string", VerifyClaims: list(object({ Path: "strings", Value: "string" })) })),
+  }),
   ...integers("DefaultPort", "Precedence"),
   Meta: META,
   ...INDEXES,
@@ -61,7 +64,8 @@ const JOIN_TOKEN: Record<string, Spec> = {
   UsedBy: list(object(texts("Node", "At"))),
 };
 const CA_STATUS = titled("CAStatus", {
-  ...texts("TrustDomain", "State", "RenewAt", "LeavesCountedSince"),
+  ...texts("TrustDomain", "State", "LastAbortedAt", "RenewAt", "LeavesCountedSince"),
+  Rotation: object({ ...texts("Phase", "Since", "From", "Because"), Followed: "number", Abortable: "boolean" }),
   Roots: list(
     object({
       ...texts("ID", "PrivateKeyType", "Origin", "NotAfter", "RotatedOutAt", "RemoveAt"),
@@ -81,6 +85,7 @@ const CA_STATUS = titled("CAStatus", {
 });
 
 export const CONNECT_ANSWERS: Record<string, Spec> = {
+  "PUT /v1/connect/ca/abort": object(texts("Aborted", "ActiveRootID")),
   "GET /v1/connect/ca/configuration": titled("CAConfiguration", {
     Provider: "string",
     Config: byName("any"),
