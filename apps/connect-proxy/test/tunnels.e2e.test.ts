@@ -2,9 +2,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { ALPN, FRAME, type FrameType, HEADER_BYTES, INITIAL_WINDOW, writeHeader } from "@heddle/data-plane/testing";
-import { createMeshClient } from "@heddle/tls";
+import { createMeshClient, meshServerOptions } from "@heddle/tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { deny, dialApp, echo, startPair, type TestMeshOptions } from "./harness.ts";
 
@@ -37,6 +37,12 @@ async function startWiredPair(options: TestMeshOptions = {}) {
     })
     .toBe(2);
   return { ...pair, connections: () => wires.length / 2, cut: () => wires.forEach((w) => w.resetAndDestroy()) };
+}
+
+function frame(type: FrameType, stream: number, payload = Buffer.alloc(0), length = payload.length): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  writeHeader(header, 0, type, stream, length);
+  return Buffer.concat([header, payload]);
 }
 
 async function echoes(port: number, text: string): Promise<boolean> {
@@ -168,12 +174,39 @@ test("sizes, pauses, half-closes and resets at random: every byte in its place",
   expect(connections()).toBe(1);
 });
 
-describe("a peer that does not keep to the protocol", () => {
-  const frame = (type: FrameType, stream: number, payload = Buffer.alloc(0), length = payload.length) => {
-    const header = Buffer.alloc(HEADER_BYTES);
-    writeHeader(header, 0, type, stream, length);
-    return Buffer.concat([header, payload]);
+test("a tunnel that its far end leaves while it is made, or is ended with a stream on its way, refuses nobody", async () => {
+  const { agent, port, web } = await startPair();
+  let tunnels = 0;
+  // Leaves every other tunnel behind the handshake, and ends it with what is said on it first; on the others each stream is told its number.
+  const instance = createTlsServer(meshServerOptions(agent.mesh.identity("db"), { alpn: ALPN }), (socket) => {
+    socket.on("error", () => {});
+    const isLeft = tunnels++ % 2 === 0;
+    if (isLeft && tunnels % 4 === 1) socket.end(frame(FRAME.leave, 0));
+    else if (isLeft) socket.once("data", () => socket.end(frame(FRAME.leave, 0)));
+    socket.on("data", (chunk: Buffer) => {
+      if (isLeft || chunk[0] !== FRAME.open) return;
+      const id = chunk.readUInt32BE(4);
+      const answers = [frame(FRAME.accept, id), frame(FRAME.data, id, Buffer.from("served")), frame(FRAME.fin, id)];
+      socket.end(Buffer.concat(answers));
+    });
+  }).listen(0, "127.0.0.1");
+  await once(instance, "listening");
+  onTestFinished(() => void instance.close());
+  agent.change((state) => {
+    state.endpoints.db = [{ host: "127.0.0.1", port: (instance.address() as AddressInfo).port }];
+  });
+  const told = async () => {
+    const app = await dialApp(port);
+    app.socket.end();
+    return [await app.ended, app.received().toString()];
   };
+  await expect.poll(told).toEqual(["end", "served"]);
+  for (let i = 0; i < 40; i++) expect(await told()).toEqual(["end", "served"]);
+  expect(tunnels).toBeGreaterThanOrEqual(80);
+  expect(web.count("connection refused")).toBe(0);
+});
+
+describe("a peer that does not keep to the protocol", () => {
   const flood = Buffer.alloc(32 * 1024);
 
   test.each<[string, (socket: TLSSocket) => void]>([

@@ -26,6 +26,7 @@ const FINAL: ReadonlySet<RefusalCode> = new Set(["intention"]);
 /** Refusals that speak against the instance. */
 const FAULTS: ReadonlySet<RefusalCode> = new Set(["unreachable", "handshake", "identity", "local_service", "protocol"]);
 const YOUNG_MS = 15 * 60_000; // clocks that are further apart show in other places
+const MAX_TUNNELS_TRIED = 8; // of one instance for one connection, each of which ended under it
 const MAX_PLAIN_PEERS = 4_096; // remembered endpoints that refuse any ALPN they do not know
 
 export interface OutboundDeps {
@@ -157,7 +158,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
   ): Promise<Way> {
     const startedAt = performance.now();
     const spiffeId = parties.destinationId ?? "";
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       const left = Math.max(1, budgetMs - (performance.now() - startedAt));
       const way = await tunnels.reach(endpoint, spiffeId, left);
       if (app.destroyed) {
@@ -171,14 +172,10 @@ export function createOutbound(deps: OutboundDeps): Outbound {
         return { stream: await way.open(app, left, { side: "a", onEnd }), leg: way.leg };
       } catch (error) {
         const { refusal, message, code } = error as RefusedError;
-        // A tunnel that broke, or is told to end, between two streams says nothing about the instance.
-        if (
-          wasHeard &&
-          (way.isClosed || code === "closing") &&
-          !app.destroyed &&
-          performance.now() < startedAt + budgetMs
-        )
-          continue;
+        // A tunnel that broke, or is told to end, between two streams or while it was made, says nothing about the instance.
+        const isOver = (wasHeard && (way.isClosed || code === "closing")) || (way.isLeaving && !refusal);
+        const mayRetry = tries < MAX_TUNNELS_TRIED && performance.now() < startedAt + budgetMs;
+        if (isOver && !app.destroyed && mayRetry) continue;
         if (refusal || way.hasHeard) throw error;
         throw new RefusedError("handshake", `refused by the far proxy: ${message}${ownDates()}`, { cause: error });
       }

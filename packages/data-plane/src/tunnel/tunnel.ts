@@ -91,6 +91,11 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     return !this.#isLeaving && !this.#isClosed && this.#lastStream < MAX_STREAM;
   }
 
+  /** True once either end has said that no new stream may be opened. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
   /** True once the far end has said anything: a peer that refuses our certificate says nothing. */
   get hasHeard(): boolean {
     return this.#hasHeard;
@@ -244,6 +249,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     if (id <= this.#lastStream || id > MAX_STREAM) return `stream ${id} after stream ${this.#lastStream}`;
     if (this.#asked.size >= MAX_OPENING) return `more than ${MAX_OPENING} streams that wait for an answer`;
     this.#lastStream = id;
+    // On its way while we ended the tunnel: nobody could be told, and its caller dials anew.
+    if (this.leg.stream.writableEnded) return undefined;
     this.#asked.add(id);
     this.#options.onOpen(id);
     return undefined;
