@@ -8,7 +8,7 @@ test("of several instances the dead and the silent are passed over", async () =>
   const silent = await startService(() => {}); // accepts, and never answers the handshake
   const upstreamPort = await freePort();
   const { Proxy } = sidecar(await freePort(), service.port);
-  const upstream = { DestinationName: "db", LocalBindPort: upstreamPort, Config: { connect_timeout_ms: 900 } };
+  const upstream = { DestinationName: "db", LocalBindPort: upstreamPort, Config: { connect_timeout_ms: 3_000 } };
   agent.change((state) => {
     state.services.web = {
       Kind: "connect-proxy",
@@ -44,7 +44,10 @@ test("an upstream of our own datacenter works by its name, and one of another sa
   });
   expect(error).toContain("No path to datacenter");
   expect(await (await dialApp(other)).ended).toBe("ECONNRESET");
-  await web.logged("connection refused", { reason: "no healthy instance of 'db' in datacenter 'dc2' is known" });
+  await web.logged("connection refused", {
+    reason:
+      "no healthy instance of 'db' in datacenter 'dc2' is known (an agent without a path to that datacenter knows none)",
+  });
   expect(await echoes(port, "text")).toBe(true);
   expect(db.count("connection refused")).toBe(0);
 });

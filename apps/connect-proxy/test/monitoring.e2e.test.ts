@@ -76,3 +76,36 @@ test("what is asked for is what a proxy tells, by name and label", async () => {
   for (const label of ["service", "node", "job"]) labels.delete(label);
   expect([...labels].filter((label) => !told.has(label))).toEqual([]);
 });
+
+test("times of both ends are told by who calls whom, the first byte while a connection is open", async () => {
+  const { agent, service } = await startPair();
+  const [publicPort, dbMetrics, webMetrics] = [await freePort(), await freePort(), await freePort()];
+  agent.change((state) => {
+    state.endpoints.db = [{ host: "127.0.0.1", port: publicPort }];
+  });
+  const at = [`-listen=127.0.0.1:${publicPort}`, `-service-addr=127.0.0.1:${service.port}`];
+  const start = (argv: string[], metrics: number) =>
+    startProxy([...argv, `-metrics-addr=127.0.0.1:${metrics}`], { agent: agent.address });
+  const db = await start(["-service=db", ...at], dbMetrics);
+  const web = await start(["-service=web", "-upstream=db:0"], webMetrics);
+  await Promise.all([isReady(db), isReady(web)]);
+  const app = await dialApp(web.running.listeners()[0]?.address?.port ?? 0);
+  app.socket.write("hello");
+  await app.sawText("hello");
+  const counts = async (port: number) => {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    const lines = text.matchAll(/^heddle_proxy_(\w+)_seconds_count\{(.*)\} (\d+)$/gm);
+    return [...lines].map(([, time, labels, count]) => `${time} ${labels} ${count}`).sort();
+  };
+  const told = (direction: string, times: string[]) =>
+    times.map((time) => `${time} direction="${direction}",source="web",destination="db",daemon="connect-proxy" 1`);
+  const open = ["connect", "first_byte", "handshake"];
+  expect(await counts(webMetrics)).toEqual(told("outbound", open));
+  expect(await counts(dbMetrics)).toEqual(told("inbound", open));
+  app.socket.end();
+  expect(await app.ended).toBe("end");
+  await Promise.all([db.logged("connection closed"), web.logged("connection closed")]);
+  const over = ["connect", "connection_duration", "first_byte", "handshake"];
+  expect(await counts(webMetrics)).toEqual(told("outbound", over));
+  expect(await counts(dbMetrics)).toEqual(told("inbound", over));
+});

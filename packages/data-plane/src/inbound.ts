@@ -120,11 +120,12 @@ export function createInbound(deps: InboundDeps): Inbound {
     return counted(key, run);
   }
 
-  async function secure(raw: Socket, { peer }: Parties): Promise<MeshLeg | void> {
+  async function secure(raw: Socket, { direction, destination, peer }: Parties): Promise<MeshLeg | void> {
     const startedAt = performance.now();
     try {
       const leg = await deps.terminator().handshake(raw, deps.service().trustDomain);
-      metrics.handshake("inbound", performance.now() - startedAt, leg.facts);
+      const { service: source } = leg.peer.id as ServiceId;
+      metrics.handshake({ direction, source, destination }, performance.now() - startedAt, leg.facts);
       return leg;
     } catch (error) {
       if (!(error instanceof RefusedError && error.code === "closing")) throw error;

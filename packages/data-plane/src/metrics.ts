@@ -2,7 +2,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { Carried } from "./carrier.ts";
-import type { Connection, Direction, Parties } from "./connections.ts";
+import type { Connection, Parties } from "./connections.ts";
 import type { TlsFacts } from "./mesh-tls.ts";
 import type { Leaf } from "./snapshot.ts";
 import type { PipeEnd } from "./pipe.ts";
@@ -15,13 +15,16 @@ const DELAY_QUANTILES = [0.5, 0.99, 1];
 const DELAY_RESOLUTION_MS = 20;
 const LONG_SECONDS = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3_600, 36_000];
 
+/** What times and counts are told by. */
+type Pair = Pick<Parties, "direction" | "source" | "destination">;
+
 export interface ProxyMetrics {
   opened(connection: Connection): void;
   closed(connection: Connection, how: PipeEnd["how"] | "cut", durationMs: number): void;
   refused(parties: Parties, refusal: Refusal): void;
-  handshake(direction: Direction, ms: number, facts: TlsFacts): void;
-  /** The next hop was reached. */
-  connect(parties: Pick<Parties, "direction" | "source" | "destination">, ms: number): void;
+  handshake(pair: Pair, ms: number, facts: TlsFacts): void;
+  /** The next hop has taken a connection. */
+  connect(pair: Pair, ms: number): void;
 }
 
 export interface MetricsInput {
@@ -78,7 +81,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     labelNames: [...parties, "flow"],
     registers,
     collect: () => {
-      for (const { table } of carried()) for (const connection of table.all) countBytes(connection);
+      for (const { table } of carried()) for (const connection of table.all) count(connection);
       for (const cell of cells()) {
         bytes.inc({ ...cell.labels, flow: "in" }, cell.in);
         bytes.inc({ ...cell.labels, flow: "out" }, cell.out);
@@ -86,9 +89,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
       }
     },
   });
-  const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS, [
-    "direction",
-  ]);
+  const handshake = histogram("heddle_proxy_handshake_seconds", "Time of a TLS handshake.", FAST_SECONDS);
   const handshakes = new Counter({
     name: "heddle_proxy_handshakes_total",
     help: "TLS handshakes, by protocol and key agreement; the accepting end is not told the latter.",
@@ -100,7 +101,11 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     "Time until the other side's first byte.",
     FAST_SECONDS,
   );
-  const connect = histogram("heddle_proxy_connect_seconds", "Time until the next hop was reached.", FAST_SECONDS);
+  const connect = histogram(
+    "heddle_proxy_connect_seconds",
+    "Time until the next hop took a connection: inbound the service, outbound an instance's proxy, its handshake included where it took one.",
+    FAST_SECONDS,
+  );
   const duration = histogram("heddle_proxy_connection_duration_seconds", "Life of a connection.", LONG_SECONDS);
 
   const leafGauge = (name: string, help: string, of: (leaf: Leaf | undefined) => number) =>
@@ -193,8 +198,8 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     });
   }
 
-  function histogram(name: string, help: string, buckets: number[], labelNames: readonly string[] = parties) {
-    const all = new SeriesHistogram({ name, help, labelNames, buckets, registry });
+  function histogram(name: string, help: string, buckets: number[]) {
+    const all = new SeriesHistogram({ name, help, labelNames: parties, buckets, registry });
     const known = new Map<string, Series>();
     return (labels: Labels): Series => {
       const key = Object.values(labels).join(" ");
@@ -211,7 +216,7 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
     names.add(name);
     return name;
   };
-  const labels = ({ direction, source, destination }: Pick<Parties, "direction" | "source" | "destination">) => ({
+  const labels = ({ direction, source, destination }: Pair) => ({
     direction,
     source: bounded(source),
     destination: bounded(destination),
@@ -219,14 +224,15 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
 
   // By direction and source, then by destination: two look-ups for a connection, and no more until it ends.
   const bySource = { inbound: new Map<string, Map<string, Cell>>(), outbound: new Map<string, Map<string, Cell>>() };
-  function cellOf(who: Parties): Cell {
+  function cellOf(who: Pair): Cell {
     const [source, destination] = [bounded(who.source), bounded(who.destination)];
     let byDestination = bySource[who.direction].get(source);
     if (!byDestination) bySource[who.direction].set(source, (byDestination = new Map()));
     let cell = byDestination.get(destination);
     if (!cell) {
       const of = labels(who);
-      cell = { labels: of, duration: duration(of), firstByte: firstByte(of), allowed: 0, open: 0, in: 0, out: 0 };
+      const times = { connect: connect(of), firstByte: firstByte(of), duration: duration(of) };
+      cell = { labels: of, ...times, allowed: 0, open: 0, in: 0, out: 0 };
       byDestination.set(destination, cell);
     }
     return cell;
@@ -237,13 +243,17 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
 
   const endings = { inbound: noEndings(), outbound: noEndings() };
 
-  const countBytes = ({ counted, pipe }: Connection) => {
+  const count = ({ counted, pipe }: Connection) => {
     if (!counted) return;
     const { bytesFromA, bytesFromB } = pipe;
     counted.cell.in += bytesFromA - counted.in;
     counted.cell.out += bytesFromB - counted.out;
     counted.in = bytesFromA;
     counted.out = bytesFromB;
+    // Told while it is open: some stay for days.
+    if (counted.isFirstByteTold || pipe.firstByteMs === undefined) return;
+    counted.isFirstByteTold = true;
+    counted.cell.firstByte.observe(pipe.firstByteMs / 1000);
   };
 
   return {
@@ -251,45 +261,45 @@ export function createProxyMetrics(input: MetricsInput): ProxyMetrics {
       const cell = cellOf(connection);
       cell.allowed++;
       cell.open++;
-      connection.counted = { cell, in: 0, out: 0 };
+      connection.counted = { cell, in: 0, out: 0, isFirstByteTold: false };
     },
     closed(connection, how, durationMs) {
       const { cell } = connection.counted ?? {};
       if (!cell) return;
-      countBytes(connection);
+      count(connection);
       cell.open--;
       endings[connection.direction][how]++;
       cell.duration.observe(durationMs / 1000);
-      const { firstByteMs } = connection.pipe;
-      if (firstByteMs !== undefined) cell.firstByte.observe(firstByteMs / 1000);
     },
     refused(who, refusal) {
       total.inc({ ...labels(who), result: "refused", reason: refusal.code });
     },
-    handshake(direction, ms, { version, group }) {
-      handshake({ direction }).observe(ms / 1000);
-      handshakes.inc({ direction, version, group });
+    handshake(who, ms, { version, group }) {
+      handshake(labels(who)).observe(ms / 1000);
+      handshakes.inc({ direction: who.direction, version, group });
     },
-    connect: (who, ms) => connect(labels(who)).observe(ms / 1000),
+    connect: (who, ms) => cellOf(who).connect.observe(ms / 1000),
   };
 }
 
 /** What is counted of a pair of services since it was last told, so that a connection adds numbers and looks nothing up. */
 interface Cell {
   labels: Record<"direction" | "source" | "destination", string>;
-  duration: Series;
+  connect: Series;
   firstByte: Series;
+  duration: Series;
   allowed: number;
   open: number;
   in: number;
   out: number;
 }
 
-/** How much of a connection's bytes has been counted. */
+/** How much of a connection has been counted. */
 export interface Counted {
   cell: Cell;
   in: number;
   out: number;
+  isFirstByteTold: boolean;
 }
 
 const HOWS = ["closed", "reset", "half_open_idle", "stopped", "cut"] as const;

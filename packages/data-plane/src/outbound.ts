@@ -88,7 +88,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     if (order.length === 0)
       throw new RefusedError(
         "no_endpoint",
-        `no healthy instance of ${upstream.kind === "service" ? "" : "query "}'${upstream.name}'${inDatacenter(upstream)} is known`,
+        `no healthy instance of ${upstream.kind === "service" ? "" : "query "}'${upstream.name}'${inDatacenter(upstream)} is known${wayTo(upstream)}`,
       );
     const { promise: ended, resolve: onEnd } = Promise.withResolvers<PipeEnd>();
     const reached = await reachOne(order, app, parties, upstream.connectTimeoutMs, onEnd);
@@ -165,11 +165,16 @@ export function createOutbound(deps: OutboundDeps): Outbound {
         if (!(way instanceof Tunnel)) way.reset();
         throw new RefusedError("closing", "the application went away");
       }
-      if (!(way instanceof Tunnel)) return { leg: way };
+      if (!(way instanceof Tunnel)) {
+        metrics.connect(parties, performance.now() - startedAt);
+        return { leg: way };
+      }
       parties.tls = way.leg.facts;
       const wasHeard = way.hasHeard;
       try {
-        return { stream: await way.open(app, left, { side: "a", onEnd }), leg: way.leg };
+        const stream = await way.open(app, left, { side: "a", onEnd });
+        metrics.connect(parties, performance.now() - startedAt);
+        return { stream, leg: way.leg };
       } catch (error) {
         const { refusal, message, code } = error as RefusedError;
         // A tunnel that broke, or is told to end, between two streams or while it was made, says nothing about the instance.
@@ -199,20 +204,20 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     const startedAt = performance.now();
     const attempt = async (offerTunnel: boolean): Promise<MeshLeg> => {
       const raw = await dialAddress(endpoint, budgetMs);
-      const parties = { source: deps.leaf().service, destination: deps.upstream().name };
-      metrics.connect({ direction: "outbound", ...parties }, performance.now() - startedAt);
-      const left = Math.max(1, budgetMs - (performance.now() - startedAt));
-      return deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });
+      const dialledAt = performance.now();
+      const left = Math.max(1, budgetMs - (dialledAt - startedAt));
+      const leg = await deps.dialler().handshake(raw, spiffeId, { timeoutMs: left, offerTunnel });
+      const pair = { direction: "outbound", source: deps.leaf().service, destination: deps.upstream().name } as const;
+      metrics.handshake(pair, performance.now() - dialledAt, leg.facts);
+      return leg;
     };
-    const leg = await attempt(!plainPeers.has(at)).catch((error: unknown) => {
+    return attempt(!plainPeers.has(at)).catch((error: unknown) => {
       // Reset before it said anything: the queue of a process whose listener another one has just taken over.
       if (isReset(error)) return attempt(!plainPeers.has(at));
       if (!isAlpnRefusal(error)) throw error;
       if (plainPeers.size < MAX_PLAIN_PEERS) plainPeers.add(at);
       return attempt(false);
     });
-    metrics.handshake("outbound", performance.now() - startedAt, leg.facts);
-    return leg;
   }
 
   function carry(
@@ -278,6 +283,11 @@ export function createOutbound(deps: OutboundDeps): Outbound {
     accept: (app) => void open(app).catch(ignore),
     open,
   };
+}
+
+/** Of a datacenter that is not ours: the log says so once, too, where the agent has no way there. */
+function wayTo({ datacenter }: UpstreamSpec): string {
+  return datacenter === "" ? "" : " (an agent without a path to that datacenter knows none)";
 }
 
 function refusal({ source, destination }: Parties, code: Refusal["code"], reason: string): Refusal {
