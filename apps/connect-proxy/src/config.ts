@@ -1,7 +1,15 @@
 /** Flags, environment and file of `heddle connect proxy`: Consul's names, with HEDDLE_… variables ahead of CONSUL_…. */
 import { availableParallelism } from "node:os";
 import { type ApiClientOptions, apiOptions, toApiClientOptions } from "@heddle/api-client";
-import { ConfigError, type ConfigSources, formatOptions, loadOptions, type LogLevel, option } from "@heddle/daemon";
+import {
+  ConfigError,
+  type ConfigSources,
+  formatOptions,
+  loadOptions,
+  type LogFormat,
+  type LogLevel,
+  option,
+} from "@heddle/daemon";
 import {
   DEFAULT_BIND_ADDRESS,
   DEFAULT_CONNECT_TIMEOUT_MS,
@@ -39,7 +47,8 @@ export const proxyOptions = {
   register: option.boolean("Register this proxy with the local agent. Only with -service and -listen."),
   registerId: option.string("Suffix of the registered ID, to tell several proxies of a service apart."),
   logLevel: option.logLevel("info"),
-  logJson: option.boolean("Log as JSON."),
+  logFormat: option.logFormat(),
+  logJson: option.boolean("Log as JSON: short for -log-format=json."),
   metricsAddr: option.string("Address of /metrics, /healthz and /readyz, such as '127.0.0.1:9102'. Off by default."),
   pprofAddr: option.string("Accepted for Consul's sake; -metrics-addr serves what there is to see."),
   stateDir: {
@@ -75,7 +84,7 @@ export interface Config {
   source: ProxySource;
   api: ApiClientOptions;
   logLevel: LogLevel;
-  logJson: boolean;
+  logFormat: LogFormat;
   metrics?: HostPort | undefined;
   drainMs: number;
   drainsService: boolean;
@@ -115,6 +124,8 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
     problems.push("-sidecar-for, -proxy-id, -service or -node must be specified so that proxy can configure itself");
   if (values.drainService && values.sidecarFor === "")
     problems.push("-drain-service is only useful with -sidecar-for: that service is drained");
+  if (values.logJson && values.logFormat === "logfmt")
+    problems.push("-log-json and -log-format=logfmt exclude each other");
   if (modes.length > 1) problems.push(`${modes.join(" and ")} exclude each other`);
   const isFlags = values.service !== "";
   if (!isFlags && modes.length > 0) {
@@ -159,7 +170,7 @@ export function loadConfig(sources: ConfigSources & { readDir?: (path: string) =
     source,
     api,
     logLevel: values.logLevel,
-    logJson: values.logJson,
+    logFormat: values.logJson ? "json" : values.logFormat,
     metrics: metrics && { host: metrics.host || DEFAULT_BIND_ADDRESS, port: metrics.port },
     drainMs: values.drainTime,
     drainsService: values.drainService,

@@ -25,7 +25,7 @@ export async function main(argv: string[], env: NodeJS.ProcessEnv): Promise<numb
     process.stderr.write(`${describeError(error)}\n`);
     return 1;
   }
-  const { log } = createLogHub({ level: config.logLevel, json: config.logJson });
+  const { log } = createLogHub({ level: config.logLevel, format: config.logFormat });
   const proxyLog = log.child("proxy");
   const early = new AbortController();
   const onEarly = () => early.abort(new Error("interrupted"));
@@ -33,7 +33,7 @@ export async function main(argv: string[], env: NodeJS.ProcessEnv): Promise<numb
   try {
     const running = await start(config, {
       log: proxyLog,
-      print: config.logJson ? undefined : print,
+      print: config.logFormat === "text" ? print : undefined,
       signal: early.signal,
       onHandedOver: () => process.kill(process.pid, "SIGTERM"),
     });

@@ -86,8 +86,8 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const registry = new ThreadedRegistry();
   const carrier = createCarrier({ registry, log, reports, counts, awayMs: () => link.awayMs });
   stack.defer(() => carrier.close());
-  const { logLevel, logJson } = config;
-  const crew = createCrew({ max, isFixed, memory, counts, client, log, writeLog, logLevel, logJson });
+  const { logLevel, logFormat } = config;
+  const crew = createCrew({ max, isFixed, memory, counts, client, log, writeLog, logLevel, logFormat });
   stack.defer(() => crew.close());
   registry.others = () => crew.ask({ about: "metrics" });
 

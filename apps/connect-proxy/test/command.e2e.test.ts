@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
+import { parseLogfmt } from "@heddle/daemon/testing";
 import { startFakeAgent } from "@heddle/data-plane/testing";
 import { dialApp, echo, freePort, sidecar, startService } from "./harness.ts";
 
@@ -75,6 +76,44 @@ test("a sidecar prints the article's lines, serves, and SIGTERM drains it with s
   expect(await db.exited).toEqual([0, null]);
   web.child.kill("SIGINT");
   expect(await web.exited).toEqual([0, null]);
+});
+
+test("with -log-format all that is printed is JSON, or logfmt, and a connection is one line of it", async () => {
+  const agent = await startFakeAgent();
+  onTestFinished(() => agent.stop());
+  const service = await startService(echo);
+  const [publicPort, upstreamPort] = [await freePort(), await freePort()];
+  agent.change((state) => {
+    state.services["db-sidecar-proxy"] = sidecar(publicPort, service.port);
+    state.endpoints.db = [{ host: "127.0.0.1", port: publicPort }];
+  });
+  const common = [`-http-addr=${agent.address}`, "-admin-dir=none"];
+  const db = run([...common, "-log-format=logfmt", "-sidecar-for=db"]);
+  const web = run([...common, "-log-format=json", "-service=web", `-upstream=db:${upstreamPort}`]);
+  await Promise.all([db.saw("Starting listener"), web.saw("Starting listener")]);
+  const app = await dialApp(upstreamPort);
+  app.socket.end("hello");
+  expect(await app.ended).toBe("end");
+  const parseJson = (line: string) => JSON.parse(line) as Record<string, unknown>;
+  for (const [proxy, direction, parse, bytes] of [
+    [db, "inbound", parseLogfmt, "5"],
+    [web, "outbound", parseJson, 5],
+  ] as const) {
+    await proxy.saw("connection closed");
+    proxy.child.kill("SIGTERM");
+    expect(await proxy.exited).toEqual([0, null]);
+    const lines = proxy.output().trimEnd().split("\n");
+    const told = lines.map((line) => parse(line)).filter(({ msg }) => msg === "connection closed");
+    expect(told).toMatchObject([
+      {
+        ...{ level: "info", component: "proxy.access", direction, bytes_in: bytes, bytes_out: bytes },
+        ...{ source: "web", destination: "db", decision: "allowed", reason: "closed by both ends" },
+        source_id: expect.stringMatching(/^spiffe:.*\/svc\/web$/),
+        destination_id: expect.stringMatching(/^spiffe:.*\/svc\/db$/),
+        tls: expect.stringContaining("TLSv1.3"),
+      },
+    ]);
+  }
 });
 
 test("what cannot be configured ends with status 1 and says why", async () => {

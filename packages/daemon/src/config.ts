@@ -4,7 +4,7 @@
  */
 import { parseDuration } from "./duration.ts";
 import { describeError, HeddleError } from "./errors.ts";
-import { LOG_LEVELS, parseLogLevel, type LogLevel } from "./log.ts";
+import { LOG_FORMATS, LOG_LEVELS, parseLogLevel, type LogFormat, type LogLevel } from "./log.ts";
 
 /** Everything wrong with a configuration, one problem a line. */
 export class ConfigError extends HeddleError {
@@ -95,6 +95,12 @@ export const option = {
     expects: `one of ${LOG_LEVELS.join(", ")}`,
     parse: logLevel,
     default: initial,
+  }),
+  logFormat: (): Option<LogFormat> => ({
+    help: "Format of log lines: text for people, json or logfmt for programs.",
+    expects: `one of ${LOG_FORMATS.join(", ")}`,
+    parse: logFormat,
+    default: "text",
   }),
 };
 
@@ -238,4 +244,10 @@ function logLevel(text: string): LogLevel {
   const level = parseLogLevel(text);
   if (level === undefined) throw new TypeError("unknown level");
   return level;
+}
+
+function logFormat(text: string): LogFormat {
+  const format = LOG_FORMATS.find((known) => known === text);
+  if (format === undefined) throw new TypeError("unknown format");
+  return format;
 }

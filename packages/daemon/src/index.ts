@@ -32,7 +32,15 @@ export { guardedTable, guardedUpgrade, startInternalServer } from "./internal-se
 export { formatJoinLine, isJoinLine, parseJoinLine } from "./join-line.ts";
 export { foldHealth, runUntilSignal, TaskGroup } from "./lifecycle.ts";
 export { explainListenError, portHolder } from "./listen.ts";
-export { createLogHub, formatEntry, LOG_LEVELS, parseLogLevel, silentLog, writeToStandardOutput } from "./log.ts";
+export {
+  createLogHub,
+  formatEntry,
+  LOG_FORMATS,
+  LOG_LEVELS,
+  parseLogLevel,
+  silentLog,
+  writeToStandardOutput,
+} from "./log.ts";
 export { createRegistry, opsRoutes } from "./metrics.ts";
 export { opsOptions, startOpsServer } from "./ops-server.ts";
 export { publicApi } from "./public-api.ts";
@@ -51,7 +59,7 @@ export type { Caller, InternalFiles, InternalIdentity } from "./internal.ts";
 export type { InternalPart, InternalServerOptions, Roles } from "./internal-server.ts";
 export type { JoinLine } from "./join-line.ts";
 export type { Health, MainOptions, Running } from "./lifecycle.ts";
-export type { Fields, LogEntry, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
+export type { Fields, LogEntry, LogFormat, Logger, LogHub, LogLevel, LogOptions } from "./log.ts";
 export type { Operation, Operations, Schema } from "./openapi.ts";
 export type { OpsDeps } from "./metrics.ts";
 export type { OpsServer, OpsServerOptions } from "./ops-server.ts";

@@ -1,4 +1,4 @@
-/** Logs: pino underneath, as JSON or as the readable lines that Consul's users know, with sinks for `monitor`. */
+/** Logs: JSON (by pino), logfmt, or the readable lines that Consul's users know, with sinks for `monitor`. */
 import { pino } from "pino";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
@@ -31,9 +31,15 @@ export interface LogHub {
   setLevel(level: LogLevel): void;
 }
 
+/** "text" is for people, the others are for programs. */
+export const LOG_FORMATS = ["text", "json", "logfmt"] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
 export interface LogOptions {
   level?: LogLevel;
+  /** Short for `format: "json"`. */
   json?: boolean;
+  format?: LogFormat;
   /** Where lines go; standard output by default. */
   write?: (line: string) => void;
 }
@@ -64,23 +70,26 @@ export function createLogHub(options: LogOptions = {}): LogHub {
   const write = options.write ?? writeToStandardOutput;
   let level = options.level ?? "info";
   const taps = new Map<(entry: LogEntry) => void, LogLevel>();
-  const json = options.json
-    ? pino(
-        {
-          level: "trace",
-          base: null,
-          redact: REDACTED,
-          timestamp: pino.stdTimeFunctions.isoTime,
-          formatters: { level: (l) => ({ level: l }) },
-        },
-        { write },
-      )
-    : undefined;
+  const { format = options.json ? "json" : "text" } = options;
+  const toLine = format === "logfmt" ? formatLogfmt : formatEntry;
+  const json =
+    format === "json"
+      ? pino(
+          {
+            level: "trace",
+            base: null,
+            redact: REDACTED,
+            timestamp: pino.stdTimeFunctions.isoTime,
+            formatters: { level: (l) => ({ level: l }) },
+          },
+          { write },
+        )
+      : undefined;
 
   const emit = (component: string, at: LogLevel, sentence: string, fields: Fields) => {
     if (RANK[at] >= RANK[level]) {
       if (json) json[at]({ component, ...fields }, sentence);
-      else write(`${formatEntry({ time: Date.now(), level: at, component, sentence, fields })}\n`);
+      else write(`${toLine({ time: Date.now(), level: at, component, sentence, fields })}\n`);
     }
     for (const [sink, min] of taps)
       if (RANK[at] >= RANK[min]) sink({ time: Date.now(), level: at, component, sentence, fields });
@@ -155,7 +164,8 @@ function memo<T>(make: (text: string) => T): (text: string) => T {
 }
 
 const isSecret = memo((name) => SECRET.test(name));
-const quoted = memo((text) => (/^[^\s"=]+$/.test(text) ? text : JSON.stringify(text)));
+// oxlint-disable-next-line no-control-regex
+const quoted = memo((text) => (/^[^\s"=\u0000-\u001f\u007f]+$/.test(text) ? text : JSON.stringify(text)));
 // What a peer sent may stand in a sentence or a field: it must not be able to write a line of its own.
 const oneLine = memo((text) =>
   // oxlint-disable-next-line no-control-regex
@@ -164,15 +174,24 @@ const oneLine = memo((text) =>
 
 /** One readable line: time, level, component, sentence, fields as key=value. */
 export function formatEntry({ time, level, component, sentence, fields }: LogEntry): string {
-  let line = `    ${formatTime(time)} [${level.toUpperCase()}] ${level.length === 4 ? " " : ""}${component}: ${oneLine(sentence)}`;
-  let separator = ": ";
+  const line = `    ${formatTime(time)} [${level.toUpperCase()}] ${level.length === 4 ? " " : ""}${component}: ${oneLine(sentence)}`;
+  const pairs = formatFields(fields);
+  return pairs === "" ? line : `${line}:${pairs}`;
+}
+
+/** One line of logfmt: the same, all as key=value. */
+export function formatLogfmt({ time, level, component, sentence, fields }: LogEntry): string {
+  return `ts=${formatTime(time)} level=${level} component=${quoted(component)} msg=${quoted(sentence)}${formatFields(fields)}`;
+}
+
+/** " key=value" for each. */
+function formatFields(fields: Fields): string {
+  let pairs = "";
   for (const name of Object.keys(fields)) {
     const value = fields[name];
-    if (value === undefined) continue;
-    line += `${separator}${name}=${isSecret(name) ? "[Redacted]" : formatField(value)}`;
-    separator = " ";
+    if (value !== undefined) pairs += ` ${name}=${isSecret(name) ? "[Redacted]" : formatField(value)}`;
   }
-  return line;
+  return pairs;
 }
 
 function formatField(value: unknown): string {

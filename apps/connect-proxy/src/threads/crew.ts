@@ -19,7 +19,7 @@ const ANSWER_MS = 1_000;
 const LEAVE_MS = 2_000; // a thread whose units have ended has nothing left to wait for
 const PARTS = { spec: 1, roots: 1, revocations: 1, rules: 1, endpoints: 1, leaf: 1 } satisfies Record<SnapshotPart, 1>;
 
-export interface CrewOptions extends Pick<ThreadData, "memory" | "logJson" | "logLevel"> {
+export interface CrewOptions extends Pick<ThreadData, "memory" | "logFormat" | "logLevel"> {
   /** Threads in all, the main one among them. */
   max: number;
   /** All from the start; otherwise as load asks for them. */

@@ -1,6 +1,6 @@
 /** What the main thread of a proxy and those that carry with it tell each other. */
 import type { HostPort, Snapshot, SnapshotPart } from "@heddle/data-plane";
-import type { LogLevel } from "@heddle/daemon";
+import type { LogFormat, LogLevel } from "@heddle/daemon";
 
 /** What a thread is started with. */
 export interface ThreadData {
@@ -9,7 +9,7 @@ export interface ThreadData {
   /** Of `createSharedCounts`. */
   memory: SharedArrayBuffer;
   logLevel: LogLevel;
-  logJson: boolean;
+  logFormat: LogFormat;
 }
 
 export type ToThread =

@@ -18,7 +18,7 @@ import type { Listeners } from "../listeners.ts";
 import { createUnit, type Unit } from "../unit.ts";
 import type { FromThread, Question, ThreadData, ToThread } from "./messages.ts";
 
-const { thread, memory, logLevel, logJson } = workerData as ThreadData;
+const { thread, memory, logLevel, logFormat } = workerData as ThreadData;
 const tell = (message: FromThread) => parentPort?.postMessage(message);
 
 // Lines of one turn go over in one message. What the main thread says of the same snapshot is not said again: errors are.
@@ -31,7 +31,7 @@ const write = (line: string) => {
     });
   lines += line;
 };
-const logAt = (level: typeof logLevel): Logger => createLogHub({ level, json: logJson, write }).log.child("proxy");
+const logAt = (level: typeof logLevel): Logger => createLogHub({ level, format: logFormat, write }).log.child("proxy");
 
 const posts = new Map<number, (status?: number) => void>();
 let lastPost = 0;
