@@ -39,6 +39,17 @@ test("a deny written as config entry cuts what is open and refuses what comes, u
 
   await ok("config", "delete", "-kind", "service-intentions", "-name", "socat");
   await comesTo(ports.upstream, "echo");
+
+  // This agent fills in no central defaults, and that one all the same.
+  const socat = async () =>
+    (await (await fetch(`http://127.0.0.1:${ports.http}/v1/agent/service/socat-sidecar-proxy`)).json()) as {
+      Proxy: { Config?: object };
+    };
+  const own = (await socat()).Proxy.Config ?? {};
+  writeFileSync(file, 'Kind = "service-defaults"\nName = "socat"\nProtocol = "http"\nRequirePQ = true\n');
+  await ok("config", "write", file);
+  await expect.poll(async () => (await socat()).Proxy.Config).toEqual({ ...own, require_pq: true });
+  await comesTo(ports.upstream, "echo");
 });
 
 test("proxies show the central defaults at once after each change, and the catalog has them too", async () => {

@@ -1,16 +1,21 @@
-/** Follows the service defaults and proxy defaults for the proxies of this node (`enable_central_service_config`). */
+/**
+ * Follows the service defaults and proxy defaults for the proxies of this node: all that they say with `enable_central_service_config`,
+ * and `require_pq` in any case.
+ */
 import type { ApiClient } from "@heddle/api-client";
 import type { ConfigEntry, ConfigKind, ProxyDefaultsEntry, ServiceDefaultsEntry } from "@heddle/config-entries";
 import { describeError, type Logger } from "@heddle/daemon";
 import { CentralDefaults } from "./central-defaults.ts";
 import type { LocalState } from "./local-state.ts";
 
-const FIRST_ANSWER_MS = 1_000; // a registration waits this long for the first defaults, then goes without them
+const FIRST_ANSWER_MS = 1_000; // proxies wait this long after the start for the first defaults, then go without them
 
 export interface CentralConfigOptions {
   catalog: ApiClient;
   state: LocalState;
   log: Logger;
+  /** `enable_central_service_config`. */
+  isEnabled: boolean;
 }
 
 export class CentralConfig {
@@ -24,16 +29,12 @@ export class CentralConfig {
 
   constructor(options: CentralConfigOptions) {
     this.#options = options;
+    setTimeout(() => this.#known(), FIRST_ANSWER_MS).unref();
   }
 
   /** Resolves when the defaults have been read once, or when that takes too long. */
-  async ready(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, FIRST_ANSWER_MS);
-    });
-    await Promise.race([this.#first, late]);
-    clearTimeout(timer);
+  ready(): Promise<void> {
+    return this.#first;
   }
 
   /** Runs until `signal` aborts. */
@@ -45,14 +46,14 @@ export class CentralConfig {
   }
 
   async #follow(kind: ConfigKind, signal: AbortSignal, take: (entries: ConfigEntry[]) => void): Promise<void> {
-    const { catalog, state, log } = this.#options;
+    const { catalog, state, log, isEnabled } = this.#options;
     const onError = ({ error, attempt }: { error: unknown; attempt: number }) => {
       if (attempt === 1) log.warn("cannot follow the central configuration", { kind, error: describeError(error) });
     };
     for await (const { body } of catalog.watch<ConfigEntry[]>(`/v1/config/${kind}`, { signal, onError })) {
       take(body);
       if (!this.#proxies || !this.#services) continue;
-      state.setDefaults(new CentralDefaults(this.#proxies, this.#services));
+      state.setDefaults(new CentralDefaults(this.#proxies, this.#services, isEnabled));
       this.#known();
     }
   }

@@ -50,6 +50,17 @@ test("a service's proxies require post-quantum key agreement where it says so, o
   expect(of({}, {})).not.toHaveProperty("require_pq");
 });
 
+test("that is filled in also where nothing else is", () => {
+  const of = (all: object, own: object) =>
+    new CentralDefaults([{ ...proxies, Config: { ...all } }], [service("web", own)], false).applyTo(sidecar({})).Proxy;
+  expect(of({ a: 1 }, { RequirePQ: true, Protocol: "http" })).toEqual({
+    DestinationServiceName: "web",
+    Config: { require_pq: true },
+  });
+  expect(of({ require_pq: true }, {})).toHaveProperty("Config", { require_pq: true });
+  expect(of({ a: 1 }, { Protocol: "http" })).toEqual({ DestinationServiceName: "web" });
+});
+
 test("upstreams get the protocol of their service and the proxy's gateway mode; queries get none", () => {
   const defaults = new CentralDefaults([proxies], [service("db", { Protocol: "tcp" })]);
   const { Upstreams } = defaults.applyTo(

@@ -5,10 +5,13 @@ import type { ProxyConfig, ServiceDefinition, Upstream } from "@heddle/service-d
 type Config = Record<string, unknown>;
 
 export class CentralDefaults {
+  readonly #isAll: boolean;
   readonly #proxies: ProxyDefaultsEntry | undefined;
   readonly #services: Map<string, ServiceDefaultsEntry>;
 
-  constructor(proxies: readonly ProxyDefaultsEntry[], services: readonly ServiceDefaultsEntry[]) {
+  /** Without `isAll` only `require_pq` is filled in: ours, and never to be missed for want of a setting. */
+  constructor(proxies: readonly ProxyDefaultsEntry[], services: readonly ServiceDefaultsEntry[], isAll = true) {
+    this.#isAll = isAll;
     this.#proxies = proxies.find((entry) => entry.Name === PROXY_DEFAULTS_NAME);
     this.#services = new Map(services.map((entry) => [entry.Name.toLowerCase(), entry]));
   }
@@ -20,6 +23,7 @@ export class CentralDefaults {
     const proxy = definition.Proxy ?? {};
     const name = Kind === "connect-proxy" ? (proxy.DestinationServiceName ?? "") : Name;
     const own = this.#services.get(name.toLowerCase());
+    if (!this.#isAll) return this.#withRequirePq(definition, own);
     const config = this.#configOf(own);
     const mode = proxy.MeshGateway?.Mode || own?.MeshGateway.Mode || this.#proxies?.MeshGateway.Mode;
     const merged: ProxyConfig = { ...proxy, Expose: this.#expose(proxy, own) };
@@ -27,6 +31,13 @@ export class CentralDefaults {
     if (mode) merged.MeshGateway = { Mode: mode };
     if (proxy.Upstreams) merged.Upstreams = proxy.Upstreams.map((upstream) => this.#upstream(upstream, mode));
     return { ...definition, Proxy: merged };
+  }
+
+  #withRequirePq(definition: ServiceDefinition, own: ServiceDefaultsEntry | undefined): ServiceDefinition {
+    const require_pq = own?.RequirePQ ?? this.#proxies?.Config?.["require_pq"];
+    if (require_pq === undefined) return definition;
+    const { Proxy = {} } = definition;
+    return { ...definition, Proxy: { ...Proxy, Config: fillIn(Proxy.Config ?? {}, { require_pq }) } };
   }
 
   #configOf(own: ServiceDefaultsEntry | undefined): Config | undefined {

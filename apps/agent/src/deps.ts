@@ -23,7 +23,7 @@ export interface AgentDeps {
   registrar: Registrar;
   sync: CatalogSync;
   /** Where proxies get central defaults. */
-  central: CentralConfig | undefined;
+  central: CentralConfig;
   telemetry: Telemetry;
   ttl: TtlChecks;
   decisions: Decisions;

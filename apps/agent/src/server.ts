@@ -34,6 +34,7 @@ import type { ClientOptions } from "ws";
 import { createAgentApi } from "./api.ts";
 import { isSameBoot } from "./boot.ts";
 import { CatalogSync } from "./catalog-sync.ts";
+import { CentralConfig } from "./central-config.ts";
 import { AliasChecks } from "./checks/alias.ts";
 import { linkHealthChecker } from "./checks/link.ts";
 import { TtlChecks } from "./checks/ttl.ts";
@@ -144,9 +145,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     log,
   });
   stack.defer(() => sync.close());
-  const central = config.enableCentralServiceConfig
-    ? new (await import("./central-config.ts")).CentralConfig({ catalog, state, log })
-    : undefined;
+  const central = new CentralConfig({ catalog, state, log, isEnabled: config.enableCentralServiceConfig });
   let leaves: Leaves | undefined;
   const followed = followServers({
     catalog,
@@ -309,7 +308,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   tasks.run((signal) => sync.run(signal));
   tasks.run((signal) => followed.run(signal));
   tasks.run((signal) => ruleHolders.run(signal));
-  if (central) tasks.run((signal) => central.run(signal));
+  tasks.run((signal) => central.run(signal));
   if (config.workloadApiDir !== "") {
     const { serveWorkloads } = await import("./workload/sockets.ts");
     const options = { dir: config.workloadApiDir, state, leaves, followed, log: log.child("workload") };

@@ -38,7 +38,7 @@ export function serviceTable(deps: AgentDeps): ApiTable {
         const definition = parseServiceDefinition(parseBody(await readBody(request.req, MAX_BODY)));
         const replaceChecks =
           request.query.has("replace-existing-checks") && request.query.get("replace-existing-checks") !== "false";
-        await central?.ready();
+        await central.ready();
         await registrar.service(definition, "api", { replaceChecks });
         await sync.flush();
         replyEmpty(request);
@@ -89,8 +89,10 @@ export function serviceTable(deps: AgentDeps): ApiTable {
 }
 
 /** One service, or its next version: `?hash=` waits until the service is no longer what that hash stood for. */
-async function showService({ state }: AgentDeps, request: ApiRequest): Promise<void> {
+async function showService({ state, central }: AgentDeps, request: ApiRequest): Promise<void> {
   const { rest: id, query, res } = request;
+  // A proxy that waits while its agent is started anew would lose the central defaults for a moment.
+  if (state.service(id)?.definition.Kind) await central.ready();
   const asked = query.get("hash") ?? "";
   let end = performance.now() + (asked === "" ? 0 : waitMs(query));
   const hashNow = () => {
