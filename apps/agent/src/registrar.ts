@@ -80,6 +80,9 @@ export class Registrar {
 
   #refuseScripts(checks: CheckDefinition[], source: Source): void {
     const { scripts } = this.#options;
+    // Whoever may register a script through the API may have it run as the checker says, not as whom they like.
+    if (source === "api" && checks.some((c) => c.ScriptUser))
+      throw refusal(403, "ScriptUser is taken from configuration files alone");
     if (!checks.some((c) => checkType(c) === "script" || (c.Args?.length ?? 0) > 0)) return;
     if (source === "api" && !scripts.remote) {
       throw refusal(

@@ -50,6 +50,7 @@ const FIELDS: Partial<Record<keyof Check, Field>> = {
   IntervalMs: "ms",
   TimeoutMs: "ms",
   Args: "texts",
+  ScriptUser: NAME,
   HTTP: TARGET,
   Method: { maxBytes: 64 },
   Header: "header",

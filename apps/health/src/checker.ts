@@ -24,6 +24,7 @@ import { isSameUser } from "./peer-user.ts";
 import { createPipeSupply } from "./pipes.ts";
 import { createScheduler } from "./scheduler.ts";
 import { scriptEnvironment } from "./script-environment.ts";
+import { createScriptUsers, type ScriptUser } from "./script-user.ts";
 
 export const CHECKS_PATH = "/internal/v1/checks";
 export const DEFAULT_MAX_CHECKS = 20_000;
@@ -60,6 +61,8 @@ export interface HealthCheckerOptions {
   outputMaxBytes?: number;
   /** Names of environment variables that scripts get beside PATH and its like. */
   scriptEnv?: readonly string[];
+  /** Whom scripts run as; this process's own user by default. */
+  scriptUser?: ScriptUser | undefined;
   /** Where they are taken from; this process's environment by default. */
   env?: Record<string, string | undefined>;
   /** PEM of CAs that targets may have, beside the runtime's own. */
@@ -109,6 +112,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     clock,
     outputMaxBytes: options.outputMaxBytes ?? DEFAULT_OUTPUT_MAX_BYTES,
     scriptEnv: scriptEnvironment(env, options.scriptEnv ?? []),
+    scriptUsers: createScriptUsers(options.scriptUser),
     pipes,
     allowLinkLocal: options.allowLinkLocal ?? false,
     dockerHost: options.dockerHost || env.DOCKER_HOST || "unix:///var/run/docker.sock",

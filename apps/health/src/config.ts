@@ -15,6 +15,9 @@ export const HEALTH_OPTIONS = {
   port: option.port("Port to listen on; 0 picks a free one.", DEFAULT_HEALTH_PORT),
   enableScriptChecks: option.boolean("Run script and Docker checks that agents bring."),
   scriptEnv: option.list("Environment variable that scripts get beside PATH and its like; may be given several times."),
+  scriptUser: option.string(
+    "User that scripts run as: a name, a uid or uid:gid; needs root. By default the checker's own.",
+  ),
   maxChecks: option.integer("Most checks of all agents together.", 1, 1_000_000, DEFAULT_MAX_CHECKS),
   maxConcurrent: option.integer("Most probes at once.", 1, 100_000, DEFAULT_MAX_CONCURRENT),
   maxConcurrentPrograms: option.integer(

@@ -1,7 +1,7 @@
 /** Starts the health checker as a daemon of its own: one internal listener with the checks' WebSocket and the operator's routes. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { createApiClient, followRevocations, internalTls } from "@heddle/api-client";
+import { createApiClient, followRevocations, followServerNames, internalTls } from "@heddle/api-client";
 import {
   createRegistry,
   InvalidArgumentError,
@@ -19,6 +19,7 @@ import {
 import { createHealthChecker, type HealthChecker } from "./checker.ts";
 import type { HealthConfig } from "./config.ts";
 import type { ExternalChecks } from "./external/external.ts";
+import { findScriptUser } from "./script-user.ts";
 
 export interface HealthDeps {
   log: Logger;
@@ -41,6 +42,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     minIntervalMs: config.minInterval,
     outputMaxBytes: config.checkOutputMaxSize,
     scriptEnv: config.scriptEnv,
+    scriptUser: config.scriptUser === "" ? undefined : await findScriptUser(config.scriptUser),
     env: config.env,
     allowLinkLocal: config.allowLinkLocal,
     damping: !config.noFlapDamping,
@@ -48,7 +50,8 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     ...(config.checkCaFile && { targetCaPem: readPem(config.checkCaFile) }),
     ...(clock && { clock }),
   });
-  const revoked = identity && config.caUrl !== "" ? followRevoked(config.caUrl, { stack, identity, log }) : undefined;
+  const revoked =
+    identity && config.caUrl !== "" ? await followRevoked(config.caUrl, { stack, identity, log }) : undefined;
   const external = config.external && stack.use(await startExternal(config, { checker, identity, log }));
   const health = () => ({ checker: checker.health(), ...(external && { external: external.health() }) });
 
@@ -77,7 +80,8 @@ interface FollowDeps {
   log: Logger;
 }
 
-function followRevoked(caUrl: string, { stack, identity, log }: FollowDeps): RevokedCallers {
+async function followRevoked(caUrl: string, { stack, identity, log }: FollowDeps): Promise<RevokedCallers> {
+  stack.use(await followServerNames(caUrl, log));
   const ca = createApiClient({ address: caUrl, tls: internalTls(identity, ["ca", "server"]), log });
   stack.defer(() => ca.close());
   return stack.use(followRevocations(ca, { log })).callers;

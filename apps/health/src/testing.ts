@@ -15,6 +15,7 @@ export function testContext(overrides: Partial<ProbeContext> = {}): ProbeContext
     signal: new AbortController().signal,
     outputMaxBytes: 4_096,
     scriptEnv: { PATH: process.env.PATH ?? "/usr/bin:/bin" },
+    scriptUsers: () => Promise.resolve(undefined),
     pipes,
     allowLinkLocal: false,
     dockerHost: "unix:///nonexistent/docker.sock",

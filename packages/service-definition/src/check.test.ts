@@ -39,6 +39,10 @@ describe("parseCheckDefinition", () => {
     [{ TTL: "5s" }, "Missing check name"],
     [{ Name: "x" }, "Invalid check: TTL must be > 0 for TTL checks"],
     [{ Name: "x", HTTP: "http://x" }, "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks"],
+    [
+      { Name: "x", HTTP: "http://x", Interval: "1s", ScriptUser: "y" },
+      "Invalid check: ScriptUser goes with Args alone",
+    ],
     [{ Name: "x", Args: ["a"] }, "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks"],
     [{ Name: "x", TCP: "a:1", Interval: "5s", TTL: "5s" }, "Invalid check: Interval and TTL cannot both be specified"],
     [{ Name: "x", AliasService: "y", TTL: "5s" }, "Invalid check: TTL must be not be set for Alias checks"],

@@ -51,6 +51,7 @@ export function validateCheck(check: CheckDefinition): string | undefined {
   if (isProbe && intervalMs <= 0) return "Interval must be > 0 for Script, HTTP, or TCP checks";
   if (isProbe && isAlias) return "Interval cannot be set for Alias checks";
   if (isAlias && ttlMs > 0) return "TTL must be not be set for Alias checks";
+  if (check.ScriptUser && checkType(check) !== "script") return "ScriptUser goes with Args alone";
   if (!isProbe && !isAlias && ttlMs <= 0) return "TTL must be > 0 for TTL checks";
   if ((check.OutputMaxSize ?? 0) < 0) return "MaxOutputMaxSize must be positive";
   if ((check.FailuresBeforeWarning ?? 0) > (check.FailuresBeforeCritical ?? 0))

@@ -65,6 +65,7 @@ const check = () => ({
   Token: f.string(),
   Status: f.string({ want: `one of ${CHECK_STATUSES.map((s) => `'${s}'`).join(", ")}` }),
   Args: f.list(f.string(), { aliases: ["scriptargs", "script_args"] }),
+  ScriptUser: f.string({ want: "a user's name, uid or uid:gid, in files alone" }),
   HTTP: f.string(),
   Method: f.string(),
   Header: f.map(f.list(f.string())),

@@ -132,6 +132,8 @@ export interface CheckDefinition {
   IntervalMs?: number;
   TimeoutMs?: number;
   Args?: string[];
+  /** Whom the script runs as, where not as the checker says: from files alone. */
+  ScriptUser?: string;
   HTTP?: string;
   Method?: string;
   Header?: Record<string, string[]>;

@@ -66,6 +66,7 @@ export function buildConfig(
       remote: raw.enable_script_checks ?? false,
       local: (raw.enable_script_checks ?? false) || (raw.enable_local_script_checks ?? false),
     },
+    scriptUser: raw.heddle?.script_user ?? "",
     checkUpdateIntervalMs: raw.check_update_interval ?? defaults.DEFAULT_CHECK_UPDATE_INTERVAL_MS,
     checkOutputMaxSize: raw.check_output_max_size ?? defaults.DEFAULT_CHECK_OUTPUT_MAX_SIZE,
     discardCheckOutput: raw.discard_check_output ?? false,

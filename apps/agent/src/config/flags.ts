@@ -91,6 +91,11 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
   flag("retry-join-wan", "retry_join_wan", "Accepted; there is no WAN gossip. Repeatable."),
   flag("retry-max", "retry_max", "Number of attempts to join; 0 is without end."),
   flag("retry-max-wan", "retry_max_wan", "Accepted; there is no WAN gossip."),
+  flag(
+    "script-user",
+    "heddle.script_user",
+    "User that script checks run as: a name, a uid or uid:gid; needs root. The agent's own by default.",
+  ),
   flag("segment", "segment", "Accepted; there are no network segments."),
   flag("serf-lan-allowed-cidrs", "serf_lan_allowed_cidrs", "Accepted; there is no gossip. Repeatable."),
   flag("serf-lan-bind", "serf_lan", "Accepted; there is no gossip."),

@@ -112,6 +112,7 @@ export const heddle = () => ({
   ca_addr: f.string(),
   ca_encryption_key: f.string(),
   health_addr: f.string(),
+  script_user: f.string(),
   dns_addr: f.string(),
   metrics_host: f.string(),
   metrics_port: port(),

@@ -41,6 +41,8 @@ export interface AgentConfig {
   enableDebug: boolean;
   /** Script checks: from the API, and from files (which `enable_script_checks` allows too). */
   scripts: { remote: boolean; local: boolean };
+  /** Whom script checks run as; "": the agent's own user. */
+  scriptUser: string;
   checkUpdateIntervalMs: number;
   checkOutputMaxSize: number;
   /** Whether a check that comes and goes is held critical for a while. */

@@ -22,7 +22,7 @@ import {
   systemClock,
 } from "@heddle/daemon";
 import { type Dns, DNS_EXPLAIN } from "@heddle/dns";
-import { createHealthChecker } from "@heddle/health";
+import { createHealthChecker, findScriptUser } from "@heddle/health";
 import { explainDns, startDns, toDnsConfig } from "./dns.ts";
 import { namedServers, toHostPort, toServerUrls } from "./server-urls.ts";
 import { startServers } from "./servers.ts";
@@ -53,6 +53,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     // A checker in a server's process is its own agent's: nobody else has something run there.
     callers: ["server"],
     scripts: config.scripts.local || config.scripts.remote,
+    scriptUser: config.scriptUser === "" ? undefined : await findScriptUser(config.scriptUser),
     outputMaxBytes: config.checkOutputMaxSize,
     damping: config.flapDamping,
     registry: registries.health,

@@ -3,6 +3,7 @@ import type { Clock } from "@heddle/daemon";
 import type { CheckStatus } from "@heddle/service-definition";
 import type { Check } from "../check.ts";
 import type { PipeSupply } from "../pipes.ts";
+import type { ScriptUsers } from "../script-user.ts";
 import type { SecureContext } from "node:tls";
 
 export interface ProbeResult {
@@ -18,6 +19,8 @@ export interface ProbeContext {
   outputMaxBytes: number;
   /** The whole environment that scripts get. */
   scriptEnv: Record<string, string>;
+  /** Whom they run as; undefined: the checker's own user. */
+  scriptUsers: ScriptUsers;
   /** Where scripts write their output. */
   pipes: PipeSupply;
   /** True: HTTP checks may go to link-local addresses, where clouds keep their credentials. */

@@ -2,13 +2,14 @@
  * Scripts: a program of the operator's, without a shell, in a process group of its own that is ended whole: on timeout with
  * SIGTERM, then SIGKILL, and with SIGKILL whatever it leaves behind. Exit 0 passes, 1 warns, anything else is critical.
  */
-import { formatDuration } from "@heddle/daemon";
+import { describeError, formatDuration } from "@heddle/daemon";
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
-import { closeSync } from "node:fs";
+import { closeSync, fchownSync } from "node:fs";
 import type { Socket } from "node:net";
 import { errnoText } from "../go-text.ts";
 import { TailBuffer } from "../output.ts";
 import { readPipe } from "../pipes.ts";
+import { identityVariables, type ScriptUser } from "../script-user.ts";
 import { critical, passing, type Probe, type ProbeContext, type ProbeResult, warning } from "./probe.ts";
 
 const DEFAULT_SCRIPT_TIMEOUT_MS = 30_000; // Consul's
@@ -18,13 +19,22 @@ const KILL_GRACE_MS = 500; // from SIGKILL until the result is given without wai
 export const probe: Probe = async (check, context) => {
   const [program = "", ...args] = check.Args ?? [];
   const timeoutMs = check.TimeoutMs && check.TimeoutMs > 0 ? check.TimeoutMs : DEFAULT_SCRIPT_TIMEOUT_MS;
+  let user: ScriptUser | undefined;
+  try {
+    user = await context.scriptUsers(check.ScriptUser);
+  } catch (error) {
+    return critical(describeError(error));
+  }
   const pipe = await context.pipes.take();
   const output = new TailBuffer(context.outputMaxBytes);
   const outlet = pipe && readPipe(pipe, (chunk) => output.push(chunk));
   const stdio: StdioOptions = pipe ? ["ignore", pipe.writeFd, pipe.writeFd] : ["ignore", "pipe", "pipe"];
   let child: ChildProcess | undefined;
   try {
-    child = spawn(program, args, { detached: true, env: context.scriptEnv, stdio });
+    if (pipe && user) fchownSync(pipe.writeFd, user.uid, user.gid); // so that it can open /dev/stderr, too
+    const env = { ...context.scriptEnv, ...(user && identityVariables(user)) };
+    // With a uid given, libuv gives up all supplementary groups before it changes group and user.
+    child = spawn(program, args, { detached: true, env, stdio, ...(user && { uid: user.uid, gid: user.gid }) });
     if (pipe) closeSync(pipe.writeFd);
     return await watch(child, { program, timeoutMs, output, outlet }, context);
   } catch (error) {
