@@ -15,7 +15,7 @@ import {
   startOpsServer,
   systemClock as clock,
 } from "@heddle/daemon";
-import { createApiClient, createRelay, internalTls, type ApiClient } from "@heddle/api-client";
+import { createApiClient, createRelay, followServerNames, internalTls, type ApiClient } from "@heddle/api-client";
 import { openStore, otherAddresses } from "@heddle/store";
 import { askCatalog } from "./ask-catalog.ts";
 import { createCa } from "./ca.ts";
@@ -55,6 +55,7 @@ export async function start(config: CaConfig, { log, waitUntil }: StartDeps): Pr
   const relay = stack.use(
     createRelay({ others: () => otherAddresses(cluster), tls: internalTls(identity, PEER_ROLES), log }),
   );
+  const catalog = config.catalogUrl === "" ? undefined : await catalogClient(config, { stack, identity, log });
   const ca = await createCa({
     store,
     cluster,
@@ -63,9 +64,7 @@ export async function start(config: CaConfig, { log, waitUntil }: StartDeps): Pr
     initialConfig: { LeafCertTTL: config.leafCertTtl, CSRMaxPerSecond: config.csrMaxPerSecond },
     encryptionKeys: config.encryptionKeys,
     daemonRoots: () => identity?.current().roots ?? [],
-    ...(config.catalogUrl && {
-      runsOn: askCatalog({ catalog: catalogClient(config, { stack, identity, log }), clock }),
-    }),
+    ...(catalog && { runsOn: askCatalog({ catalog, clock }) }),
     tellOthers: relay.tell,
     registry,
     log,
@@ -81,6 +80,7 @@ export async function start(config: CaConfig, { log, waitUntil }: StartDeps): Pr
   });
   stack.defer(() => server.close());
   health = () => ca.health();
+  store.hasStarted();
   log.info("CA is serving", { address: server.url, store: config.store || config.dataDir || "(memory)" });
   const owned = stack.move();
   const close = () => owned.disposeAsync();
@@ -93,10 +93,11 @@ interface ClientDeps {
   log: Logger;
 }
 
-function catalogClient({ catalogUrl }: CaConfig, { stack, identity, log }: ClientDeps): ApiClient {
+async function catalogClient({ catalogUrl }: CaConfig, { stack, identity, log }: ClientDeps): Promise<ApiClient> {
   const urls = catalogUrl.split(",").map((url) => new URL(url));
   if (urls.some(({ protocol, hostname }) => protocol !== "https:" && !isLoopback(hostname.replace(/^\[|\]$/g, ""))))
     throw new InvalidArgumentError(`refusing to ask the catalog in plain text at ${catalogUrl}: use https`);
   const tls = internalTls(identity, ["catalog", "server"]);
+  stack.use(await followServerNames(catalogUrl, log));
   return stack.adopt(createApiClient({ address: catalogUrl, tls, log }), (client) => client.close());
 }

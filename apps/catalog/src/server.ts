@@ -1,6 +1,6 @@
 /** Starts the catalog as a daemon of its own: one internal listener with the public rows, the stream and the operator's routes. */
 import { randomUUID } from "node:crypto";
-import { createApiClient, createRelay, internalTls, type TlsSource } from "@heddle/api-client";
+import { createApiClient, createRelay, followServerNames, internalTls, type TlsSource } from "@heddle/api-client";
 import {
   createRegistry,
   followIdentityFiles,
@@ -35,7 +35,9 @@ export async function start(config: CatalogConfig, { log, waitUntil }: StartDeps
   await using stack = new AsyncDisposableStack();
   const identity = stack.use(followIdentityFiles(config, log));
   requireTlsOffLoopback(config.host, identity);
-  const caClient = createApiClient({ address: config.caUrl, tls: caTls(config.caUrl, identity), log });
+  const tls = caTls(config.caUrl, identity);
+  stack.use(await followServerNames(config.caUrl, log));
+  const caClient = createApiClient({ address: config.caUrl, tls, log });
   stack.defer(() => caClient.close());
   const ca = stack.use(followCa(caClient, log));
   const registry = createRegistry("catalog");
@@ -81,6 +83,7 @@ export async function start(config: CatalogConfig, { log, waitUntil }: StartDeps
   });
   stack.defer(() => server.close());
   health = () => catalog.health();
+  store.hasStarted();
   log.info("catalog is serving", {
     address: server.url,
     store: config.store || config.dataDir || "(memory)",

@@ -123,6 +123,8 @@ export class LocalStore implements Store {
     return ALWAYS_FRESH;
   }
 
+  hasStarted(): void {} // it waits for nobody
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

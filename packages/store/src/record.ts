@@ -91,6 +91,8 @@ export interface Store extends View, AsyncDisposable {
   /** Resolves when memory holds every commit, anybody's, that was durable when this was called. */
   catchUp(): Promise<void>;
   contact(): Contact;
+  /** The server has started: commands that etcd does not take fail after some seconds, and no longer wait for it as the start does. */
+  hasStarted(): void;
   /** Makes this server one of those that share the store, until the store is closed. */
   join(self: ServerInfo): Promise<Cluster>;
   /** How often it happened that…, by a name for metrics: "conflict", "retry". */

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { AgentConfig } from "@heddle/agent";
-import { createApiClient, createRelay, internalTls } from "@heddle/api-client";
+import { createApiClient, createRelay, followServerNames, internalTls } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
 import { type Catalog, createCatalog, followCa, internalParts, registerCatalogMetrics } from "@heddle/catalog";
 import {
@@ -60,7 +60,7 @@ export async function startServers(
   ]);
   // The CA that counts may be another one than that of this process, which is made below.
   const elsewhere = config.internal.caAddr
-    ? followElsewhere(config.internal.caAddr, { stack, identity: files, log })
+    ? await followElsewhere(config.internal.caAddr, { stack, identity: files, log })
     : undefined;
   // Off loopback, and without files, the mesh's own CA says who is who on the internal API, too: nodes join by a token.
   const joining = hasOwnIdentity(config)
@@ -151,14 +151,16 @@ export async function startServers(
     log: log.child("internal"),
   });
   stack.defer(() => listener.close());
+  for (const store of [catalogStore, caStore]) store.hasStarted();
   return { url: listener.url, table, catalog, ca, identity };
 }
 
-function followElsewhere(
+async function followElsewhere(
   address: string,
   { stack, identity, log }: { stack: AsyncDisposableStack; identity: LiveIdentity | undefined; log: Logger },
 ) {
   const tls = internalTls(identity, ["ca", "server"]);
+  stack.use(await followServerNames(address, log));
   const client = stack.adopt(createApiClient({ address, tls, log }), (c) => c.close());
   return stack.use(followCa(client, log));
 }

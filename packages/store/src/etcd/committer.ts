@@ -3,7 +3,7 @@
  * first, memory catches up and they are run again; where no answer came, the same transaction is sent again and takes place once.
  */
 import { randomBytes } from "node:crypto";
-import { HeddleError, sleep, UnavailableError } from "@heddle/daemon";
+import { HeddleError, type Logger, sleep, UnavailableError } from "@heddle/daemon";
 import { FencedError } from "../errors.ts";
 import type { Command, CommandResult } from "../record.ts";
 import { type Batch, nested, type Outcome, takeBatch, type Waiting } from "./batch.ts";
@@ -12,13 +12,16 @@ import type { StoreEvents } from "./events.ts";
 import type { Follower } from "./follower.ts";
 import type { Layout } from "./layout.ts";
 import type { Compare, KeyValue, Op } from "./messages.ts";
-import { HOLD_MS, unreachable, untilAnswered } from "./retry.ts";
+import { atStart, HOLD_MS, unreachable, untilAnswered } from "./retry.ts";
 
 export interface CommitterOptions {
   client: EtcdClient;
   layout: Layout;
   follower: Follower;
   events: StoreEvents;
+  log: Logger;
+  /** Where given, commands wait for an etcd that is away until it aborts or `hasStarted` is called. */
+  waitUntil?: AbortSignal | undefined;
 }
 
 /** What came of a transaction; `fences` are the keys of its fences as they are, where it did not take place. */
@@ -37,30 +40,44 @@ export class Committer {
   #seqRevision = 0;
   #committed = 0;
   #isFlushing = false;
+  readonly #started = new AbortController();
+  readonly #patience: AbortSignal;
 
   constructor(options: CommitterOptions) {
     this.#options = options;
+    if (!options.waitUntil) this.#started.abort();
+    this.#patience = AbortSignal.any([this.#started.signal, ...(options.waitUntil ? [options.waitUntil] : [])]);
     this.#seqKey = options.layout.seq(this.#server);
   }
 
   run<R>(command: Command<R>, fence: Compare | undefined): Promise<CommandResult<R>> {
+    const deadline = this.#isPatient ? Number.POSITIVE_INFINITY : performance.now() + HOLD_MS;
     return new Promise((resolve, reject) => {
       this.#queue.push({
-        ...{ command, fence, reject, conflicts: 0, deadline: performance.now() + HOLD_MS },
+        ...{ command, fence, reject, conflicts: 0, deadline },
         resolve: resolve as Waiting["resolve"],
       });
       if (!this.#isFlushing) void this.#flush();
     });
   }
 
+  hasStarted(): void {
+    this.#started.abort();
+  }
+
   /** Refuses what has not been sent. */
   close(): void {
+    this.#started.abort();
     for (const { reject } of this.#queue.splice(0)) reject(new UnavailableError("the store is closed"));
   }
 
   /** Takes what tells of this server's commits out of etcd. */
   async forget(): Promise<void> {
     await this.#options.client.txn({ compares: [], success: [{ type: "delete", key: this.#seqKey }] });
+  }
+
+  get #isPatient(): boolean {
+    return !this.#patience.aborted;
   }
 
   /** Commits what has queued up, batch after batch, until nothing is left. */
@@ -90,11 +107,11 @@ export class Committer {
       const { revision, isConflict, fences } = await this.#send(batch, id);
       if (!isConflict) {
         if (batch.ops.length > 0 && revision <= known) follower.hasGoneBack();
-        if (batch.ops.length > 0) await follower.reached(revision, HOLD_MS);
+        if (batch.ops.length > 0) await this.#reached(revision);
         for (const outcome of batch.outcomes) this.#settle(outcome, batch.ops.length > 0 ? revision : 0);
         return;
       }
-      await follower.reached(revision, HOLD_MS);
+      await this.#reached(revision);
       await this.#requeue(batch.outcomes.filter(({ waiting }) => !isFenced(waiting, fences)));
     } catch (error) {
       const why = error instanceof HeddleError ? error : unreachable(client, error);
@@ -102,9 +119,19 @@ export class Committer {
     }
   }
 
+  async #reached(revision: number): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#options.follower.reached(revision, HOLD_MS);
+      } catch (error) {
+        if (!this.#isPatient) throw error;
+      }
+    }
+  }
+
   /** Sends until there is an answer: the same transaction, which takes place once at most, however often it is sent. */
   async #send(batch: Batch, id: string): Promise<Sent> {
-    const { client, events, follower, layout } = this.#options;
+    const { client, events, follower, layout, log } = this.#options;
     const deadline = Math.min(...batch.outcomes.map(({ waiting }) => waiting.deadline));
     const isWrite = batch.ops.length > 0;
     const compares: Compare[] = [
@@ -121,11 +148,10 @@ export class Committer {
     if (isWrite) compares.push({ key: this.#seqKey, target: "mod", is: "equal", value: this.#seqRevision });
     const fenceKeys = [...new Set(batch.outcomes.flatMap(({ waiting }) => waiting.fence?.key ?? []))];
     const failure = [layout.head, this.#seqKey, layout.format, ...fenceKeys].map((key): Op => ({ type: "range", key }));
-    const result = await untilAnswered(
-      () => client.txn({ compares, success, failure }),
-      deadline,
-      () => events.count("retry"),
-    );
+    const ask = () => client.txn({ compares, success, failure });
+    const result = this.#isPatient
+      ? await atStart(ask, { client, log, waitUntil: this.#patience })
+      : await untilAnswered(ask, deadline, () => events.count("retry"));
     if (result.succeeded) {
       if (isWrite) this.#seqRevision = result.header.revision;
       return { revision: result.header.revision, isConflict: false, fences: new Map() };

@@ -61,7 +61,7 @@ export class EtcdStore implements Store {
     this.#layout = parts.layout;
     this.#follower = parts.follower;
     this.#wasEmpty = parts.follower.headRevision === 0;
-    this.#committer = new Committer({ client, ...parts });
+    this.#committer = new Committer({ client, ...parts, log: options.log, waitUntil: options.waitUntil });
     this.#contact = new ContactKeeper({ client, ...parts, retrying: (call) => this.#retrying(call) });
     this.#noting = setInterval(() => this.#note(), NOTE_EVERY_MS).unref();
   }
@@ -130,6 +130,10 @@ export class EtcdStore implements Store {
 
   contact(): Contact {
     return this.#contact.contact();
+  }
+
+  hasStarted(): void {
+    this.#committer.hasStarted();
   }
 
   async join(self: ServerInfo): Promise<Cluster> {
