@@ -145,7 +145,7 @@ export function createExplainer({ zone, settings, directory, resolve }: Explaine
       (i) => addressesOf(i, name).host === "" && (isChosen || isHealthy(i, settings.onlyPassing)) && hasTag(i, tag),
     );
     for (const instance of instances) {
-      const { v4, v6, host, isOwn } = addressesOf(instance, name);
+      const { v4, v6, host, target } = addressesOf(instance, name);
       const shown = {
         Node: instance.node,
         ServiceID: instance.id,
@@ -153,8 +153,7 @@ export function createExplainer({ zone, settings, directory, resolve }: Explaine
         Port: instance.port,
       };
       const addresses = type === TYPE.A ? v4 : type === TYPE.AAAA ? v6 : `${v4} ${v6}`;
-      const same =
-        type === TYPE.SRV ? `${isOwn ? `${v4} ${v6}${host}` : instance.node} ${instance.port}` : host || addresses;
+      const same = type === TYPE.SRV ? `${instance.node} ${target || host} ${instance.port}` : host || addresses;
       const reason =
         (!isChosen && whySick(instance)) ||
         whyTag(instance, tag) ||

@@ -22,6 +22,7 @@ export interface FakeCatalog extends AsyncDisposable {
 export interface InstanceFixture {
   node: string;
   address: string;
+  nodeTagged?: Record<string, string>;
   meta?: Record<string, string>;
   serviceAddress?: string;
   tagged?: Record<string, string>;
@@ -32,7 +33,13 @@ export interface InstanceFixture {
 }
 
 export const toCheckServiceNode = (name: string, i: InstanceFixture) => ({
-  Node: { Node: i.node, Address: i.address, Datacenter: "dc1", Meta: i.meta ?? null, TaggedAddresses: null },
+  Node: {
+    Node: i.node,
+    Address: i.address,
+    Datacenter: "dc1",
+    Meta: i.meta ?? null,
+    TaggedAddresses: i.nodeTagged ?? null,
+  },
   Service: {
     ID: name,
     Service: name,

@@ -38,6 +38,7 @@ beforeAll(async () => {
       tagged: { lan_ipv4: "10.9.0.2", lan_ipv6: "2001:db8::9" },
     },
   ]);
+  catalog.register("both", [{ node: "n4", address: "10.0.0.4", nodeTagged: { lan_ipv6: "2001:db8::4" } }]);
   catalog.register("consul", [{ node: "srv", address: "127.0.0.1", port: 8300 }]);
   catalog.set("/v1/health/connect/web", [
     toCheckServiceNode("web-proxy", { node: "n1", address: "10.0.0.1", port: 21000 }),
@@ -70,6 +71,14 @@ describe.each(["", " +tcp"])("dig%s", (transport) => {
     ["dual.service.consul A", ["dual.service.consul. 0 A 10.9.0.2"]],
     ["dual.service.consul AAAA", ["dual.service.consul. 0 AAAA 2001:db8::9"]],
     ["dual.service.consul ANY", ["dual.service.consul. 0 A 10.9.0.2", "dual.service.consul. 0 AAAA 2001:db8::9"]],
+    ["both.service.consul A", ["both.service.consul. 0 A 10.0.0.4"]],
+    ["both.service.consul AAAA", ["both.service.consul. 0 AAAA 2001:db8::4"]],
+    [
+      "both.service.consul SRV",
+      ["both.service.consul. 0 SRV 1 1 80 20010db8000000000000000000000004.addr.dc1.consul."],
+    ],
+    ["n4.node.consul A", ["n4.node.consul. 0 A 10.0.0.4"]],
+    ["n4.node.consul AAAA", ["n4.node.consul. 0 AAAA 2001:db8::4"]],
     ["web.connect.consul SRV", ["web.connect.consul. 0 SRV 1 1 21000 n1.node.dc1.consul."]],
     ["web.ingress.consul A", ["web.ingress.consul. 0 A 10.0.0.2"]],
     ["virtual-one.virtual.consul A", ["virtual-one.virtual.consul. 0 A 240.0.0.1"]],

@@ -148,8 +148,8 @@ describe("service records", () => {
     id: "web",
     sickCheck: "",
     address: "",
-    lanIpv4: "",
-    lanIpv6: "",
+    nodeLan: { v4: "", v6: "" },
+    lan: { v4: "", v6: "" },
     virtual: "",
     port: 80,
     tags: [],
@@ -199,6 +199,20 @@ describe("service records", () => {
     ["a node with a name no DNS has", [instance({ node: "x".repeat(64) })], "SRV", [0, 0]],
     ["no address at all", [instance({ nodeAddress: "" })], "A", [0, 0]],
     ["text", [instance({})], "TXT", [0, 0]],
+    ["a tagged address of its node", [instance({ nodeLan: { v4: "", v6: "2001:db8::1" } })], "AAAA", [1, 0]],
+    [
+      "its own address, and none of its node's",
+      [instance({ address: "10.5.5.5", nodeLan: { v4: "", v6: "2001:db8::1" } })],
+      "AAAA",
+      [0, 0],
+    ],
+    ["a tagged address alone", [instance({ lan: { v4: "", v6: "2001:db8::2" } })], "AAAA", [1, 0]],
+    [
+      "a tagged address instead of a name",
+      [instance({ nodeAddress: "x.example.com", nodeLan: { v4: "10.0.0.2", v6: "" } })],
+      "A",
+      [1, 0],
+    ],
   ] as const)("%s", (_what, instances, type, counts) => {
     expect(count([...instances], TYPE[type])).toEqual(counts);
   });

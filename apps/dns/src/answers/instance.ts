@@ -6,9 +6,16 @@ import type { Zone } from "./zone.ts";
 
 export type Status = "passing" | "warning" | "critical";
 
+/** Addresses of one family each that are told beside the main one: the tagged addresses `lan_ipv4` and `lan_ipv6`. */
+export interface LanAddresses {
+  v4: string;
+  v6: string;
+}
+
 export interface NodeEntry {
   node: string;
   nodeAddress: string;
+  nodeLan: LanAddresses;
   datacenter: string;
   meta: Record<string, string>;
 }
@@ -17,8 +24,7 @@ export interface Instance extends NodeEntry {
   /** The service's id on its node. */
   id: string;
   address: string;
-  lanIpv4: string;
-  lanIpv6: string;
+  lan: LanAddresses;
   virtual: string;
   port: number;
   tags: string[];
@@ -49,8 +55,7 @@ export function toInstances(body: unknown): Instance[] {
       ...toNode(Node),
       id: asText(service.ID),
       address: asText(service.Address),
-      lanIpv4: taggedAddress("lan_ipv4"),
-      lanIpv6: taggedAddress("lan_ipv6"),
+      lan: { v4: taggedAddress("lan_ipv4"), v6: taggedAddress("lan_ipv6") },
       virtual: taggedAddress("virtual") || taggedAddress("consul-virtual"),
       port: asNumber(service.Port) ?? 0,
       tags: asList(service.Tags).map((tag) => asText(tag).toLowerCase()),
@@ -63,11 +68,13 @@ export function toInstances(body: unknown): Instance[] {
 
 /** Reads one node of `/v1/catalog/nodes`. */
 export function toNode(entry: unknown): NodeEntry {
-  const { Node, Address, Datacenter, Meta } = asObject(entry);
+  const { Node, Address, TaggedAddresses, Datacenter, Meta } = asObject(entry);
+  const tagged = asObject(TaggedAddresses);
   const meta = Object.entries(asObject(Meta)).map(([key, value]): [string, string] => [key, asText(value)]);
   return {
     node: asText(Node),
     nodeAddress: asText(Address),
+    nodeLan: { v4: asText(tagged.lan_ipv4), v6: asText(tagged.lan_ipv6) },
     datacenter: asText(Datacenter),
     meta: Object.fromEntries(meta),
   };
@@ -79,6 +86,12 @@ export function worst(statuses: string[]): Status {
 }
 
 export const isAddress = (text: string): boolean => isIP(text) !== 0;
+
+/** One address for each family: the tagged one, else the main one where it is of that family. */
+export function byFamily(address: string, { v4, v6 }: LanAddresses): LanAddresses {
+  const family = isIP(address);
+  return { v4: v4 || (family === 4 ? address : ""), v6: v6 || (family === 6 ? address : "") };
+}
 
 /** A node's own name with its address and meta as additional records; undefined where no such DNS name can exist. */
 export function nodeTarget(node: NodeEntry, zone: Zone, ttl: number): { name: Buffer; extras: Rr[] } | undefined {

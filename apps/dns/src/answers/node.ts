@@ -1,8 +1,8 @@
-/** The records of a node: its address, its meta as TXT. Checks do not count: a sick node still has its name. */
+/** The records of a node: its addresses, its meta as TXT. Checks do not count: a sick node still has its name. */
 import { TYPE } from "../codec/constants.ts";
 import { toWireName } from "../codec/name.ts";
 import { addressRecord, nameRecord, type Rr, toAddressBytes } from "../codec/record.ts";
-import { metaRecords, type NodeEntry } from "./instance.ts";
+import { byFamily, metaRecords, type NodeEntry } from "./instance.ts";
 import type { ServiceRecords } from "./service.ts";
 import type { Zone } from "./zone.ts";
 
@@ -11,10 +11,12 @@ export function nodeRecords(node: NodeEntry, type: number, zone: Zone): ServiceR
   const isAny = type === TYPE.ANY;
   const records: Rr[] = [];
   const hosts: ServiceRecords["hosts"] = [];
-  const address = toAddressBytes(node.nodeAddress);
-  if (address) {
-    if (isAny || type === (address.length === 4 ? TYPE.A : TYPE.AAAA))
-      records.push(addressRecord(undefined, ttl, address));
+  const { v4, v6 } = byFamily(node.nodeAddress, node.nodeLan);
+  if (v4 || v6) {
+    for (const address of [type === TYPE.A || isAny ? v4 : "", type === TYPE.AAAA || isAny ? v6 : ""]) {
+      const bytes = toAddressBytes(address);
+      if (bytes) records.push(addressRecord(undefined, ttl, bytes));
+    }
   } else if (type !== TYPE.TXT) {
     const target = toWireName(node.nodeAddress);
     if (target && target.length > 1) {

@@ -2,7 +2,7 @@
 import { TYPE } from "../codec/constants.ts";
 import { toWireName } from "../codec/name.ts";
 import { addressRecord, nameRecord, type Rr, srvRecord, toAddressBytes } from "../codec/record.ts";
-import { type Instance, isAddress, nodeTarget } from "./instance.ts";
+import { byFamily, type Instance, isAddress, type LanAddresses, nodeTarget } from "./instance.ts";
 import type { Zone } from "./zone.ts";
 
 export interface ServiceRecords {
@@ -67,23 +67,22 @@ function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; n
   const result: ServiceRecords = { records: [], maxHostTtl: ttl, hosts: [] };
   const seen = new Set<string>();
   for (const instance of instances) {
-    const { v4, v6, host, isOwn } = addressesOf(instance, name);
-    // Consul's order for a service with addresses of both families.
-    const address = instance.lanIpv6 && isOwn ? v6 : v4 || v6;
-    const key = `${instance.node} ${isOwn ? address || host : ""} ${instance.port}`;
+    const { host, target: address } = addressesOf(instance, name);
+    const key = `${instance.node} ${address || host} ${instance.port}`;
     if (seen.has(key)) continue;
     seen.add(key);
     const node = () => targetOf(`node ${instance.node}`, () => nodeTarget(instance, zone, ttl));
     const target =
       host !== ""
         ? targetOf(`host ${host}`, () => hostTarget(host))
-        : isOwn
+        : address !== ""
           ? targetOf(`addr ${address}`, () => addressTarget(address, instance, zone, ttl))
           : node();
     if (target === undefined) continue;
     const data = { priority: 1, weight: instance.weight, port: instance.port, target: target.name };
     const record = srvRecord(undefined, ttl, data);
-    const meta = isOwn || host !== "" ? (node()?.extras.slice(toAddressBytes(instance.nodeAddress) ? 1 : 0) ?? []) : [];
+    const meta =
+      address !== "" || host !== "" ? (node()?.extras.slice(toAddressBytes(instance.nodeAddress) ? 1 : 0) ?? []) : [];
     record.extras = [...target.extras, ...meta];
     result.records.push(record);
     if (host !== "") result.hosts.push({ record, host });
@@ -91,25 +90,28 @@ function srvRecords(instances: Instance[], options: { zone: Zone; ttl: number; n
   return result;
 }
 
-export interface Addresses {
-  v4: string;
-  v6: string;
+export interface Addresses extends LanAddresses {
   /** Set where the instance is known by a name instead. */
   host: string;
-  /** Whether these are the service's own, not its node's. */
-  isOwn: boolean;
+  /** The address that SRV names; empty where it names the node itself, or a host. */
+  target: string;
 }
 
-/** Tagged addresses come first for their family; the node's address counts where the service has none of its own. */
+/**
+ * Tagged addresses come first for their family; the node's addresses count where the service has none of its own. Of several SRV takes
+ * Consul's first: the tagged of IPv6, that of IPv4, the main one.
+ */
 export function addressesOf(instance: Instance, questionName: string): Addresses {
-  const isSelf = instance.address.toLowerCase().replace(/\.$/, "") === questionName && isAddress(instance.nodeAddress);
-  const isOwn = instance.address !== "" && !isSelf;
-  const own = isOwn ? instance.address : instance.nodeAddress;
-  const isV4 = toAddressBytes(own)?.length === 4;
-  const isV6 = toAddressBytes(own)?.length === 16;
-  const v4 = (isOwn && instance.lanIpv4) || (isV4 ? own : "");
-  const v6 = (isOwn && instance.lanIpv6) || (isV6 ? own : "");
-  return { v4, v6, host: v4 === "" && v6 === "" ? own : "", isOwn };
+  const { lan, nodeLan, nodeAddress } = instance;
+  const isSelf = instance.address.toLowerCase().replace(/\.$/, "") === questionName && isAddress(nodeAddress);
+  const own = isSelf ? "" : instance.address;
+  const ofService = byFamily(own, lan);
+  const ofNode = own === "" ? byFamily(nodeAddress, nodeLan) : { v4: "", v6: "" };
+  const v4 = ofService.v4 || ofNode.v4;
+  const v6 = ofService.v6 || ofNode.v6;
+  if (v4 === "" && v6 === "") return { v4, v6, host: own || nodeAddress, target: "" };
+  const chosen = lan.v6 || lan.v4 || own || nodeLan.v6 || nodeLan.v4;
+  return { v4, v6, host: "", target: own === "" && chosen === nodeAddress ? "" : chosen };
 }
 
 function addressTarget(address: string, instance: Instance, zone: Zone, ttl: number) {
