@@ -9,6 +9,8 @@ import { needs } from "../support/tools.ts";
 import { tempDir, until } from "./daemon.ts";
 import { createHosts, type Hosts } from "./hosts.ts";
 
+/** How often the node's kernel asks for its neighbour's address; its own way, once a second, where it is not given. */
+const { HEDDLE_SOAK_NEIGHBOUR_MS: NEIGHBOUR_MS = "" } = process.env;
 const CUTS_S = (process.env.HEDDLE_SOAK_CUTS ?? "3").split(" ").map(Number);
 const dir = tempDir();
 let hosts: Hosts;
@@ -29,6 +31,8 @@ test("a rule that was written while a node was cut off is enforced when its cabl
 }, async (ctx) => {
   if (why !== undefined) ctx.skip(why);
   needs(ctx, "socat", "nc", "curl");
+  if (NEIGHBOUR_MS !== "")
+    await hosts.said("node", "sh", "-c", `echo ${NEIGHBOUR_MS} | tee /proc/sys/net/ipv4/neigh/*/retrans_time_ms`);
   const server = startAgent("server", "-server", "-bootstrap-expect=1");
   await server.saw("Synced node info");
   const { Join } = await hosts.api<{ Join: string }>("server", "/v1/connect/ca/join-tokens", "PUT", { Uses: 1 });
