@@ -30,7 +30,7 @@ test("a certificate is revoked: what uses it is cut, and its service goes on wit
   );
   await caller.exited;
   for (const proxy of [mesh.sidecar, mesh.web])
-    await proxy.printed(`certificate is revoked: certificate ${SerialNumber} was revoked at`);
+    await proxy.printed(`is revoked: certificate ${SerialNumber} was revoked at`);
   await comesTo(ports.upstream, "echo");
   expect((await leafOf(mesh, "web")).SerialNumber).not.toBe(SerialNumber);
   expect(await ok("connect", "ca", "revoked")).toMatch(new RegExp(`^web +${SerialNumber} .* lost laptop$`, "m"));

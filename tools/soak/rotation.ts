@@ -1,7 +1,7 @@
 /**
  * Rotations under load (ROT-01, ROT-05): open connections through two proxies, new ones each second, and leaves that are watched, while the
  * root goes from EC to RSA and back and leaves live for a minute. Prints what failed, and how long it took from a rotation to the
- * last new leaf. Ends with status 1 where a connection failed, was cut, or a leaf expired in use.
+ * last new leaf. Every third rotation is aborted. Ends with status 1 where a connection failed, was cut, or a leaf expired in use.
  *
  *     node tools/soak/rotation.ts [seconds] [open] [new a second] [leaves]      # 600 1000 200 500
  */
@@ -38,10 +38,20 @@ async function run(bench: Bench): Promise<boolean> {
     await sleep(Math.min(30_000, endAt - performance.now()));
     const type = TYPES[i % TYPES.length] as (typeof TYPES)[number];
     console.log(`${await rotate(pair.api, watches, type)}; ${load.made()} connections so far`);
+    if (i % 3 === 1) console.log(await abort(pair.api, watches));
   }
   load.stop();
   await sleep(1_000); // what is under way
   return pair.isGood(held);
+}
+
+/** As its operator ends the one that is under way: the root before signs again. */
+async function abort(api: ApiClient, watches: LeafWatch[]): Promise<string> {
+  const startedAt = performance.now();
+  await api.put("/v1/connect/ca/abort", { timeoutMs: START_MS });
+  const { subject } = new X509Certificate(await activeRoot(api));
+  await until(async () => watches.every(({ issuer }) => issuer() === subject));
+  return `aborted: last of ${leaves} leaves of the root before after ${Math.round(performance.now() - startedAt)} ms`;
 }
 
 async function rotate(api: ApiClient, watches: LeafWatch[], type: (typeof TYPES)[number]): Promise<string> {

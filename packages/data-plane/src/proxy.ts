@@ -97,10 +97,12 @@ export function createProxy(deps: ProxyDeps): Proxy {
   let ours: Inbound | undefined;
   let revocations: RevocationList = createRevocationList(NO_REVOCATIONS);
   const revoked: Revoked = ({ certificate, own }) => {
-    const theirs = revocations.check(certificate);
-    if (theirs !== undefined) return `the peer's certificate is revoked: ${theirs}`;
-    const ours = revocations.check(own);
-    return ours === undefined ? undefined : `our certificate is revoked: ${ours}`;
+    // Both ends are told the same, so it names whose it is.
+    for (const one of [certificate, own]) {
+      const why = revocations.check(one);
+      if (why !== undefined) return `the certificate of '${one.service ?? "a stranger"}' is revoked: ${why}`;
+    }
+    return undefined;
   };
   const outbounds = new Map<string, Outbound>(); // by listener, so that a changed spec does not lose counts
 
