@@ -162,7 +162,7 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
     deps.onHandedOver?.();
   };
   if (config.adminDir !== "") {
-    const status = () => statusOf({ source, owner, startedAt, client, link, proxies, health: health() });
+    const status = () => statusOf({ source, owner, startedAt, client, link, proxies, counts, health: health() });
     const { startAdmin } = await import("./admin/server.ts");
     const admin = await startAdmin({ dir: config.adminDir, carrier, crew, log, status, handOver });
     if (admin) stack.use(admin);

@@ -73,6 +73,7 @@ test("it tells status, connections, instances and configuration of all threads, 
   ]);
   const [again] = await findRunning(dir);
   expect(again?.status.Carried).toMatchObject([{ Inbound: 0, Outbound: 40, TunnelsOut: 2 }]);
+  expect(again?.status.Proxies.flatMap(({ Listeners }) => Listeners.map(({ Open }) => Open))).toEqual([40]);
 
   // An instance that fails is told.
   agent.change((state) => {

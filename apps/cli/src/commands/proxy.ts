@@ -75,7 +75,7 @@ export const status = proxyCommand({
   about:
     "Shows the proxies of this machine: whether they are ready, where they listen, until when their certificate is good.\n\n    $ heddle proxy status",
   ask: async ({ status: answer }) => answer,
-  show(_proxy, { Pid, Mode, Ready, Problems, Agent, StartedAt, Threads, Proxies, Carried }) {
+  show(_proxy, { Pid, Mode, Ready, Problems, Agent, StartedAt, Threads, Proxies }) {
     const agent = Agent.IsUp ? "answers" : `away for ${Agent.AwaySeconds} s`;
     const facts = [
       ["Process:", `${Pid}, ${Mode}, since ${StartedAt}`],
@@ -83,16 +83,15 @@ export const status = proxyCommand({
       ["Agent:", `${Agent.Address} ${agent}`],
       ["Threads:", Threads.map((load) => `${Math.round(load * 100)} %`).join(", ")],
     ];
-    const rows = Proxies.flatMap(({ ID, Service, CertificateUntil, Listeners }) => {
-      const carried = Carried.find((c) => c.Proxy === ID) ?? Carried[0];
-      return Listeners.map(({ Name, Address, Error }) => [
+    const rows = Proxies.flatMap(({ Service, CertificateUntil, Listeners }) =>
+      Listeners.map(({ Name, Address, Error, Open }) => [
         Service,
         Name,
         Address || Error,
         CertificateUntil,
-        String(Name === "public listener" ? (carried?.Inbound ?? 0) : (carried?.Outbound ?? 0)),
-      ]);
-    });
+        String(Open),
+      ]),
+    );
     return `${columns(facts)}\n${columns([["Service", "Listener", "Address", "Certificate until", "Open"], ...rows])}`;
   },
 });

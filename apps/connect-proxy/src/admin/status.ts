@@ -1,8 +1,9 @@
 /** The whole of a running proxy in one answer: what `heddle proxy status` shows, and what a process that takes over looks for. */
 import type { Health } from "@heddle/daemon";
-import { type AgentLink, formatAddress } from "@heddle/data-plane";
+import { type AgentLink, formatAddress, type SharedCounts } from "@heddle/data-plane";
 import type { ProxySource } from "../config.ts";
 import type { Proxies } from "../proxies.ts";
+import { openAt } from "../threads/columns.ts";
 import type { CarriedView } from "./views.ts";
 
 export interface StatusView {
@@ -19,7 +20,8 @@ export interface StatusView {
     ID: string;
     Service: string;
     CertificateUntil: string;
-    Listeners: { Name: string; Address: string; Error: string }[];
+    /** Open: connections that came in there, in all threads. */
+    Listeners: { Name: string; Address: string; Error: string; Open: number }[];
   }[];
   /** The share of its time that each thread works. */
   Threads: number[];
@@ -33,11 +35,12 @@ export interface StatusOf {
   client: { address: string };
   link: AgentLink;
   proxies: Proxies;
+  counts: Pick<SharedCounts, "of">;
   health: Record<string, Health>;
 }
 
 /** What does not depend on threads. */
-export function statusOf({ source, owner, startedAt, client, link, proxies, health }: StatusOf) {
+export function statusOf({ source, owner, startedAt, client, link, proxies, counts, health }: StatusOf) {
   const problems = Object.values(health).filter(({ ready }) => !ready);
   return {
     Pid: process.pid,
@@ -55,6 +58,7 @@ export function statusOf({ source, owner, startedAt, client, link, proxies, heal
         Name: name,
         Address: address ? formatAddress(address) : "",
         Error: error ?? "",
+        Open: openAt(counts, id, name),
       })),
     })),
   };
