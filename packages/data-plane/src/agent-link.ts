@@ -55,7 +55,7 @@ export function createAgentLink(log: Logger): AgentLink {
     },
     forget(watch) {
       refusals.delete(watch);
-      back(watch);
+      away.delete(watch); // nobody has answered
     },
     get isUp() {
       return away.size === 0;
