@@ -1,5 +1,5 @@
 /**
- * The figures of docs/scale.md, by hand: `node tools/soak/scale.ts size|writes|consul|failover|agents`. Real catalogs and a real etcd of three
+ * The figures of docs/scale.md, by hand: `node tools/soak/scale.ts size|writes|consul|agents`. Real catalogs and a real etcd of three
  * members (with Debian's etcd-server) on this machine; each part takes a minute or two.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -19,7 +19,6 @@ const HEDDLE = join(ROOT, "apps/cli/src/main.ts");
 const CONSUL = process.env.CONSUL_BINARY || `${homedir()}/.cache/heddle-peers/consul/usr/bin/consul`;
 const children: ChildProcess[] = [];
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });
-const watchers = new Agent({ keepAlive: true, maxSockets: 10_000 });
 
 interface Answer {
   status: number;
@@ -27,9 +26,9 @@ interface Answer {
   text: string;
 }
 
-function ask(method: string, url: string, body = "", by = agent): Promise<Answer> {
+function ask(method: string, url: string, body = ""): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const req = request(url, { method, agent: by, headers: { "Content-Length": Buffer.byteLength(body) } }, (res) => {
+    const req = request(url, { method, agent, headers: { "Content-Length": Buffer.byteLength(body) } }, (res) => {
       let text = "";
       res.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
       res.on("end", () => resolve({ status: res.statusCode ?? 0, index: Number(res.headers["x-consul-index"]), text }));
@@ -214,88 +213,6 @@ async function consul(): Promise<void> {
   rmSync(dir, { recursive: true, force: true });
 }
 
-async function failover(): Promise<void> {
-  await using etcd = await startEtcd({ members: 3 });
-  const catalogs = await Promise.all(["a", "b", "c"].map((name) => startCatalog(etcd, "f", name)));
-  let isOver = false;
-  const alive = () => catalogs.filter(({ child }) => child.exitCode === null && child.signalCode === null);
-  const seen = new Map<string, Set<string>>();
-  // Each watcher follows one of a hundred keys and goes to another server where its own is gone.
-  const watch = async (n: number) => {
-    const id = `${n}`;
-    const values = new Set<string>();
-    seen.set(id, values);
-    let index = 0;
-    while (!isOver) {
-      const urls = alive();
-      const { url } = urls[n % urls.length] as { url: string };
-      const got = await ask("GET", `${url}/v1/kv/w${n % 100}?index=${index}&wait=30s`, "", watchers).catch(
-        () => undefined,
-      );
-      if (got?.status !== 200) {
-        await pause(20);
-        continue;
-      }
-      index = got.index;
-      values.add(Buffer.from((JSON.parse(got.text) as [{ Value: string }])[0].Value, "base64").toString());
-    }
-  };
-  for (let key = 0; key < 100; key++) await ask("PUT", `${catalogs[0]?.url}/v1/kv/w${key}`, "0");
-  const watching = Array.from({ length: 2_000 }, (_, n) => watch(n));
-  await pause(3_000);
-  let done: number[] = [];
-  let sent = 0;
-  const begun = performance.now();
-  const writing = setInterval(() => {
-    while (sent < (performance.now() - begun) / 2) {
-      const n = sent++;
-      const urls = alive();
-      const { url } = urls[n % urls.length] as { url: string };
-      // One in fifty wakes twenty watchers.
-      const key = n % 50 === 0 ? `w${(n / 50) % 100}` : `k${n % 1_000}`;
-      ask("PUT", `${url}/v1/kv/${key}`, `${n}`).then(
-        ({ status: code }) => code === 200 && done.push(performance.now()),
-        () => {},
-      );
-    }
-  }, 10);
-  const measure = async (name: string, kill: () => Promise<void> | void, mend?: () => Promise<unknown>) => {
-    await pause(4_000);
-    const before = done.length;
-    const at = performance.now();
-    await kill();
-    await pause(5_000);
-    const after = done.filter((t) => t > at - 100);
-    const gaps = after.slice(1).map((t, i) => t - (after[i] as number));
-    const gap = Math.max(...gaps);
-    console.log(
-      `${name}: longest time without an acknowledged write ${gap.toFixed(0)} ms; ${((done.length - before) / 5).toFixed(0)} writes/s after it`,
-    );
-    await mend?.();
-    done = done.slice(-1_000);
-  };
-  console.log("500 writes/s to three catalogs, 10 of them to keys that 2,000 blocking queries wait for");
-  await measure("nothing", () => {});
-  for (const i of [0, 1, 2])
-    await measure(
-      `kill -9 of etcd member ${i}`,
-      () => etcd.signal(i, "SIGKILL"),
-      () => etcd.restart(i),
-    );
-  await measure("kill -9 of a catalog", () => void catalogs[0]?.child.kill("SIGKILL"));
-  clearInterval(writing);
-  await pause(1_000);
-  // A last write of each key: every watcher has to see it.
-  const { url } = alive()[0] as { url: string };
-  for (let key = 0; key < 100; key++) await ask("PUT", `${url}/v1/kv/w${key}`, `end${key}`);
-  await pause(3_000);
-  const missing = [...seen].filter(([id, values]) => !values.has(`end${Number(id) % 100}`)).length;
-  console.log(`watchers that did not see the last write of their key: ${missing} of ${seen.size}`);
-  isOver = true;
-  for (const { child } of catalogs) child.kill("SIGKILL");
-  await Promise.all(watching);
-}
-
 async function agents(): Promise<void> {
   await using etcd = await startEtcd({ members: 3 });
   const catalogs = await Promise.all(["a", "b", "c"].map((name) => startCatalog(etcd, "a", name)));
@@ -333,7 +250,7 @@ async function agents(): Promise<void> {
   );
 }
 
-const parts: Record<string, () => Promise<void>> = { size, writes, consul, failover, agents };
+const parts: Record<string, () => Promise<void>> = { size, writes, consul, agents };
 const chosen = process.argv.slice(2);
 try {
   for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) await parts[name]?.();
