@@ -2,7 +2,7 @@ import { silentLog } from "@heddle/daemon";
 import { ManualClock } from "@heddle/daemon/testing";
 import { parseCheckDefinition, parseServiceDefinition } from "@heddle/service-definition";
 import { openStore } from "@heddle/store";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { AliasChecks } from "./checks/alias.ts";
 import { TtlChecks } from "./checks/ttl.ts";
 import { type LocalChange, LocalState } from "./local-state.ts";
@@ -110,6 +110,27 @@ test("an alias is as well as the service that it stands for", async () => {
   expect(state.checkState("alias")).toEqual({ status: "critical", output: 'Aliased check "db up" failing: gone' });
   await state.removeService("db");
   expect(state.checkState("alias").status).toBe("critical");
+  alias.close();
+});
+
+test("aliases that stand for each other count what is no alias, and none is sick by itself", async () => {
+  const { state, registrar } = await setUp();
+  const alias = new AliasChecks({ state, catalog: {} as never, nodeName: "n1", log: silentLog });
+  const check = (definition: Record<string, string>) => registrar.check(parseCheckDefinition(definition), "api");
+  await registrar.service(service({ Name: "web" }), "api");
+  await registrar.service(service({ Name: "db" }), "api");
+  await check({ CheckID: "node", Name: "node", TTL: "1m", Status: "passing" });
+  await check({ CheckID: "a", Name: "a", AliasNode: "n1" });
+  await check({ CheckID: "b", Name: "b", AliasService: "web" });
+  await check({ CheckID: "c", Name: "c", AliasService: "db", ServiceID: "web" });
+  await check({ CheckID: "d", Name: "d", AliasService: "web", ServiceID: "db" });
+  const all = () => ["a", "b", "c", "d"].map((id) => state.checkState(id).status);
+  expect(all()).toEqual(Array(4).fill("passing"));
+  state.setCheckState("node", "critical", "gone");
+  await vi.waitFor(() => expect(all()).toEqual(Array(4).fill("critical")));
+  expect(state.checkState("a").output).toBe('Aliased check "node" failing: gone');
+  state.setCheckState("node", "passing", "");
+  await vi.waitFor(() => expect(all()).toEqual(Array(4).fill("passing")));
   alias.close();
 });
 

@@ -22,10 +22,16 @@ export function judgeAlias(checks: Pick<HealthCheck, "Name" | "Output" | "Status
   return { status: "passing", output: "All checks passing." };
 }
 
+const isAlias = (definition: CheckDefinition): boolean => Boolean(definition.AliasService || definition.AliasNode);
+
+type ByService = ReadonlyMap<string, readonly CheckDefinition[]>;
+
 export class AliasChecks {
   readonly #options: AliasChecksOptions;
   readonly #remote = new Map<string, AbortController>();
   readonly #off: () => void;
+  #isJudging = false;
+  #isStale = false;
 
   constructor(options: AliasChecksOptions) {
     this.#options = options;
@@ -38,15 +44,31 @@ export class AliasChecks {
     for (const watch of this.#remote.values()) watch.abort();
   }
 
+  /** What one alias comes to may be another's ground: judged again until nothing changes, which ends, for no alias counts itself by others. */
   #judgeAll(): void {
-    const { state, nodeName } = this.#options;
-    const aliases = state.checks().filter(({ definition: d }) => d.AliasService || d.AliasNode);
+    this.#isStale = true;
+    if (this.#isJudging) return;
+    this.#isJudging = true;
+    try {
+      while (this.#isStale) {
+        this.#isStale = false;
+        this.#judgeOnce();
+      }
+    } finally {
+      this.#isJudging = false;
+    }
+  }
+
+  #judgeOnce(): void {
+    const definitions = this.#options.state.checks().map(({ definition }) => definition);
+    const byService: ByService = Map.groupBy(definitions, ({ ServiceID }) => ServiceID);
     const remote = new Set<string>();
-    for (const { definition } of aliases) {
-      if (definition.AliasNode && definition.AliasNode !== nodeName) {
+    for (const definition of definitions) {
+      if (!isAlias(definition)) continue;
+      if (this.#isRemote(definition)) {
         remote.add(definition.CheckID);
         this.#watchNode(definition);
-      } else this.#judgeLocal(definition);
+      } else this.#judgeLocal(definition, byService);
     }
     for (const [id, watch] of this.#remote) {
       if (remote.has(id)) continue;
@@ -55,21 +77,37 @@ export class AliasChecks {
     }
   }
 
-  #judgeLocal({ CheckID, AliasService = "" }: CheckDefinition): void {
-    const { state } = this.#options;
+  #isRemote({ AliasNode }: CheckDefinition): boolean {
+    return Boolean(AliasNode) && AliasNode !== this.#options.nodeName;
+  }
+
+  #judgeLocal(definition: CheckDefinition, byService: ByService): void {
+    const { state, nodeName } = this.#options;
+    const { CheckID, AliasService = "" } = definition;
     if (AliasService !== "" && !state.service(AliasService)) {
-      state.setCheckState(
-        CheckID,
-        "critical",
-        `Service ${AliasService} could not be found on node ${this.#options.nodeName}`,
-      );
+      state.setCheckState(CheckID, "critical", `Service ${AliasService} could not be found on node ${nodeName}`);
       return;
     }
-    const counted = state
-      .checks()
-      .filter(({ definition: d }) => d.CheckID !== CheckID && (d.ServiceID === "" || d.ServiceID === AliasService));
-    const { status, output } = judgeAlias(counted.flatMap((c) => state.healthCheck(c.definition.CheckID) ?? []));
+    const counted = this.#grounds(definition, byService).filter(
+      (ground) => ground.CheckID !== CheckID && !this.#leadsTo(ground, CheckID, byService),
+    );
+    const { status, output } = judgeAlias(counted.flatMap((ground) => state.healthCheck(ground.CheckID) ?? []));
     state.setCheckState(CheckID, status, output);
+  }
+
+  /** The checks that an alias of this node stands for: the node's own, and those of its service. */
+  #grounds({ AliasService = "" }: CheckDefinition, byService: ByService): CheckDefinition[] {
+    const ofService = AliasService === "" ? [] : (byService.get(AliasService) ?? []);
+    return [...(byService.get("") ?? []), ...ofService];
+  }
+
+  // Two aliases that stand for each other would each be as sick as it once was, and their output would grow without end.
+  #leadsTo(from: CheckDefinition, target: string, byService: ByService, seen = new Set<string>()): boolean {
+    if (!isAlias(from) || this.#isRemote(from) || seen.has(from.CheckID)) return false;
+    seen.add(from.CheckID);
+    return this.#grounds(from, byService).some(
+      (ground) => ground.CheckID === target || this.#leadsTo(ground, target, byService, seen),
+    );
   }
 
   #watchNode(definition: CheckDefinition): void {
@@ -80,7 +118,12 @@ export class AliasChecks {
     const follow = async () => {
       const path = `/v1/health/node/${encodeURIComponent(definition.AliasNode ?? "")}`;
       for await (const { body } of catalog.watch<HealthCheck[]>(path, { signal: watch.signal })) {
-        const counted = body.filter((c) => c.ServiceID === "" || c.ServiceID === definition.AliasService);
+        // An alias of that node may stand for this one: the two would keep each other critical for good.
+        const counted = body.filter(
+          (c) =>
+            (c.ServiceID === "" && c.Type !== "alias") ||
+            (c.ServiceID !== "" && c.ServiceID === definition.AliasService),
+        );
         const { status, output } = judgeAlias(counted);
         state.setCheckState(definition.CheckID, status, output);
       }
