@@ -70,7 +70,9 @@ export function showCatalogService(record: StoredRecord<ServiceRecord>, node: No
 export function showInstance(state: CatalogState, record: StoredRecord<ServiceRecord>) {
   const { Node, Service } = record.value;
   const node = state.node(Node);
-  const checks = state.checksOf(Node).filter((c) => c.value.ServiceID === "" || c.value.ServiceID === Service.ID);
+  const ofNode = state.checksOf(Node);
+  // Its node's come first, as Consul has them.
+  const checks = ["", Service.ID].flatMap((id) => ofNode.filter((c) => c.value.ServiceID === id));
   return { Node: node ? showNode(node) : null, Service: showService(record), Checks: checks.map(showCheck) };
 }
 

@@ -87,3 +87,14 @@ test("?connect-info tells which proxies stand for an instance, and a proxy that 
   });
   expect((await api.get<object[]>("/v1/health/service/web")).body[0]).not.toHaveProperty("ConnectInfo");
 });
+
+test("of the checks that count for a service its node's come first", async () => {
+  await using catalog = await startCatalog();
+  const { api, register } = catalog;
+  const check = (CheckID: string, ServiceID: string) => ({ CheckID, Name: CheckID, Status: "passing", ServiceID });
+  const Checks = [check("a", "web"), check("b", ""), check("c", "web"), check("d", ""), check("e", "db")];
+  for (const Service of ["db", "web"]) await register({ Node: "n1", Address: "a", Service: { Service } });
+  await register({ Node: "n1", Address: "a", Checks });
+  const { body } = await api.get<{ Checks: { CheckID: string }[] }[]>("/v1/health/service/web");
+  expect(body[0]?.Checks.map(({ CheckID }) => CheckID)).toEqual(["b", "d", "a", "c"]);
+});
