@@ -5,20 +5,11 @@
 import { type Clock, HeddleError, type Logger, UnavailableError } from "@heddle/daemon";
 import { clusterTrustDomain } from "@heddle/spiffe";
 import type { Store, StoredRecord } from "@heddle/store";
-import {
-  certificateKeyType,
-  createSignerCsr,
-  type CsrFacts,
-  generateSigningKey,
-  type IssuedLeaf,
-  issueLeafAsync,
-  keyToPem,
-  parseSigningKey,
-  signingKeyType,
-} from "@heddle/tls";
+import { certificateKeyType, type CsrFacts, type IssuedLeaf, issueLeafAsync, signingKeyType } from "@heddle/tls";
 import { type ActiveRoot, idOf, loadActiveRoot } from "./active-root.ts";
 import { formerRoot } from "./former-root.ts";
 import { found } from "./founding.ts";
+import { requestedKey, requestIntermediate } from "./intermediate-request.ts";
 import { createKeyVault, sealStored } from "./key-vault.ts";
 import {
   canonicalKeys,
@@ -222,7 +213,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
             keyType: certificateKeyType(certPem),
             asked: settings.keyType,
             askedIntermediate: settings.intermediateSigns,
-            requestKey,
+            requestKey: () => requestedKey(store, keys),
           });
     await prepare(next, wanted, kept);
   };
@@ -265,19 +256,6 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         "Vault dates certificates back to when the service was revoked: try again in a moment",
       );
     return { leaf, chain: [issuerPem, ...intermediates.filter((pem) => pem !== intermediatePem)], rootId };
-  };
-
-  const requestKey = () => {
-    const record = store.get<KeyRecord>(KEYS, REQUEST_KEY);
-    return record && parseSigningKey(keys.read(REQUEST_KEY, record.value));
-  };
-
-  const requestIntermediate = async (): Promise<string> => {
-    const key = await generateSigningKey(settings.keyType);
-    const value = keys.toRecord(REQUEST_KEY, keyToPem(key)) satisfies KeyRecord;
-    await store.run(() => ({ writes: [{ table: KEYS, key: REQUEST_KEY, value }], result: undefined }));
-    log.info("made a key and a request for an intermediate certificate");
-    return createSignerCsr({ key, trustDomain });
   };
 
   const renewRoot: Authority["renewRoot"] = async () => {
@@ -342,7 +320,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     issue,
     renewRoot: () => inTurn(renewRoot),
     renewIntermediate: () => inTurn(renewIntermediate),
-    requestIntermediate: () => inTurn(requestIntermediate),
+    requestIntermediate: () =>
+      inTurn(async () => {
+        const csrPem = await requestIntermediate(store, keys, { type: settings.keyType, trustDomain });
+        log.info("made a key and a request for an intermediate certificate");
+        return csrPem;
+      }),
     rollBack: (because) => inTurn(() => rollBack(because)),
     abort,
     preparations,

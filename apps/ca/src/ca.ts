@@ -26,6 +26,7 @@ import { openRevocations, type Revocations } from "./revocations.ts";
 import { joinTable } from "./routes/join.ts";
 import { rfc3339 } from "./rfc3339.ts";
 import { REVOCATIONS_PATH, revocationsRead, revocationsTable } from "./routes/revocations.ts";
+import { rotationsTable } from "./routes/rotations.ts";
 import { ROOTS_PATH, type RootsFollowers, rootsRead, rootsTable } from "./routes/roots.ts";
 import { createProgress } from "./progress.ts";
 import { retireRoots } from "./retirement.ts";
@@ -145,6 +146,7 @@ export async function createCa(options: CaOptions): Promise<Ca> {
       ...rootsTable(authority, followers),
       ...configurationTable(authority),
       ...revocationsTable({ authority, revocations, clock }),
+      ...rotationsTable(authority),
       ...statusTable({ authority, ledger, progress, followers, clock }),
       ...joinTable({ store, authority, revocations, address: () => address ?? noJoining(), clock, log }),
     },

@@ -1,6 +1,7 @@
 /** What the CA's rows mean, for the OpenAPI document. */
 import type { Operations } from "@heddle/daemon";
 import { REINSTATE_FIELDS, REVOKE_FIELDS } from "./routes/revocations.ts";
+import { ROTATE_FIELDS } from "./routes/rotations.ts";
 
 export const CA_OPERATIONS: Operations = {
   "PUT /v1/connect/ca/abort": { summary: "Stops the rotation of the root that is under way, or takes it back" },
@@ -34,6 +35,10 @@ export const CA_OPERATIONS: Operations = {
   "PUT /v1/connect/ca/reinstate": {
     summary: "Lets a revoked service in again, with new certificates",
     body: { object: REINSTATE_FIELDS },
+  },
+  "PUT /v1/connect/ca/rotate": {
+    summary: "Replaces the root, or the intermediate that signs for it, by another of its kind",
+    body: { object: ROTATE_FIELDS },
   },
   "PUT /v1/connect/ca/rollback": { summary: "Has the root before sign again" },
   "GET /v1/connect/ca/join-tokens": { summary: "Tokens by which nodes join, without their secrets" },

@@ -118,6 +118,22 @@ describe("an intermediate that signs", () => {
     expectVerified(await leafOf(ca), before);
   });
 
+  it("is replaced by hand, under the same root; one of a root that is elsewhere is not", async () => {
+    await using ca = await startCa();
+    await set(ca, { IntermediateSigns: true });
+    const { active: root } = await rootsOf(ca);
+    const rotate = () => ca.ask("PUT", "/v1/connect/ca/rotate", { Intermediate: true });
+    const before = await leafOf(ca);
+    expect((await rotate()).json()).toMatchObject({ ActiveRootID: root.ID, IntermediateID: expect.any(String) });
+    const after = await leafOf(ca);
+    expect(after.chainPem[0]).not.toBe(before.chainPem[0]);
+    for (const leaf of [before, after]) expectVerified(leaf, root);
+    expect((await rootsOf(ca)).old).toEqual([]);
+
+    await set(ca, await goOffline(ca));
+    expect(await rotate()).toMatchObject({ status: 409, text: expect.stringContaining("the root's key is elsewhere") });
+  });
+
   it("may sign from the first start, survives a restart, and a rotation leads from each root to its leaves", async () => {
     const dataDir = path("data");
     const clock = new ManualClock(Date.now());

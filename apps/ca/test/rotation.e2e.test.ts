@@ -264,6 +264,42 @@ describe("a rotation", () => {
   });
 });
 
+describe("by hand", () => {
+  const asked = (ca: TestCa) => ca.ask("PUT", "/v1/connect/ca/rotate");
+
+  it("a root is replaced by another of its type of key, or of its offered key, and the configuration stays", async () => {
+    await using ca = await startCa();
+    const key = await generateSigningKey({ type: "ec", bits: 384 });
+    for (const Config of [
+      { LeafCertTTL: "5h", PrivateKeyType: "rsa", PrivateKeyBits: 2048 },
+      { PrivateKey: keyToPem(key) },
+    ]) {
+      await rotate(ca, Config);
+      const before = (await roots(ca)).active;
+      const config = (await ca.ask("GET", CONFIG)).json() as { Config: object };
+      const { status, json } = await asked(ca);
+      const { active, old } = await roots(ca);
+      expect([status, json()]).toEqual([200, { ActiveRootID: active.ID, IntermediateID: null }]);
+      expect(active.ID).not.toBe(before.ID);
+      expect(old.map(({ ID }) => ID)).toContain(before.ID);
+      expect(active.PrivateKeyBits).toBe(before.PrivateKeyBits);
+      expect((await ca.ask("GET", CONFIG)).json().Config).toEqual(config.Config);
+      await expectTrustedBy(ca, [before, active]);
+    }
+    expect(new X509Certificate((await roots(ca)).active.RootCert).checkPrivateKey(key)).toBe(true);
+  });
+
+  it("an offered root is not replaced, nor an intermediate where none signs", async () => {
+    await using ca = await startCa();
+    const none = await ca.ask("PUT", "/v1/connect/ca/rotate", { Intermediate: true });
+    expect(none).toMatchObject({ status: 409, text: expect.stringContaining("no intermediate signs") });
+    await rotate(ca, await offeredRoot(await ca.trustDomain()));
+    const before = (await ca.ask("GET", ROOTS)).text;
+    expect(await asked(ca)).toMatchObject({ status: 409, text: expect.stringContaining("offered by its operator") });
+    expect((await ca.ask("GET", ROOTS)).text).toBe(before);
+  });
+});
+
 describe("rolled back", () => {
   const rollBack = (ca: TestCa) => ca.ask("PUT", "/v1/connect/ca/rollback");
 

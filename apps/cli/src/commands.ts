@@ -78,7 +78,7 @@ export const COMMANDS: Group = {
           commands: {
             abort: leaf(
               "Stops the rotation of the root that is under way",
-              async () => (await import("./commands/connect-ca.ts")).abort,
+              async () => (await import("./commands/connect-ca-rotation.ts")).abort,
             ),
             csr: leaf(
               "Makes a request for an intermediate certificate",
@@ -102,7 +102,11 @@ export const COMMANDS: Group = {
             ),
             rollback: leaf(
               "Goes back to the root before the last rotation",
-              async () => (await import("./commands/connect-ca.ts")).rollback,
+              async () => (await import("./commands/connect-ca-rotation.ts")).rollback,
+            ),
+            rotate: leaf(
+              "Replaces the root or the intermediate by another one",
+              async () => (await import("./commands/connect-ca-rotation.ts")).rotate,
             ),
             "set-config": leaf(
               "Changes the CA's configuration",

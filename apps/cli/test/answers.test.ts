@@ -183,6 +183,7 @@ it("every answer that is described holds nothing else than what a running agent 
   });
   await say("GET", "/v1/connect/ca/status");
   await say("PUT", "/v1/connect/ca/abort");
+  await say("PUT", "/v1/connect/ca/rotate");
   await say("PUT", "/v1/connect/ca/rollback");
   await say("PUT", `/v1/session/renew/${session}`);
   await say("PUT", `/v1/session/destroy/${session}`);

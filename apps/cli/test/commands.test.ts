@@ -35,7 +35,7 @@ describe("every command", () => {
   it("has JSON of its own where it prints data", async () => {
     // What these say is that it was done: with -format=json each line is a message (test/json.test.ts).
     const silent =
-      /^(?:completion|debug|force-leave|import consul|join|keygen|leave|lock|monitor|operator migrate|reload|validate|tls .*|connect ca abort|connect ca csr|connect ca set-intermediate|connect expose|.* (?:delete|write|set-config|put|import|update|drain|register|deregister|destroy|renew|remove-peer|reinstate|restore|revoke|rollback|save)|intention create)$/;
+      /^(?:completion|debug|force-leave|import consul|join|keygen|leave|lock|monitor|operator migrate|reload|validate|tls .*|connect ca abort|connect ca csr|connect ca set-intermediate|connect expose|.* (?:delete|write|set-config|put|import|update|drain|register|deregister|destroy|renew|remove-peer|reinstate|restore|revoke|rollback|rotate|save)|intention create)$/;
     const without: string[] = [];
     for (const path of own) {
       const entry = entryAt(path);

@@ -1,7 +1,4 @@
-/**
- * GET /v1/connect/ca/status: how far a rotation is, and when each root ends; PUT /v1/connect/ca/abort: the one that is under way is
- * stopped or taken back; PUT /v1/connect/ca/rollback: back to the root before. Ours; Consul has no such paths.
- */
+/** GET /v1/connect/ca/status: how far a rotation is, and when each root ends. Ours; Consul has no such path. */
 import { type ApiTable, type Clock, reply } from "@heddle/daemon";
 import { certificatesToDer, daysLeft, readCertificate } from "@heddle/tls";
 import type { Authority } from "../authority.ts";
@@ -22,20 +19,7 @@ export interface StatusOptions {
 
 export function statusTable(options: StatusOptions): ApiTable {
   const since = options.clock.now();
-  return {
-    "/v1/connect/ca/status": { GET: (request) => reply(request, status(options, since)) },
-    "/v1/connect/ca/rollback": {
-      async PUT(request) {
-        reply(request, { ActiveRootID: await options.authority.rollBack("asked for") });
-      },
-    },
-    "/v1/connect/ca/abort": {
-      async PUT(request) {
-        const { phase, rootId } = await options.authority.abort();
-        reply(request, { Aborted: phase, ActiveRootID: rootId });
-      },
-    },
-  };
+  return { "/v1/connect/ca/status": { GET: (request) => reply(request, status(options, since)) } };
 }
 
 function status({ authority, ledger, progress, followers, clock }: StatusOptions, since: number) {

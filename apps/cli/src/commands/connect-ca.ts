@@ -1,4 +1,4 @@
-/** `heddle connect ca get-config|set-config|status|abort|rollback`. */
+/** `heddle connect ca get-config|set-config|status`. */
 import { formatDuration } from "@heddle/daemon";
 import { attempt, command, CommandError } from "../command.ts";
 import { readBytes } from "../data.ts";
@@ -135,33 +135,3 @@ function describeRotation({ Phase, Since, Followed, Because }: Rotation): string
       return `taken back at ${Since}${Because ? `: ${Because}` : ""}`;
   }
 }
-
-export const abort = command({
-  usage: "connect ca abort [options]",
-  about:
-    "Stops the rotation of the root that is under way. While it is being prepared nothing has changed, and nothing will. Once it\nis switched the root before signs again, as by 'connect ca rollback'; connections stay open.\n\n    $ heddle connect ca abort",
-  api: "datacenter",
-  async run({ api, terminal }) {
-    const answer = api.put<{ Aborted: "preparing" | "switched"; ActiveRootID: string }>(`${CA}/abort`, {
-      timeoutMs: ROTATION_TIMEOUT_MS,
-    });
-    const { body } = await attempt("Error aborting the rotation", answer);
-    terminal.out(
-      body.Aborted === "preparing"
-        ? `The rotation was stopped while it was being prepared: root ${body.ActiveRootID} signs as before.\n`
-        : `The rotation was taken back: root ${body.ActiveRootID} signs again.\n`,
-    );
-  },
-});
-
-export const rollback = command({
-  usage: "connect ca rollback [options]",
-  about:
-    "Has the root that was replaced last sign again, with the configuration of its time. All leaves are signed anew by it, and\nthe root that is given up is trusted until nothing needs it.\n\n    $ heddle connect ca rollback",
-  api: "datacenter",
-  async run({ api, terminal }) {
-    const answer = api.put<{ ActiveRootID: string }>(`${CA}/rollback`, { timeoutMs: ROTATION_TIMEOUT_MS });
-    const { body } = await attempt("Error rolling the CA's root back", answer);
-    terminal.out(`Root ${body.ActiveRootID} signs again.\n`);
-  },
-});

@@ -103,6 +103,7 @@ export const CONNECT_ANSWERS: Record<string, Spec> = {
   "GET /v1/connect/ca/revocations": REVOCATIONS,
   "PUT /v1/connect/ca/revoke": titled("Revoked", { ...REVOKED, SerialNumber: "string", Reinstated: "boolean" }),
   "PUT /v1/connect/ca/rollback": object({ ActiveRootID: "string" }),
+  "PUT /v1/connect/ca/rotate": object(texts("ActiveRootID", "IntermediateID")),
   "GET /v1/connect/ca/roots": ROOTS,
   "GET /v1/connect/ca/status": CA_STATUS,
   "GET /v1/connect/intentions": list(INTENTION),
