@@ -52,6 +52,19 @@ test("many clients cost the catalog one stream, and are answered while it is awa
     expect(Number(headers["x-consul-index"])).toBeGreaterThan(Number(index));
   }
 
+  // One that hangs keeps the stream's connection, and is away all the same.
+  catalog.child.kill("SIGSTOP");
+  const hung = await until(
+    () => get(`${url}${path}`),
+    ({ headers }) => Number(headers.age) >= 1,
+  );
+  expect([hung.headers["x-cache"], hung.headers["x-consul-knownleader"]]).toEqual(["HIT", "false"]);
+  catalog.child.kill("SIGCONT");
+  await until(
+    () => get(`${url}${path}`),
+    ({ headers }) => headers.age === "0" && headers["x-consul-knownleader"] === "true",
+  );
+
   expect(await catalog.end("SIGKILL")).toEqual([null, "SIGKILL"]);
   const stale = await until(
     () => get(`${url}${path}`),

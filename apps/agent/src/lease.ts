@@ -35,6 +35,8 @@ export interface LeaseOptions {
   facts: LeaseFacts;
   /** The way to the servers was cut and is whole again. */
   onWayBack: () => void;
+  /** The catalog does not answer what it answers at once, whether the connection stands or not; and when it does again. */
+  onSilence: (isSilent: boolean) => void;
   /** The catalog hears of this node again, after it did not. */
   onRegained: () => void;
   /** A check of a service was critical for as long as its `deregister_critical_service_after` allows. */
@@ -50,7 +52,7 @@ export interface LeaseHolder {
 
 /** Holds this node's lease until it is closed. */
 export function holdLease(options: LeaseOptions): LeaseHolder {
-  const { url, tls, facts, onDeregister, onRegained, onWayBack, probe, log } = options;
+  const { url, tls, facts, onDeregister, onRegained, onSilence, onWayBack, probe, log } = options;
   const servers = serverList(url);
   const silenceMs = () => (servers.all.length > 1 ? SILENCE_WITH_OTHERS_MS : SILENCE_MS);
   let socket: WebSocket | undefined;
@@ -65,6 +67,11 @@ export function holdLease(options: LeaseOptions): LeaseHolder {
     servers.renew();
     onWayBack();
   });
+
+  const silent = () => {
+    onSilence(true);
+    wayBack.silent();
+  };
 
   const connect = () => {
     retry = undefined;
@@ -87,7 +94,7 @@ export function holdLease(options: LeaseOptions): LeaseHolder {
       beating = setInterval(() => {
         if (performance.now() - heardAt > silenceMs()) current.terminate();
         else send({ type: "beat" });
-        overdue ??= setTimeout(() => wayBack.silent(), OVERDUE_MS).unref();
+        overdue ??= setTimeout(silent, OVERDUE_MS).unref();
       }, everyMs);
       beating.unref();
     };
@@ -96,6 +103,7 @@ export function holdLease(options: LeaseOptions): LeaseHolder {
       heardAt = performance.now();
       clearTimeout(overdue);
       overdue = undefined;
+      onSilence(false);
       wayBack.heard();
       const message = parse(data);
       if (message["type"] === "lease") {
@@ -118,7 +126,7 @@ export function holdLease(options: LeaseOptions): LeaseHolder {
     current.on("close", (code, reason) => {
       clearInterval(beating);
       if (isClosed) return;
-      wayBack.silent();
+      silent();
       if (code !== 1000 && code !== 1008 && code < 4000) servers.failed(server);
       if (reason.length > 0 && (code === 1008 || code >= 4000))
         log.error("the catalog refuses this node's lease, trying again", { reason: reason.toString("utf8") });

@@ -7,7 +7,7 @@ import { askAlive, startAliveListener } from "./alive.ts";
 import type { AgentConfig } from "./config/index.ts";
 import { holdLease, type LeaseOptions } from "./lease.ts";
 
-export interface OwnLeaseOptions extends Pick<LeaseOptions, "onDeregister" | "onRegained" | "onWayBack"> {
+export interface OwnLeaseOptions extends Pick<LeaseOptions, "onDeregister" | "onRegained" | "onSilence" | "onWayBack"> {
   catalogUrl: string;
   identity: LiveIdentity | undefined;
   revoked: RevokedCallers;

@@ -261,6 +261,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     ? undefined
     : forwardToServers({ servers, identity, nodeName: config.nodeName, log: log.child("forward") });
   stack.defer(() => forwarding?.close());
+  let silentSince: number | undefined;
   const cache =
     forwarding &&
     stack.use(
@@ -268,6 +269,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
         connect: () => createStreamClient({ url: servers.catalog, tls: tlsFor("catalog"), log: log.child("cache") }),
         datacenter: config.datacenter,
         isDefaultAllow: () => followed.rules.value?.defaultAllow,
+        silentSince: () => silentSince,
         registry,
         clock,
       }),
@@ -301,8 +303,12 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   else {
     const onRegained = () => sync.resync();
     const onWayBack = () => serverList(servers.ca).renew();
+    const onSilence = (isSilent: boolean) => {
+      silentSince = isSilent ? (silentSince ?? clock.now()) : undefined;
+    };
     const { revokedCallers: revoked } = followed;
-    const options = { catalogUrl: servers.catalog, identity, revoked, log, onDeregister, onRegained, onWayBack };
+    const on = { onDeregister, onRegained, onSilence, onWayBack };
+    const options = { catalogUrl: servers.catalog, identity, revoked, log, ...on };
     lease = stack.use(await startLease(config, options));
   }
   tasks.run((signal) => sync.run(signal));

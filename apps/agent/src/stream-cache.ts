@@ -33,6 +33,8 @@ export interface StreamCacheOptions {
   datacenter: string;
   /** What the servers say holds without rules; undefined while that is not known. */
   isDefaultAllow: () => boolean | undefined;
+  /** When the servers fell silent, though the stream may seem to stand; undefined while they answer. */
+  silentSince: () => number | undefined;
   registry: Registry;
   clock: Clock;
 }
@@ -43,7 +45,7 @@ export interface StreamCache extends Disposable {
 }
 
 export function createStreamCache(options: StreamCacheOptions): StreamCache {
-  const { connect, datacenter, isDefaultAllow, registry, clock } = options;
+  const { connect, datacenter, isDefaultAllow, silentSince, registry, clock } = options;
   const entries = new Map<string, Entry>();
   let stream: StreamClient | undefined;
   /** When the stream was lost; undefined while it stands, or was never needed. */
@@ -56,7 +58,8 @@ export function createStreamCache(options: StreamCacheOptions): StreamCache {
     });
     return opened;
   };
-  const age = () => (lostAt === undefined ? 0 : Math.floor((clock.now() - lostAt) / 1_000));
+  const awaySince = () => lostAt ?? (stream && silentSince());
+  const age = () => Math.floor((clock.now() - (awaySince() ?? clock.now())) / 1_000);
   const reads = registerMetrics(registry, { size: () => entries.size, age });
 
   const remove = (path: string) => {
@@ -110,7 +113,7 @@ export function createStreamCache(options: StreamCacheOptions): StreamCache {
     const isAllowed = isDefaultAllow();
     reply({ res, query }, entry.answer.value, {
       "X-Consul-Index": entry.answer.index,
-      "X-Consul-KnownLeader": String(lostAt === undefined),
+      "X-Consul-KnownLeader": String(awaySince() === undefined),
       "X-Consul-LastContact": age() * 1_000,
       ...(isAllowed !== undefined && { "X-Consul-Default-ACL-Policy": isAllowed ? "allow" : "deny" }),
       "X-Cache": isHit ? "HIT" : "MISS",
