@@ -2,11 +2,13 @@
  * Flags as Go's flag package reads them: `-name`, `--name`, `-name=value`, `-name value`, and booleans as `-name` or
  * `-name=false`. Unlike there, flags may also follow the arguments, except where these are data (`kv put KEY -1`).
  */
-import { type Option, parseDuration } from "@heddle/daemon";
+import { formatDuration, type Option, parseDuration } from "@heddle/daemon";
 
 /** An option that may be given several times gathers its values with `collect`. */
 export interface Flag<T> extends Option<T> {
   collect?: (values: never[]) => T;
+  /** The default as the help says it; its JSON by default. */
+  shown?: string;
 }
 export type FlagTable = Record<string, Flag<unknown>>;
 export type FlagValues<F> = { [K in keyof F]: F[K] extends Option<infer T> ? T : never };
@@ -30,8 +32,10 @@ export const flag = {
       return value;
     }),
   /** Go's text, such as 1m30s; milliseconds. */
-  duration: (help: string, initialMs: number): Flag<number> =>
-    given(help, "a duration such as 10s or 1m30s", initialMs, parseDuration),
+  duration: (help: string, initialMs: number): Flag<number> => ({
+    ...given(help, "a duration such as 10s or 1m30s", initialMs, parseDuration),
+    shown: formatDuration(initialMs),
+  }),
   /** 0 to 2^64-1, also as 0x…. */
   uint64: (help: string) =>
     given(help, `a whole number from 0 to ${MAX_UINT64}`, 0n, (text) => {

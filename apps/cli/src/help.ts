@@ -31,13 +31,13 @@ function flagList(title: string, flags: FlagTable): string {
   const names = Object.keys(flags).sort();
   if (names.length === 0) return "";
   const items = names.map((key) => {
-    const { help, isBoolean, default: initial, env = [], isRepeatable } = flags[key] as FlagTable[string];
+    const { help, isBoolean, default: initial, shown, env = [], isRepeatable } = flags[key] as FlagTable[string];
     const facts = [
       help,
       isRepeatable ? "May be given several times." : "",
       env.length > 0 ? `Also read from ${env.join(", then ")}.` : "",
       !isRepeatable && initial !== "" && initial !== false
-        ? `Default: ${typeof initial === "string" ? JSON.stringify(initial) : String(initial)}.`
+        ? `Default: ${shown ?? (typeof initial === "string" ? JSON.stringify(initial) : String(initial))}.`
         : "",
     ];
     return `  -${toFlagName(key)}${isBoolean ? "" : "=<value>"}\n${wrap(facts.filter(Boolean).join(" "), "     ")}`;
