@@ -68,6 +68,8 @@ export interface HealthCheckerOptions {
   /** PEM of CAs that targets may have, beside the runtime's own. */
   targetCaPem?: string;
   allowLinkLocal?: boolean;
+  /** True: HTTP checks follow redirects to other hosts. */
+  redirectsElsewhere?: boolean;
   /** False: a check that comes and goes is told as it is each time. */
   damping?: boolean;
   dockerHost?: string;
@@ -115,6 +117,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     scriptUsers: createScriptUsers(options.scriptUser),
     pipes,
     allowLinkLocal: options.allowLinkLocal ?? false,
+    redirectsElsewhere: options.redirectsElsewhere ?? false,
     dockerHost: options.dockerHost || env.DOCKER_HOST || "unix:///var/run/docker.sock",
     roots: targetRoots(options.targetCaPem),
   };

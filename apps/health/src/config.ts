@@ -38,6 +38,7 @@ export const HEALTH_OPTIONS = {
   ),
   checkCaFile: option.string("CA certificates (PEM) that targets of TLS checks may have, beside the well-known ones."),
   allowLinkLocal: option.boolean("Let HTTP checks go to link-local addresses, where clouds keep credentials."),
+  followRedirectsElsewhere: option.boolean("Let HTTP checks follow redirects to other hosts than the one they name."),
   noFlapDamping: option.boolean("Tell each change of a check, however often it comes and goes."),
   dockerHost: { ...option.string("Docker engine's API.", "unix:///var/run/docker.sock"), env: ["DOCKER_HOST"] },
   external: option.boolean(

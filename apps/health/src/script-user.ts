@@ -65,9 +65,9 @@ export function createScriptUsers(own: ScriptUser | undefined): ScriptUsers {
   };
 }
 
-/** The variables that say who somebody is, as cron sets them. */
+/** The variables that say who somebody is. */
 export function identityVariables({ name, home }: ScriptUser): Record<string, string> {
-  return { HOME: home, LOGNAME: name, SHELL: "/bin/sh", USER: name };
+  return { HOME: home, LOGNAME: name, USER: name };
 }
 
 function whatIsLacking(): string | undefined {

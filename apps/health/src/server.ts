@@ -45,6 +45,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
     scriptUser: config.scriptUser === "" ? undefined : await findScriptUser(config.scriptUser),
     env: config.env,
     allowLinkLocal: config.allowLinkLocal,
+    redirectsElsewhere: config.followRedirectsElsewhere,
     damping: !config.noFlapDamping,
     dockerHost: config.dockerHost,
     ...(config.checkCaFile && { targetCaPem: readPem(config.checkCaFile) }),

@@ -18,6 +18,7 @@ export function testContext(overrides: Partial<ProbeContext> = {}): ProbeContext
     scriptUsers: () => Promise.resolve(undefined),
     pipes,
     allowLinkLocal: false,
+    redirectsElsewhere: false,
     dockerHost: "unix:///nonexistent/docker.sock",
     roots: () => undefined,
     ...overrides,

@@ -108,6 +108,7 @@ export function buildConfig(
     watches: buildWatches(raw.watches ?? [], fail),
     internal: buildInternal(raw.heddle, fail),
     flapDamping: raw.heddle?.flap_damping ?? true,
+    followRedirectsElsewhere: raw.heddle?.follow_redirects_elsewhere ?? false,
     caEncryptionKey: raw.heddle?.ca_encryption_key ?? "",
     workloadApiDir: raw.heddle?.workload_api_dir ?? "",
     store: {

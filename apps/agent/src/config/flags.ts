@@ -57,6 +57,11 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
     "Allow script checks from configuration files and from the API.",
   ),
   flag("encrypt", "encrypt", "Accepted; there is no gossip to encrypt."),
+  flag(
+    "follow-redirects-elsewhere",
+    "heddle.follow_redirects_elsewhere",
+    "Let HTTP checks follow redirects to other hosts than the one they name.",
+  ),
   flag("grpc-port", "ports.grpc", "Port for gRPC."),
   flag("grpc-tls-port", "ports.grpc_tls", "Port for gRPC over TLS."),
   { name: "hcl", value: "value", help: "A piece of configuration in HCL. Repeatable." },

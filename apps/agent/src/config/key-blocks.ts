@@ -113,6 +113,7 @@ export const heddle = () => ({
   ca_encryption_key: f.string(),
   health_addr: f.string(),
   script_user: f.string(),
+  follow_redirects_elsewhere: f.boolean(),
   dns_addr: f.string(),
   metrics_host: f.string(),
   metrics_port: port(),

@@ -32,6 +32,7 @@ const NAMES: Record<string, string> = {
   internal: "heddle",
   leaveDrainTimeMs: "performance.leave_drain_time",
   "log.file": "log_file",
+  followRedirectsElsewhere: "heddle.follow_redirects_elsewhere",
   scriptUser: "heddle.script_user",
   scripts: "enable_script_checks",
   store: "heddle.store",

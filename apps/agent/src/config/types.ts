@@ -47,6 +47,8 @@ export interface AgentConfig {
   checkOutputMaxSize: number;
   /** Whether a check that comes and goes is held critical for a while. */
   flapDamping: boolean;
+  /** Whether HTTP checks follow redirects to other hosts. */
+  followRedirectsElsewhere: boolean;
   discardCheckOutput: boolean;
   defaultQueryTimeMs: number;
   maxQueryTimeMs: number;

@@ -56,6 +56,7 @@ export async function startComposition(config: AgentConfig, options: ComposeOpti
     scriptUser: config.scriptUser === "" ? undefined : await findScriptUser(config.scriptUser),
     outputMaxBytes: config.checkOutputMaxSize,
     damping: config.flapDamping,
+    redirectsElsewhere: config.followRedirectsElsewhere,
     registry: registries.health,
     log: log.child("checks"),
   });

@@ -213,6 +213,19 @@ describe("redirects", () => {
     expect(asked(output)).toMatchObject({ method: "PUT", body: "abc" });
   });
 
+  test("lead to another port or scheme of the same host, and to another host only where that is asked for", async () => {
+    await using server = await target();
+    await using other = await target();
+    const elsewhere = `http://${server.address}/to/302?url=http://localhost:${other.port}/x`;
+    expect(await run(elsewhere)).toEqual({
+      status: "critical",
+      output: `Get "${elsewhere}": refusing to follow a redirect to another host, localhost:${other.port}: -follow-redirects-elsewhere allows it`,
+    });
+    const allowed = testContext({ redirectsElsewhere: true });
+    expect((await run(elsewhere, {}, allowed)).status).toBe("passing");
+    expect((await run(`http://${server.address}/to/302?url=http://${other.address}/x`)).status).toBe("passing");
+  });
+
   test("carry nothing to another host", async () => {
     await using server = await target();
     await using other = await target();
@@ -252,7 +265,8 @@ describe("redirects", () => {
     "to %s are refused",
     async (location) => {
       await using server = await target();
-      expect((await run(`http://${server.address}/to/302?url=${location}`)).output).toContain(
+      const allowed = testContext({ redirectsElsewhere: true });
+      expect((await run(`http://${server.address}/to/302?url=${location}`, {}, allowed)).output).toContain(
         "link-local addresses are refused",
       );
       expect((await run(location)).output).toContain("link-local addresses are refused");

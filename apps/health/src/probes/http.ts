@@ -1,6 +1,6 @@
 /**
  * HTTP and HTTPS: 2xx passes, 429 warns, anything else is critical. Redirects are followed unless the check says not to, at
- * most ten, and what the check carries (headers, body, credentials, TLS exceptions) never leaves the host it was meant for.
+ * most ten and, where the operator has not asked for more, on the host that the check names; what the check carries (headers, body, credentials, TLS exceptions) never leaves the host it was meant for.
  */
 import type { Check } from "../check.ts";
 import { TailBuffer } from "../output.ts";
@@ -78,7 +78,13 @@ async function follow(
       if (answer.code >= 307) return answer;
       throw new ProbeError(`${answer.code} response missing Location header`);
     }
-    hop = nextHop(hop, hop.url, answer.code, answer.location);
+    const next = nextHop(hop, hop.url, answer.code, answer.location);
+    // A target that was broken into could have this machine ask whatever only this machine can reach.
+    if (!context.redirectsElsewhere && next.url instanceof URL && next.url.hostname !== hop.url.hostname)
+      throw new ProbeError(
+        `refusing to follow a redirect to another host, ${next.url.host}: -follow-redirects-elsewhere allows it`,
+      );
+    hop = next;
     onHop(hop);
     if (redirects >= MAX_REDIRECTS - 1) throw new ProbeError(`stopped after ${MAX_REDIRECTS} redirects`);
   }

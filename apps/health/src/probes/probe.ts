@@ -25,6 +25,8 @@ export interface ProbeContext {
   pipes: PipeSupply;
   /** True: HTTP checks may go to link-local addresses, where clouds keep their credentials. */
   allowLinkLocal: boolean;
+  /** True: they follow redirects to other hosts than the one that they name. */
+  redirectsElsewhere: boolean;
   /** DOCKER_HOST. */
   dockerHost: string;
   /** Roots beside the runtime's own; undefined: the runtime's own alone. */
