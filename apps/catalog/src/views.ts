@@ -67,13 +67,23 @@ export function showCatalogService(record: StoredRecord<ServiceRecord>, node: No
 }
 
 /** An instance with its node and every check that counts for it: a row of /v1/health/service. */
-export function showInstance(state: CatalogState, record: StoredRecord<ServiceRecord>) {
-  const { Node, Service } = record.value;
-  const node = state.node(Node);
-  const ofNode = state.checksOf(Node);
-  // Its node's come first, as Consul has them.
-  const checks = ["", Service.ID].flatMap((id) => ofNode.filter((c) => c.value.ServiceID === id));
-  return { Node: node ? showNode(node) : null, Service: showService(record), Checks: checks.map(showCheck) };
+export const showInstance = (state: CatalogState, record: StoredRecord<ServiceRecord>) =>
+  showInstances(state, [record])[0] as Instance;
+
+export type Instance = ReturnType<typeof showInstances>[number];
+
+/** Many at once: the checks of each node are looked through once, however many instances are on it. */
+export function showInstances(state: CatalogState, records: StoredRecord<ServiceRecord>[]) {
+  const byNode = new Map<string, Map<string, StoredRecord<CheckRecord>[]>>();
+  return records.map((record) => {
+    const { Node, Service } = record.value;
+    const node = state.node(Node);
+    let ofNode = byNode.get(Node);
+    if (!ofNode) byNode.set(Node, (ofNode = Map.groupBy(state.checksOf(Node), (c) => c.value.ServiceID)));
+    // Its node's come first, as Consul has them.
+    const checks = ["", Service.ID].flatMap((id) => ofNode.get(id) ?? []);
+    return { Node: node ? showNode(node) : null, Service: showService(record), Checks: checks.map(showCheck) };
+  });
 }
 
 /** The JSON of a key. Written by hand because flags up to 2^64-1 must stay exact. */

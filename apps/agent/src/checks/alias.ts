@@ -30,36 +30,30 @@ export class AliasChecks {
   readonly #options: AliasChecksOptions;
   readonly #remote = new Map<string, AbortController>();
   readonly #off: () => void;
-  #isJudging = false;
-  #isStale = false;
+  #next: NodeJS.Immediate | undefined;
 
   constructor(options: AliasChecksOptions) {
     this.#options = options;
-    this.#off = options.state.onChange(() => this.#judgeAll());
+    this.#off = options.state.onChange(() => this.#judgeSoon());
     this.#judgeAll();
   }
 
   close(): void {
     this.#off();
+    clearImmediate(this.#next);
     for (const watch of this.#remote.values()) watch.abort();
   }
 
-  /** What one alias comes to may be another's ground: judged again until nothing changes, which ends, for no alias counts itself by others. */
-  #judgeAll(): void {
-    this.#isStale = true;
-    if (this.#isJudging) return;
-    this.#isJudging = true;
-    try {
-      while (this.#isStale) {
-        this.#isStale = false;
-        this.#judgeOnce();
-      }
-    } finally {
-      this.#isJudging = false;
-    }
+  // Once for all changes of a turn: a check of the node changes each alias, and each of those is a change. It ends, for no alias counts
+  // itself by others.
+  #judgeSoon(): void {
+    this.#next ??= setImmediate(() => {
+      this.#next = undefined;
+      this.#judgeAll();
+    });
   }
 
-  #judgeOnce(): void {
+  #judgeAll(): void {
     const definitions = this.#options.state.checks().map(({ definition }) => definition);
     const byService: ByService = Map.groupBy(definitions, ({ ServiceID }) => ServiceID);
     const remote = new Set<string>();

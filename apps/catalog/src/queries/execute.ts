@@ -3,9 +3,7 @@ import type { StoredRecord } from "@heddle/store";
 import { nearest } from "../coordinates.ts";
 import type { QueryRecord } from "../records.ts";
 import type { CatalogState } from "../state.ts";
-import { showInstance } from "../views.ts";
-
-type Instance = ReturnType<typeof showInstance>;
+import { type Instance, showInstance } from "../views.ts";
 
 export interface QueryRow extends Omit<Instance, "Checks" | "Service"> {
   Service: Omit<Instance["Service"], "Tags"> & { Tags: string[] | null };

@@ -9,7 +9,7 @@ import type { StoredRecord } from "@heddle/store";
 import { effective } from "../effective.ts";
 import type { CheckRecord, ServiceRecord } from "../records.ts";
 import type { CatalogState } from "../state.ts";
-import { showCheck, showInstance } from "../views.ts";
+import { type Instance, showCheck, showInstance, showInstances } from "../views.ts";
 import { explain, wantsExplanation } from "./explain.ts";
 import { argument, nearOrder, nodeMetaFilter, questionKey, rowFilter, tagFilter } from "./reads.ts";
 
@@ -30,7 +30,7 @@ const LISTS = {
 };
 
 /** Whether an instance is to be reached over Connect, and by which proxies: those that stand for it by its id on its node. */
-function connectInfo(state: CatalogState, { Node, Service }: ReturnType<typeof showInstance>) {
+function connectInfo(state: CatalogState, { Node, Service }: Instance) {
   const proxies = state
     .connectInstances(Service.Service)
     .filter(({ value }) => value.Service.Proxy?.DestinationServiceID === Service.ID && value.Node === Node?.Node)
@@ -55,7 +55,7 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       const name = argument(rest, "service name");
       const passing = passingOnly(query);
       const isKept = rowFilter(query, instanceFields);
-      const near = nearOrder<ReturnType<typeof showInstance>>(deps, query, (row) => row.Node?.Node ?? "");
+      const near = nearOrder<Instance>(deps, query, (row) => row.Node?.Node ?? "");
       return {
         key: questionKey(`/v1/health/${kind}/${name.toLowerCase()}`, query),
         topics: [
@@ -72,10 +72,10 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
             const candidates = found.map((record) => candidateOf(state, record));
             return explain(name, candidates, query, { hasTags, isWanted, passing, isKept, sort: near.sort });
           }
-          const rows = found
+          const wanted = found
             .filter((record) => hasTags(record.value.Service.Tags))
-            .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)))
-            .map((record) => showInstance(state, record))
+            .filter((record) => isWanted(state.node(record.value.Node)?.value ?? ({ Meta: null } as never)));
+          const rows = showInstances(state, wanted)
             .filter((row) => !passing || row.Checks.every((check) => check.Status === "passing"))
             .filter(isKept);
           return near.sort(rows).map(instanceShown(query));
@@ -83,8 +83,7 @@ export function healthQuestions(deps: CatalogDeps): Record<string, Ask> {
       };
     };
   const since = (check: Pick<CheckRecord, "CheckID" | "Node">) => deps.statusTimes.since(check);
-  type Row = ReturnType<typeof showInstance>;
-  const instanceShown = (query: URLSearchParams) => (row: Row) => ({
+  const instanceShown = (query: URLSearchParams) => (row: Instance) => ({
     ...row,
     ...(query.has("effective") && { Effective: effective(row.Checks, since) }),
     ...(query.has("connect-info") && { ConnectInfo: connectInfo(state, row) }),

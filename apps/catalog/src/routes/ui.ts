@@ -7,7 +7,7 @@ import { type Ask, read } from "../blocking.ts";
 import type { CatalogDeps } from "../deps.ts";
 import { type GatewayService, gatewayServices } from "../gateway-services.ts";
 import { CHECKS, NODES, SERVICES, type NodeRecord } from "../records.ts";
-import { showCheck, showInstance, showService } from "../views.ts";
+import { type Instance, showCheck, showInstances, showService } from "../views.ts";
 import { argument, questionKey, rowFilter } from "./reads.ts";
 
 const EVERYTHING = [NODES, SERVICES, CHECKS];
@@ -49,13 +49,7 @@ export function uiQuestions({ state, datacenter, dnsDomain }: CatalogDeps): Reco
       return {
         key: questionKey("/v1/internal/ui/services", query),
         topics: EVERYTHING,
-        compute: () =>
-          summarize(
-            state
-              .services()
-              .map((record) => showInstance(state, record))
-              .filter(isKept),
-          ),
+        compute: () => summarize(showInstances(state, state.services()).filter(isKept)),
       };
     },
     "/v1/internal/ui/gateway-services-nodes/": ({ query, rest }) => {
@@ -71,7 +65,7 @@ export function uiQuestions({ state, datacenter, dnsDomain }: CatalogDeps): Reco
             else byName.set(row.Service.Name, [row]);
           }
           return [...byName].map(([name, rows]) => {
-            const instances = state.instances(name).map((record) => showInstance(state, record));
+            const instances = showInstances(state, state.instances(name));
             const addresses = rows.flatMap((row) => gatewayAddresses(row, `ingress.${datacenter}.${dnsDomain}.`));
             const shown = summary(name, instances);
             return {
@@ -100,8 +94,6 @@ export function uiTable(deps: CatalogDeps): ApiTable {
     ]),
   );
 }
-
-type Instance = ReturnType<typeof showInstance>;
 
 /** One row a service name, in the order of names. */
 function summarize(instances: Instance[]) {
