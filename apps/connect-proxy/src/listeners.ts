@@ -2,9 +2,9 @@
  * The listeners that the snapshot asks for: opened, moved and closed one by one, without a word to the others. A port
  * that is taken is an error in the log, tried again until it is free.
  *
- * They are shared by port (SO_REUSEPORT): the kernel deals connections out to the process's threads, and to the process that
- * takes over from this one. A port that somebody else has is still found out, by asking for it without sharing first. A Unix
- * socket is one process's and one thread's; who takes over replaces it.
+ * They are shared by port (SO_REUSEPORT): the kernel deals connections out to the process's threads. A port that somebody else has
+ * is still found out, by asking for it without sharing first. Who takes over from this process gets its very sockets, or else
+ * shares its ports. A Unix socket is one process's and one thread's; who takes over replaces it.
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
@@ -20,6 +20,8 @@ import {
   type WantedListener,
   resetSocket,
 } from "@heddle/data-plane";
+import { type Handle, listenOn } from "./hand-over/adopt.ts";
+import { descriptorOf, type Offered } from "./hand-over/offer.ts";
 import { checkSocketPath, listenOnSocket, type Replaced } from "./unix-socket.ts";
 
 const RETRY_MS = 1_000;
@@ -35,6 +37,8 @@ export interface ListenerState {
 
 export interface Listeners extends StandingListeners {
   states(): ListenerState[];
+  /** What listens on ports, for a process that takes over. */
+  offered(): Offered[];
   /** Stops accepting for good; open connections go on. Resolves when nothing more is accepted. */
   stopAccepting(): Promise<void>;
   /** Resets what is still open. */
@@ -44,6 +48,8 @@ export interface Listeners extends StandingListeners {
 export interface ListenersOptions {
   /** A port may be shared with whoever has it, a Unix socket taken: another thread of this process, which has made sure, or our predecessor. */
   mayShare?: (bind: Address) => boolean;
+  /** Sockets of a process before this one that listen there already, ours to accept from. */
+  adopt?: (at: string) => Handle[];
   /** Called when a listener opens, closes or cannot. */
   onChange?: () => void;
 }
@@ -51,6 +57,8 @@ export interface ListenersOptions {
 interface Entry {
   spec: WantedListener;
   server: Server | undefined;
+  /** Beside it, on sockets that were taken over. */
+  more: Server[];
   /** Of a Unix socket: removes its file. */
   remove?: (() => void) | undefined;
   retry?: NodeJS.Timeout | undefined;
@@ -59,7 +67,7 @@ interface Entry {
 }
 
 export function createListeners(log: Logger, options: ListenersOptions = {}): Listeners {
-  const { mayShare = () => false, onChange = () => {} } = options;
+  const { mayShare = () => false, adopt = () => [], onChange = () => {} } = options;
   const entries = new Map<string, Entry>();
   const sockets = new Set<Socket>();
   let isOver = false;
@@ -77,18 +85,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
   const listen = (entry: Entry, replaces?: Replaced) => {
     const { bind, name, socketMode: mode = DEFAULT_SOCKET_MODE } = entry.spec;
     const { path } = bind;
-    // Applications on this machine do not vanish; probes of thousands at once only keep it awake.
-    const server = createServer({ ...ACCEPT_OPTIONS, keepAlive: !isLoopback(bind.host) });
-    server.on("connection", (socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-      entry.spec.accept(path === undefined ? socket : asUnix(socket));
-    });
-    server.on("error", (error) => {
-      // After it listens: an accept that failed (no descriptors left); it goes on accepting.
-      if (server.listening) log.error("cannot accept for now", { listener: name, error: describeError(error) });
-      else void fail(entry, error);
-    });
+    const server = serverOf(entry, (error) => void fail(entry, error));
     const stand = (address: Address) => {
       entry.server = server;
       entry.state = { name, address };
@@ -104,11 +101,42 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       });
       return;
     }
-    server.listen({ host: bind.host, port: bind.port, backlog: BACKLOG, reusePort: true }, () => {
+    server.once("listening", () => {
       const { address, port } = server.address() as AddressInfo;
-      if (entry.isClosed) return void server.close();
+      if (entry.isClosed) return closeServers(entry, server);
       stand({ host: address, port });
     });
+    const [adopted, ...others] = adopt(formatAddress(bind));
+    if (!adopted) return void server.listen({ host: bind.host, port: bind.port, backlog: BACKLOG, reusePort: true });
+    listenOn(server, adopted, BACKLOG);
+    for (const handle of others) {
+      const one = serverOf(entry, (error) =>
+        log.error("cannot accept", { listener: name, error: describeError(error) }),
+      );
+      entry.more.push(one);
+      listenOn(one, handle, BACKLOG);
+    }
+  };
+
+  const serverOf = (entry: Entry, onFailure: (error: Error) => void): Server => {
+    const { bind, name } = entry.spec;
+    // Applications on this machine do not vanish; probes of thousands at once only keep it awake.
+    const server = createServer({ ...ACCEPT_OPTIONS, keepAlive: !isLoopback(bind.host) });
+    server.on("connection", (socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      entry.spec.accept(bind.path === undefined ? socket : asUnix(socket));
+    });
+    server.on("error", (error) => {
+      // After it listens: an accept that failed (no descriptors left); it goes on accepting.
+      if (server.listening) log.error("cannot accept for now", { listener: name, error: describeError(error) });
+      else onFailure(error);
+    });
+    return server;
+  };
+
+  const closeServers = ({ more }: Entry, server: Server): void => {
+    for (const one of [server, ...more]) one.close();
   };
 
   const fail = async (entry: Entry, error: Error) => {
@@ -144,7 +172,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
     return new Promise((resolve) => {
       setImmediate(() =>
         setImmediate(() => {
-          server.close();
+          closeServers(entry, server);
           log.info("Stopping listener", { listener: entry.spec.name, bind_addr: formatAddress(entry.spec.bind) });
           resolve();
         }),
@@ -166,6 +194,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
           const entry: Entry = {
             spec,
             server: undefined,
+            more: [],
             state: { name: spec.name, address: undefined },
             isClosed: false,
           };
@@ -175,6 +204,13 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       }
     },
     states: () => [...entries.values()].map((e) => e.state),
+    offered: () =>
+      [...entries.values()].flatMap(({ server, more, state: { address } }) =>
+        (address && address.path === undefined ? [server, ...more] : []).flatMap((one) => {
+          const fd = one && descriptorOf(one);
+          return address && fd !== undefined ? [{ at: formatAddress(address), fd }] : [];
+        }),
+      ),
     async stopAccepting() {
       isOver = true;
       await Promise.all([...entries].map(([key, entry]) => close(key, entry)));

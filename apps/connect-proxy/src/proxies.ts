@@ -9,6 +9,7 @@ import {
   type Address,
   type ProxySpec,
 } from "@heddle/data-plane";
+import type { Handle } from "./hand-over/adopt.ts";
 import type { Saved, SnapshotFile } from "./saved.ts";
 import type { Crew } from "./threads/crew.ts";
 import { createUnit, type Unit } from "./unit.ts";
@@ -23,6 +24,8 @@ export interface ProxiesDeps {
   log: Logger;
   /** Where another process of ours listens, and shares until it goes. */
   mayShare: (bind: Address) => boolean;
+  /** The sockets that it has given us. */
+  adopt: (at: string) => Handle[];
 }
 
 export interface StartOptions {
@@ -44,7 +47,7 @@ export interface Proxies {
   health(): { identity: Health; listeners: Health };
 }
 
-export function createProxies({ client, link, carrier, crew, log, mayShare }: ProxiesDeps): Proxies {
+export function createProxies({ client, link, carrier, crew, log, mayShare, adopt }: ProxiesDeps): Proxies {
   const all = new Map<string, Unit>();
   const closers = new Map<string, () => Promise<void>>();
 
@@ -53,7 +56,15 @@ export function createProxies({ client, link, carrier, crew, log, mayShare }: Pr
     all,
     async start({ id, origin, file, saved, log: own = log }) {
       const store = createSnapshotStore();
-      const unit: Unit = createUnit({ id, store, carrier, log: own, mayShare, onChange: () => crew.stand(unit) });
+      const unit: Unit = createUnit({
+        id,
+        store,
+        carrier,
+        log: own,
+        mayShare,
+        adopt,
+        onChange: () => crew.stand(unit),
+      });
       all.set(id, unit);
       crew.add(unit);
       const unfollow = followAgent({ client, store, link, log: own, origin });

@@ -94,10 +94,11 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   // What it does: watches fill each snapshot, a snapshot opens listeners.
   const owner = ownerOf(config);
   const predecessor = config.takesOver
-    ? await (await import("./takeover.ts")).findPredecessor(config.adminDir, owner, log)
+    ? await (await import("./hand-over/takeover.ts")).findPredecessor(config.adminDir, owner, log)
     : undefined;
   const mayShare = (bind: Address) => predecessor?.has(bind) ?? false;
-  const proxies = createProxies({ client, link, carrier, crew, log, mayShare });
+  const adopt = (at: string) => predecessor?.adopt(at) ?? [];
+  const proxies = createProxies({ client, link, carrier, crew, log, mayShare, adopt });
   const { drainMs } = config;
   const tasks = new TaskGroup();
   stack.defer(() => tasks.close());
@@ -164,7 +165,8 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   if (config.adminDir !== "") {
     const status = () => statusOf({ source, owner, startedAt, client, link, proxies, counts, health: health() });
     const { startAdmin } = await import("./admin/server.ts");
-    const admin = await startAdmin({ dir: config.adminDir, carrier, crew, log, status, handOver });
+    const offered = () => [...proxies.all.values()].flatMap(({ listeners }) => listeners.offered());
+    const admin = await startAdmin({ dir: config.adminDir, carrier, crew, log, status, offered, handOver });
     if (admin) stack.use(admin);
   }
 

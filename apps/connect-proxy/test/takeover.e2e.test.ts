@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startFakeAgent } from "@heddle/data-plane/testing";
 import { expect, onTestFinished, test } from "vitest";
-import { dialApp, echo, freePort, isReady, sidecar, startProxy, startService } from "./harness.ts";
+import { dialApp, echo, freePort, isReady, sidecar, startPair, startProxy, startService } from "./harness.ts";
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 
@@ -74,3 +74,42 @@ test("under load no connection fails, what is open goes on, and the old process 
   app.socket.end("the second alone");
   expect(await app.ended).toBe("end");
 });
+
+test("plain clients of a port notice nothing either: the new process has its very socket", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "heddle-takeover-"));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  const { agent } = await startPair();
+  const port = await freePort();
+  const web = () =>
+    run([
+      "-service=web",
+      `-upstream=db:${port}`,
+      `-http-addr=${agent.address}`,
+      `-admin-dir=${dir}`,
+      "-takeover",
+      "-workers=1",
+    ]);
+  const old = web();
+  await old.saw("Starting listener");
+  let [served, isOver] = [0, false];
+  const failed: string[] = [];
+  const load = Array.from({ length: 8 }, async () => {
+    while (!isOver) {
+      const app = await dialApp(port);
+      app.socket.end("hello");
+      const how = await app.ended;
+      if (how === "end" && app.received().toString() === "hello") served++;
+      else failed.push(how);
+    }
+  });
+  await expect.poll(() => served, { timeout: 20_000 }).toBeGreaterThan(50);
+  const fresh = web();
+  await fresh.saw("sockets=1");
+  await fresh.saw("took over");
+  expect(await old.exited).toEqual([0, null]);
+  const before = served;
+  await expect.poll(() => served, { timeout: 20_000 }).toBeGreaterThan(before + 50);
+  isOver = true;
+  await Promise.all(load);
+  expect(failed).toEqual([]);
+}, 30_000);

@@ -9,6 +9,8 @@ const ANSWER_MS = 5_000;
 /** A running proxy that answered. */
 export interface RunningAdmin {
   pid: number;
+  /** Of its socket. */
+  path: string;
   status: StatusView;
   get<T>(path: string): Promise<T>;
   /** Asks it to accept nothing more, finish and end. */
@@ -35,6 +37,7 @@ export async function findRunning(dir: string, onFailure = (_text: string): void
 function toRunning(pid: number, path: string, status: StatusView): RunningAdmin {
   return {
     pid,
+    path,
     status,
     get: async <T>(at: string) => (await ask<T>(path, (client) => client.get(at, { timeoutMs: ANSWER_MS }))).body,
     takeOver: async () => void (await ask(path, (client) => client.post("/takeover", { timeoutMs: ANSWER_MS }))),

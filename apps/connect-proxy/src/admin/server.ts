@@ -5,8 +5,10 @@
 import { chmod } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import { describeError, type Logger } from "@heddle/daemon";
 import type { Carrier } from "@heddle/data-plane";
+import { type Offered, offerListeners } from "../hand-over/offer.ts";
 import type { Crew } from "../threads/crew.ts";
 import { claimSocket } from "./places.ts";
 import type { StatusView } from "./status.ts";
@@ -24,6 +26,8 @@ export interface AdminDeps {
   log: Logger;
   /** What does not depend on threads. */
   status: () => Omit<StatusView, "Carried" | "Threads">;
+  /** What listens on ports in this thread. */
+  offered: () => readonly Offered[];
   /** Another process has our listeners: accept nothing more, finish, end. Resolves when nothing more is accepted. */
   handOver: () => Promise<void>;
 }
@@ -36,6 +40,13 @@ export async function startAdmin(deps: AdminDeps): Promise<AsyncDisposable | und
       res.statusCode = 500;
       res.end(describeError(error));
     });
+  });
+  server.on("upgrade", (req, socket: Socket) => {
+    if (req.url === "/listeners")
+      offer(deps, socket).catch((error: unknown) =>
+        deps.log.warn("cannot hand over listeners", { error: describeError(error) }),
+      );
+    else socket.destroy();
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.on("clientError", (_error, socket) => socket.destroy());
@@ -55,6 +66,11 @@ export async function startAdmin(deps: AdminDeps): Promise<AsyncDisposable | und
       server.closeAllConnections();
     },
   };
+}
+
+async function offer({ offered, crew }: AdminDeps, socket: Socket): Promise<void> {
+  const others = await crew.ask<Offered[]>({ about: "offered" });
+  await offerListeners(socket, [offered(), ...others].flat());
 }
 
 async function handle(deps: AdminDeps, req: IncomingMessage, res: ServerResponse): Promise<void> {

@@ -39,6 +39,7 @@ export type FromThread =
 
 export type Question =
   | { about: "metrics" }
+  | { about: "offered" }
   | { about: "carried" }
   | { about: "connections"; limit: number }
   | { about: "instances" };

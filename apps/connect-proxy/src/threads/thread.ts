@@ -106,6 +106,8 @@ async function answer(question: Question): Promise<unknown> {
       return registry.getMetricsAsJSON();
     case "carried":
       return viewCarried(carrier);
+    case "offered":
+      return [...units.values()].flatMap(({ unit }) => unit.listeners.offered());
     case "connections":
       return viewConnections(carrier, thread, question.limit);
     case "instances":
