@@ -52,6 +52,27 @@ it("explains a decision of the agent's rules, and tests them", async () => {
   expect(await (await waiting).json()).toMatchObject({ Allowed: false, Rule: { Source: "*", Precedence: 8 } });
 }, 60_000);
 
+it("says whose token a rule demands, wherever it is shown", async () => {
+  await using agent = await startHeddle();
+  const run = (...args: string[]) => heddle(args, { env: { CONSUL_HTTP_ADDR: agent.url } });
+  const jwks = 'kind = "jwt-provider"\nname = "okta"\njson_web_key_set { local { jwks = "e30=" } }\n';
+  const entry =
+    'kind = "service-intentions"\nname = "db"\njwt { providers = [{ name = "okta" }] }\nsources = [{ name = "web", action = "allow" }, { name = "*", action = "deny" }]\n';
+  for (const [name, text] of Object.entries({ "okta.hcl": jwks, "token.hcl": entry }))
+    expect(await run("config", "write", file(name, text))).toMatchObject({ status: 0 });
+  expect((await run("intention", "list")).out).toMatch(/ web +allow with a token of okta +db /);
+  expect((await run("intention", "get", "web", "db")).out).toMatch(/^Action: +allow with a token of okta$/m);
+  expect((await run("intention", "match", "db")).out).toBe(
+    "web => db (allow with a token of okta)\n* => db (deny)\n",
+  );
+  expect((await run("intention", "explain", "web", "db")).out).toMatch(
+    /decides: the most exact rule that matches; it demands a token of okta, and connections carry none, so it denies/,
+  );
+  expect(await run("intention", "check", "web", "db")).toMatchObject({ status: 1, out: "Denied\n" });
+  const expected = file("token.txt", "web -> db: deny\n");
+  expect(await run("intention", "test", "-rules", join(folder, "token.hcl"), expected)).toMatchObject({ status: 0 });
+}, 60_000);
+
 it("tests rules of files without an agent", async () => {
   const hcl = file(
     "db.hcl",

@@ -106,7 +106,7 @@ const LISTS: Record<string, (name: string) => List> = {
       list<Intention>(body).map((i) => [
         text(i.SourceName),
         text(i.DestinationName),
-        i.Action === "" ? text("by request") : word(i.Action),
+        i.Action === "" ? text("by request") : i.JWT && i.Action === "allow" ? text("with a token") : word(i.Action),
         text(i.Description),
       ]),
   }),

@@ -2,7 +2,7 @@
 import { attempt, command, CommandError } from "../command.ts";
 import { flag } from "../flags.ts";
 import { columns, formatJson, printJson, sortedEntries } from "../output.ts";
-import { describeIntention, findIntention, type Intention, target } from "./intention.ts";
+import { actionOf, describeIntention, findIntention, type Intention, target } from "./intention.ts";
 
 const CHECK_FAILED = 2; // 1 is an answer: denied
 
@@ -36,7 +36,7 @@ export const get = command({
     const rows = [
       ["Source:", target(intention.SourceNS, intention.SourceName)],
       ["Destination:", target(intention.DestinationNS, intention.DestinationName)],
-      ["Action:", intention.Action],
+      ["Action:", actionOf(intention)],
       ["ID:", intention.ID ?? ""],
       ...(intention.Description ? [["Description:", intention.Description]] : []),
       ...sortedEntries(intention.Meta).map(([key, value]) => [`Meta[${key}]:`, value]),
@@ -69,7 +69,7 @@ export const list = command({
     const rows = body.map((i) => [
       i.ID ?? "",
       target(i.SourceNS, i.SourceName),
-      i.Action,
+      actionOf(i),
       target(i.DestinationNS, i.DestinationName),
       String(i.Precedence ?? ""),
     ]);

@@ -10,7 +10,10 @@ export interface Intention {
   DestinationNS?: string;
   DestinationName: string;
   SourceType?: string;
+  /** Empty where rules on requests say it. */
   Action: string;
+  Permissions?: unknown[] | null;
+  JWT?: { Providers?: { Name: string }[] } | null;
   Meta?: Record<string, string> | null;
   Precedence?: number;
   CreatedAt?: string;
@@ -28,7 +31,14 @@ export function parseTarget(text: string, what: string): { ns: string; name: str
 
 /** "web => db (deny)". */
 export function describeIntention(intention: Intention): string {
-  return `${target(intention.SourceNS, intention.SourceName)} => ${target(intention.DestinationNS, intention.DestinationName)} (${intention.Action})`;
+  return `${target(intention.SourceNS, intention.SourceName)} => ${target(intention.DestinationNS, intention.DestinationName)} (${actionOf(intention)})`;
+}
+
+/** "allow", "deny", and what says more than that: "by request", "allow with a token of okta". */
+export function actionOf({ Action, Permissions, JWT }: Intention): string {
+  const action = Action === "" && Permissions?.length ? "by request" : Action;
+  const providers = (JWT?.Providers ?? []).map(({ Name }) => Name).join(" or ");
+  return providers !== "" && action !== "deny" ? `${action} with a token of ${providers}` : action;
 }
 
 export function target(ns: string | undefined, name: string): string {
