@@ -1,9 +1,8 @@
 /** Step 12 of the walk: the mesh's root is replaced, between types of keys, while connections are open and others are made. */
-import { once } from "node:events";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { writeFileSync } from "node:fs";
+import { startVaultServer } from "@heddle/ca/testing";
 import { expect, onTestFinished, test } from "vitest";
 import { type Mesh, startMesh } from "../support/mesh.ts";
 import { run, start } from "../support/process.ts";
@@ -33,18 +32,6 @@ function echo(port: number, line: string): Promise<string> {
     socket.once("error", reject);
     socket.once("close", () => reject(new Error("closed without an echo")));
   });
-}
-
-/** A Vault that takes questions and answers none: what is asked of it is being prepared until it is aborted. */
-async function silentVault(): Promise<{ address: string; isAsked: Promise<void> }> {
-  const { promise: isAsked, resolve } = Promise.withResolvers<void>();
-  const server = createServer(() => resolve()).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  onTestFinished(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, isAsked };
 }
 
 /** New connections, four at a time, until it is stopped. */
@@ -126,10 +113,13 @@ test("the root changes from EC to RSA and back, or is aborted: no connection fai
   expect(await ok("connect", "ca", "rollback")).toBe(`Root ${last.ActiveRootID} signs again.\n`);
 
   // Aborted by its operator: while it is being prepared, and once it is switched.
-  const vault = await silentVault();
-  configuration("vault", { Address: vault.address, Token: "t", RootPKIPath: "root", IntermediatePKIPath: "signer" });
+  const vault = await startVaultServer();
+  onTestFinished(() => vault[Symbol.asyncDispose]());
+  const isAsked = vault.hang();
+  const Vault = { Address: vault.address, Token: vault.token };
+  configuration("vault", { ...Vault, RootPKIPath: "root", IntermediatePKIPath: "signer" });
   const asked = mesh.heddle("connect", "ca", "set-config", "-config-file", "ca.json");
-  await vault.isAsked;
+  await isAsked; // and answers nothing
   expect(await ok("connect", "ca", "status")).toMatch(/^Rotation: +being prepared since /m);
   expect(await ok("connect", "ca", "abort")).toBe(
     `The rotation was stopped while it was being prepared: root ${last.ActiveRootID} signs as before.\n`,

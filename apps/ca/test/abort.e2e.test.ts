@@ -1,13 +1,11 @@
 /** A rotation is aborted by its operator in each of its phases: before the switch nothing has changed, after it the root before signs again. */
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { generateKey, keyToPem } from "@heddle/tls";
 import { expect, it, onTestFinished } from "vitest";
+import { startVaultServer } from "../src/testing.ts";
 import { startCa, type TestCa } from "./harness.ts";
 
 const CA = "/v1/connect/ca";
@@ -32,21 +30,18 @@ const report = async (ca: TestCa, share: number) => {
   expect((await ca.ask("PUT", "/internal/v1/ca/progress", body)).status).toBe(200);
 };
 
-/** A Vault that takes questions and answers none, so that a rotation to it is being prepared for as long as one likes. */
-async function silentVault() {
-  let asked = () => {};
-  const isAsked = new Promise<void>((resolve) => (asked = resolve));
-  const server = createServer(() => asked()).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  onTestFinished(() => {
-    server.close();
-    server.closeAllConnections();
-  });
+/** Asks for a root of a Vault that answers nothing, so that it is being prepared for as long as one likes. */
+async function askSilentVault(ca: TestCa) {
+  const vault = await startVaultServer();
+  onTestFinished(() => vault[Symbol.asyncDispose]());
+  const isAsked = vault.hang();
   const Config = {
-    Address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    ...{ Token: "s.none", RootPKIPath: "root", IntermediatePKIPath: "intermediate" },
+    ...{ Address: vault.address, Token: vault.token },
+    ...{ RootPKIPath: "root", IntermediatePKIPath: "intermediate" },
   };
-  return { Config, isAsked };
+  const answer = ca.ask("PUT", `${CA}/configuration`, { Provider: "vault", Config });
+  await isAsked;
+  return { answer };
 }
 
 /** A leaf, and openssl's word that it leads to each of the roots in the list. */
@@ -78,9 +73,7 @@ it("while it is being prepared: whoever asked for it is told, and nothing has ch
   {
     await using ca = await startCa({ dataDir });
     const before = [(await ca.ask("GET", `${CA}/roots`)).text, (await ca.ask("GET", `${CA}/configuration`)).text];
-    const vault = await silentVault();
-    const asked = ca.ask("PUT", `${CA}/configuration`, { Provider: "vault", Config: vault.Config });
-    await vault.isAsked;
+    const asked = await askSilentVault(ca);
     expect(await statusOf(ca)).toMatchObject({ State: "rotating", Rotation: { Phase: "preparing", Abortable: true } });
     expect((await ca.sign(await ca.requestFor("web"))).status).toBe(200);
 
@@ -89,7 +82,7 @@ it("while it is being prepared: whoever asked for it is told, and nothing has ch
       200,
       { Aborted: "preparing", ActiveRootID: (await rootsOf(ca)).ActiveRootID },
     ]);
-    expect(await asked).toMatchObject({
+    expect(await asked.answer).toMatchObject({
       status: 409,
       text: "the rotation was aborted while it was being prepared: nothing has changed",
     });
@@ -139,12 +132,10 @@ it("a rollback that is asked for is no rotation to abort, and there is none with
 it("what comes after one that was aborted goes on", async () => {
   await using ca = await startCa();
   const first = (await rootsOf(ca)).ActiveRootID;
-  const vault = await silentVault();
-  const asked = ca.ask("PUT", `${CA}/configuration`, { Provider: "vault", Config: vault.Config });
-  await vault.isAsked;
+  const asked = await askSilentVault(ca);
   const next = rotate(ca); // waits for its turn
   expect((await abort(ca)).status).toBe(200);
-  expect((await asked).status).toBe(409);
+  expect((await asked.answer).status).toBe(409);
   expect((await next).status).toBe(200);
   expect((await rootsOf(ca)).ActiveRootID).not.toBe(first);
   await expectTrustedByAll(ca);

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { freePort } from "@heddle/daemon/testing";
 import { type EtcdCluster, hasEtcd, startEtcd } from "@heddle/store/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startVaultServer } from "../src/testing.ts";
 import { startCa } from "./harness.ts";
 
 interface Roots {
@@ -57,6 +58,30 @@ describe.runIf(hasEtcd)("CAs on one etcd", () => {
         return following();
       })
       .toMatchObject({ Agents: 1, Proxies: 3 });
+  }, 30_000);
+
+  it("stop a rotation that another of them prepares, and tell where it is", async () => {
+    const config = { ...on("aborted"), encryptionKeys: [randomBytes(32)] };
+    await using a = await startCa({ ...config, node: "a" });
+    await using b = await startCa({ ...config, node: "b" });
+    await using vault = await startVaultServer();
+    const isAsked = vault.hang();
+    const Config = { Address: vault.address, Token: vault.token, RootPKIPath: "r", IntermediatePKIPath: "i" };
+    const before = (await b.ask("GET", "/v1/connect/ca/roots")).text;
+    const asked = a.ask("PUT", "/v1/connect/ca/configuration", { Provider: "vault", Config });
+    await isAsked;
+    const phase = async () =>
+      (await b.ask("GET", "/v1/connect/ca/status")).json().Rotation?.Phase as string | undefined;
+    await expect.poll(phase).toBe("preparing");
+    expect((await b.ask("PUT", "/v1/connect/ca/abort")).json()).toMatchObject({ Aborted: "preparing" });
+    expect(await asked).toMatchObject({ status: 409, text: expect.stringContaining("was aborted") });
+    for (const ca of [a, b]) expect((await ca.ask("GET", "/v1/connect/ca/roots")).text).toBe(before);
+
+    const update = { Provider: "consul", Config: { PrivateKeyType: "rsa", PrivateKeyBits: 2048 } };
+    expect((await a.ask("PUT", "/v1/connect/ca/configuration", update)).status).toBe(200);
+    await expect.poll(phase).toBe("following");
+    const first = (JSON.parse(before) as Roots).ActiveRootID;
+    expect((await b.ask("PUT", "/v1/connect/ca/abort")).json()).toEqual({ Aborted: "switched", ActiveRootID: first });
   }, 30_000);
 
   it("keep their keys sealed, and refuse to start where they could not", async () => {

@@ -21,6 +21,8 @@ export interface VaultServer extends AsyncDisposable {
   calls: string[];
   /** Answers this to every call whose path matches, until it is called with none. */
   fail(path?: RegExp, status?: number, errors?: string[]): void;
+  /** From now on it takes calls and answers none; resolves with the first. */
+  hang(): Promise<void>;
   /** Changes what is signed: openssl's extension lines of leaves. */
   leafExtensions: (uri: string) => string[];
   /** Seconds that the token lives; 0 for ever. */
@@ -49,6 +51,7 @@ export async function startVaultServer(): Promise<VaultServer> {
   const dir = mkdtempSync(join(tmpdir(), "heddle-vault-"));
   const mounts = new Map<string, Mount>();
   const token = `s.${randomBytes(12).toString("hex")}`;
+  let hanging: (() => void) | undefined;
   let failing: { path: RegExp; status: number; errors: string[] } | undefined;
 
   const answer = async (method: string, path: string, body: Record<string, string>, given: string): Promise<Answer> => {
@@ -81,6 +84,7 @@ export async function startVaultServer(): Promise<VaultServer> {
     for await (const chunk of req as AsyncIterable<Buffer>) chunks.push(chunk);
     const path = (req.url ?? "").replace(/^\/v1\//, "");
     vault.calls.push(`${req.method} /v1/${path}`);
+    if (hanging) return hanging();
     const body = JSON.parse(Buffer.concat(chunks).toString() || "{}") as Record<string, string>;
     const given = String(req.headers["x-vault-token"] ?? "");
     const { status, text, ...rest } = await answer(req.method ?? "", path, body, given).catch(
@@ -104,6 +108,7 @@ export async function startVaultServer(): Promise<VaultServer> {
     token,
     calls: [],
     fail: (path, status = 500, errors = ["internal error"]) => (failing = path && { path, status, errors }),
+    hang: () => new Promise((resolve) => (hanging = resolve)),
     // As Vault's default role has them, with basic_constraints_valid_for_non_ca.
     leafExtensions: (uri) => [
       "basicConstraints=critical,CA:FALSE",
