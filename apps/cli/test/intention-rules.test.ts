@@ -62,9 +62,7 @@ it("says whose token a rule demands, wherever it is shown", async () => {
     expect(await run("config", "write", file(name, text))).toMatchObject({ status: 0 });
   expect((await run("intention", "list")).out).toMatch(/ web +allow with a token of okta +db /);
   expect((await run("intention", "get", "web", "db")).out).toMatch(/^Action: +allow with a token of okta$/m);
-  expect((await run("intention", "match", "db")).out).toBe(
-    "web => db (allow with a token of okta)\n* => db (deny)\n",
-  );
+  expect((await run("intention", "match", "db")).out).toBe("web => db (allow with a token of okta)\n* => db (deny)\n");
   expect((await run("intention", "explain", "web", "db")).out).toMatch(
     /decides: the most exact rule that matches; it demands a token of okta, and connections carry none, so it denies/,
   );
