@@ -17,7 +17,7 @@ import type { Question } from "./codec/query.ts";
 import { addressRecord, type Rr, toAddressBytes } from "./codec/record.ts";
 import type { Answer } from "./codec/reply.ts";
 
-const MAX_DEPTH = 3; // a chain of CNAMEs inside our own zone: Consul's limit
+const MAX_DEPTH = 3; // names of our own zone that are followed for one question: Consul's limit
 const SERVERS = "consul"; // the service that the catalog's servers are registered as
 const MAX_PREPARED = 64; // types and tags of one service; more than that is a scan
 const MAX_HOSTS = 8; // foreign targets of one answer that are asked for
@@ -155,7 +155,7 @@ export function createResolver(deps: ResolverDeps): Resolve {
     if (type === TYPE.CNAME) return [];
     const name = toLookupName(host);
     if (zone.trim(name) === undefined) return hosts.lookup(host, type, maxTtl);
-    if (depth <= 1) return [];
+    if (depth < 1) return [];
     const answer = await resolve({ name, type }, NOBODY, depth - 1);
     const owner = toWireName(host);
     if (answer === "forward" || owner === undefined) return [];

@@ -46,6 +46,8 @@ async function daemonWith(recursors: NameServer[], settings: Partial<DnsConfig> 
   onTestFinished(() => catalog.stop());
   catalog.register("foreign", [{ node: "n1", address: "10.0.0.1", serviceAddress: "www.example.com" }]);
   catalog.register("inner", [{ node: "n1", address: "10.0.0.1", serviceAddress: "web.service.consul" }]);
+  for (const [name, to] of Object.entries({ four: "three", three: "two", two: "inner" }))
+    catalog.register(name, [{ node: "n1", address: "10.0.0.1", serviceAddress: `${to}.service.consul` }]);
   catalog.register("own", [{ node: "n1", address: "10.0.0.1", serviceAddress: "own.service.consul" }]);
   catalog.register("loop-a", [{ node: "n1", address: "10.0.0.1", serviceAddress: "loop-b.service.consul" }]);
   catalog.register("loop-b", [{ node: "n1", address: "10.0.0.1", serviceAddress: "loop-a.service.consul" }]);
@@ -183,6 +185,12 @@ describe("instances whose address is a name", () => {
       "inner.service.consul. 0 CNAME web.service.consul.",
       "web.service.consul. 0 A 10.0.0.2",
     ]);
+    // Three names beyond the one that is asked for.
+    expect((await dig(dns.port, "two.service.consul A")).answer.at(-1)).toBe("web.service.consul. 0 A 10.0.0.2");
+    expect((await dig(dns.port, "three.service.consul A")).answer.at(-1)).toBe("web.service.consul. 0 A 10.0.0.2");
+    expect((await dig(dns.port, "four.service.consul A")).answer.at(-1)).toBe(
+      "inner.service.consul. 0 CNAME web.service.consul.",
+    );
     expect((await dig(dns.port, "own.service.consul SRV")).answer).toEqual([
       "own.service.consul. 0 SRV 1 1 80 n1.node.dc1.consul.",
     ]);
