@@ -36,18 +36,24 @@ export interface StartOptions {
 /** Calls until there is an answer: daemons may start in any order. Throws what etcd refuses, and the signal's reason. */
 export async function atStart<T>(call: () => Promise<T>, { client, log, waitUntil }: StartOptions): Promise<T> {
   const deadline = performance.now() + HOLD_MS;
-  for (let toldAt = Number.NEGATIVE_INFINITY; ; ) {
+  let toldAt = Number.NEGATIVE_INFINITY;
+  const tell = (error: string) => {
+    log.warn("waiting for etcd", { endpoints: client.endpoints.join(","), error });
+    toldAt = performance.now();
+  };
+  for (;;) {
+    // A page of records may take long, and an etcd that hangs says nothing for as long.
+    const hanging = waitUntil && setInterval(() => tell("no answer yet"), TELL_EVERY_MS);
     try {
       return await call();
     } catch (error) {
       const now = performance.now();
       const isPatient = isPassing(error) && (waitUntil || now < deadline);
       if (!isPatient) throw error instanceof HeddleError ? error : unreachable(client, error);
-      if (waitUntil && now - toldAt >= TELL_EVERY_MS) {
-        log.warn("waiting for etcd", { endpoints: client.endpoints.join(","), error: describeError(error) });
-        toldAt = now;
-      }
+      if (waitUntil && now - toldAt >= TELL_EVERY_MS) tell(describeError(error));
       await sleep(now < deadline ? RETRY_MS : START_RETRY_MS, waitUntil);
+    } finally {
+      clearInterval(hanging);
     }
   }
 }
