@@ -152,14 +152,16 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
       );
     }
     await tasks.close();
-    await ops?.[Symbol.asyncDispose]();
     return { drained: Promise.all([...proxies.all.keys()].map((id) => proxies.end(id, drainMs))) };
   };
+  let opsClosed: PromiseLike<void> | undefined;
+  const closeOps = async () => (opsClosed ??= ops?.[Symbol.asyncDispose]());
   let stopping: ReturnType<typeof stopAccepting> | undefined;
   const handOver = async () => {
     isHandedOver = true;
     log.info("another process takes over");
     await (stopping ??= stopAccepting());
+    await closeOps(); // the other process wants its port
     deps.onHandedOver?.();
   };
   if (config.adminDir !== "") {
@@ -175,6 +177,7 @@ export async function start(config: Config, deps: Deps): Promise<RunningProxy> {
   const close = async (): Promise<void> => {
     const { drained } = await (stopping ??= stopAccepting());
     await drained;
+    await closeOps(); // which said until now that we are not ready
     await owned.disposeAsync();
     print(SHUTDOWN);
   };

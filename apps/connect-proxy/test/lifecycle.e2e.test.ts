@@ -197,6 +197,25 @@ describe("shutdown", () => {
     await closing;
     await expect.poll(() => db.count("connection closed")).toBe(2);
   });
+
+  test("is not ready, and says so, as long as connections finish", async () => {
+    const { agent } = await startPair();
+    const metrics = await freePort();
+    const argv = ["-service=web", "-upstream=db:0", `-metrics-addr=127.0.0.1:${metrics}`, "-drain-time=30s"];
+    const web = await startProxy(argv, { agent: agent.address });
+    await isReady(web);
+    const app = await dialApp(web.running.listeners()[0]?.address?.port ?? 0);
+    app.socket.write("a");
+    await app.sawText("a");
+    const status = (path: string) => fetch(`http://127.0.0.1:${metrics}${path}`).then((res) => res.status);
+    expect(await status("/readyz")).toBe(200);
+    const closing = web.running.close();
+    await web.logged("Stopping listener");
+    expect([await status("/readyz"), await status("/metrics")]).toEqual([503, 200]);
+    app.socket.end();
+    await closing;
+    await expect(status("/readyz")).rejects.toThrow();
+  });
 });
 
 test("-drain-service drains the service first, and callers are served until that is told", async () => {
