@@ -25,6 +25,12 @@ describe("parseCheckDefinition", () => {
     expect(() => parseCheckDefinition({ name: "x", ttl: 5 }, { source: "file" })).toThrow("ttl: invalid value 5");
   });
 
+  it("wants a name, or in a file an id", () => {
+    expect(parseCheckDefinition({ id: "x", ttl: "5s" }, { source: "file" })).toMatchObject({ CheckID: "x", Name: "" });
+    expect(() => parseCheckDefinition({ ttl: "5s" }, { source: "file" })).toThrow("Missing check name");
+    expect(() => parseCheckDefinition({ ID: "x", TTL: "5s" })).toThrow("Missing check name");
+  });
+
   it("reads the further spellings", () => {
     for (const key of ["Args", "args", "ScriptArgs", "script_args"])
       expect(parseCheckDefinition({ Name: "x", [key]: ["a"], Interval: "5s" }).Args).toEqual(["a"]);

@@ -17,12 +17,13 @@ export function parseCheckDefinition(input: unknown, options: ParseOptions = {})
   return parseWith(options, (reader) => readCheck(input, [], reader));
 }
 
-/** Reads a check that stands alone: its name is required, and its id is its name unless given. */
+/** Reads a check that stands alone: its id is its name unless given. The API wants a name in any case, a file where there is no id. */
 export function readCheck(input: unknown, path: Path, reader: Reader): CheckDefinition {
   const raw = reader.decode(checkField, input, path) ?? {};
   const check = toCheckDefinition(raw, { id: raw.Name ?? "", name: "", serviceId: raw.ServiceID ?? "" });
   if (reader.hasFailed) return check;
-  if (check.Name === "") reader.fail([...path, "name"], "Missing check name");
+  if (check.Name === "" && (reader.source === "api" || check.CheckID === ""))
+    reader.fail([...path, "name"], "Missing check name");
   else reportCheck(check, path, reader, false);
   return check;
 }

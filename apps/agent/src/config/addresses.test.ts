@@ -4,7 +4,7 @@ import { expandTemplate, hostAddress, type Network, parseAddresses } from "./add
 
 const address = (text: string, internal = false): NetworkInterfaceInfo => ({
   address: text,
-  family: "IPv4",
+  ...(text.includes(":") ? { family: "IPv6" as const, scopeid: 0 } : { family: "IPv4" as const }),
   internal,
   netmask: "255.255.255.0",
   mac: "00:00:00:00:00:00",
@@ -30,6 +30,16 @@ describe("hostAddress", () => {
     ],
     ["a public one, where there is no other", network({ lo, a: [address("203.0.113.1")] }), "203.0.113.1"],
     ["never a link-local one", network({ lo, a: [address("169.254.1.1")], b: [address("10.0.0.1")] }, "a"), "10.0.0.1"],
+    [
+      "one of IPv6, where there is none of IPv4",
+      network({ lo, a: [address("fe80::1"), address("2001:db8::1"), address("fd00::1")] }),
+      "fd00::1",
+    ],
+    [
+      "one of IPv4, where there are both",
+      network({ lo, a: [address("fd00::1"), address("10.0.0.1")] }, "a"),
+      "10.0.0.1",
+    ],
     ["loopback, where there is nothing else", network({ lo }), "127.0.0.1"],
   ])("is %s", (_, host, expected) => expect(hostAddress(host)).toBe(expected));
 });
@@ -42,6 +52,15 @@ describe("expandTemplate", () => {
     ['{{ GetInterfaceIP "eth1" }} {{ GetInterfaceIP "lo" }}', "203.0.113.1 127.0.0.1"],
     ["10.1.1.1", "10.1.1.1"],
   ])("%s is %s", (text, expected) => expect(expandTemplate(text, host)).toBe(expected));
+
+  it.each([
+    ["{{ GetPrivateIP }}", "fd00::2"],
+    ["{{ GetPublicIP }}", "203.0.113.1"],
+    ['{{ GetInterfaceIP "eth1" }}', "2001:db8::1"],
+  ])("%s is %s on a host of both families", (text, expected) => {
+    const both = network({ eth0: [address("203.0.113.1"), address("fd00::2")], eth1: [address("2001:db8::1")] });
+    expect(expandTemplate(text, both)).toBe(expected);
+  });
 
   it("says what it knows, and what there is not", () => {
     expect(() => expandTemplate("{{ GetAllInterfaces }}", host)).toThrow(

@@ -11,7 +11,11 @@ export interface Network {
 
 export const realNetwork: Network = { interfaces: networkInterfaces, defaultInterface };
 
-const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/;
+/** RFC 1918, 6598 and 4193. */
+const PRIVATE =
+  /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|f[cd][0-9a-f]{2}:)/i;
+/** RFC 3927 and 4291: good on one link alone. */
+const LINK_LOCAL = /^(?:169\.254\.|fe[89ab][0-9a-f]:)/i;
 
 /** The address to tell others: that of the default route, else a private one, else any, else loopback. Never fails. */
 export function hostAddress(network: Network): string {
@@ -41,12 +45,14 @@ export function expandTemplate(text: string, network: Network): string {
   });
 }
 
+// Those of IPv4 first: an IPv6 one is told where a host has no other.
 function candidates(network: Network, withInternal = false): { name: string; address: string }[] {
-  return Object.entries(network.interfaces()).flatMap(([name, addresses = []]) =>
+  const all = Object.entries(network.interfaces()).flatMap(([name, addresses = []]) =>
     addresses
-      .filter((a) => a.family === "IPv4" && (withInternal || !a.internal) && !a.address.startsWith("169.254."))
-      .map(({ address }) => ({ name, address })),
+      .filter((a) => (withInternal || !a.internal) && !LINK_LOCAL.test(a.address))
+      .map(({ address, family }) => ({ name, address, family })),
   );
+  return ["IPv4", "IPv6"].flatMap((family) => all.filter((a) => a.family === family));
 }
 
 /** Linux's routing table: the default route with the lowest metric. Elsewhere there is no such file. */
