@@ -2,7 +2,7 @@
 import type { Server } from "node:net";
 
 const ANSWER_MS = 15_000; // it starts a process for it, maybe on a machine that is full
-const MAX_EACH = 8; // of one place: one for each thread of the other process, and those that it took over itself
+const MAX_EACH = 64; // of one place: one for each thread of the other process, and those that it took over itself
 const ASK = "GET /listeners HTTP/1.1\r\nHost: proxy\r\nConnection: Upgrade\r\nUpgrade: heddle-listeners\r\n\r\n";
 
 /** A socket that listens already, for `server.listen`. */
