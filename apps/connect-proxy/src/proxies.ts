@@ -70,9 +70,10 @@ export function createProxies({ client, link, carrier, crew, log, mayShare, adop
       const unfollow = followAgent({ client, store, link, log: own, origin });
       if (saved && !(await answers(client))) {
         own.warn("no agent answers: serving what was saved", { saved_at: saved.savedAt });
+        link.isOld(saved.ageMs);
         saved.restore(store);
       }
-      const unsave = file?.follow(store, "proxyId" in origin ? origin.proxyId : "");
+      const unsave = file?.follow(store, "proxyId" in origin ? origin.proxyId : "", () => link.isUp);
       closers.set(id, async () => {
         await unsave?.(); // first: without its watches the snapshot loses what it holds
         await unfollow();

@@ -3,7 +3,7 @@
  * alone, and what it says is checked again before it is used.
  */
 import { createHash } from "node:crypto";
-import { open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, type Logger, makeDirectory } from "@heddle/daemon";
 import { NO_REVOCATIONS, type RevocationsAnswer } from "@heddle/tls";
@@ -19,6 +19,7 @@ import {
 
 const VERSION = 1;
 const SETTLE_MS = 200; // changes come in groups
+const CONFIRM_MS = 60_000; // how often the file is told that it still holds, while the agent answers
 const MAX_BYTES = 64 * 1024 * 1024;
 
 interface Content {
@@ -43,6 +44,8 @@ export interface SavedOptions {
 export interface Saved {
   readonly proxyId: string;
   readonly savedAt: string;
+  /** How long nobody has said that it still holds. */
+  readonly ageMs: number;
   /** Puts what was saved into the store. */
   restore(store: SnapshotStore): void;
 }
@@ -50,8 +53,8 @@ export interface Saved {
 export interface SnapshotFile {
   /** What was saved, where it can be used still; says in the log why not. */
   load(): Promise<Saved | undefined>;
-  /** Saves each change of the store from now on. Returns what writes the last of them. */
-  follow(store: SnapshotStore, proxyId: string): () => Promise<void>;
+  /** Saves each change of the store from now on, and that it holds while the agent answers. Returns what writes the last of them. */
+  follow(store: SnapshotStore, proxyId: string, isAgentUp: () => boolean): () => Promise<void>;
   /** Nobody is to start from it again. */
   remove(): Promise<void>;
 }
@@ -81,7 +84,7 @@ async function load(path: string, log: Logger): Promise<Saved | undefined> {
     if (!found) return undefined;
     if (found.size > MAX_BYTES) throw new Error(`the file has ${found.size} bytes, at most ${MAX_BYTES} are read`);
     if ((found.mode & 0o077) !== 0) throw new Error("others may read or write the file: want mode 0600");
-    return check(parse(await readFile(path, "utf8")));
+    return { ...check(parse(await readFile(path, "utf8"))), ageMs: Math.max(0, Date.now() - found.mtimeMs) };
   } catch (error) {
     log.error("what was saved cannot be used", { path, error: describeError(error) });
     return undefined;
@@ -94,7 +97,7 @@ export function createSnapshotFile({ dir, owner, log }: SavedOptions): SnapshotF
   return {
     load: () => load(path, log),
     remove: () => rm(path, { force: true }),
-    follow(store, proxyId) {
+    follow(store, proxyId, isAgentUp) {
       let timer: NodeJS.Timeout | undefined;
       let writing: Promise<void> = Promise.resolve();
       let told = "";
@@ -116,8 +119,13 @@ export function createSnapshotFile({ dir, owner, log }: SavedOptions): SnapshotF
       store.onChange(() => {
         if (!isOver) timer ??= setTimeout(save, SETTLE_MS);
       });
+      const confirming = setInterval(() => {
+        if (isAgentUp()) utimes(path, new Date(), new Date()).catch(() => {}); // as soon as there is one
+      }, CONFIRM_MS);
+      confirming.unref();
       return async () => {
         isOver = true;
+        clearInterval(confirming);
         if (timer) {
           clearTimeout(timer);
           save();
@@ -155,7 +163,7 @@ function parse(file: string): Content {
 }
 
 /** A key that does not fit, roots that cannot be read, a certificate that has expired: nothing of it is used. */
-function check({ proxyId, savedAt, spec, leaf, roots, revocations, rules, endpoints }: Content): Saved {
+function check({ proxyId, savedAt, spec, leaf, roots, revocations, rules, endpoints }: Content): Omit<Saved, "ageMs"> {
   const usable = toLeaf({ CertPEM: leaf.certPem, PrivateKeyPEM: leaf.keyPem }, spec.service);
   if (usable.notAfter <= Date.now())
     throw new Error(`its certificate expired at ${new Date(usable.notAfter).toISOString()}`);

@@ -1,5 +1,14 @@
 /** A proxy that starts while no agent answers goes on with what it saved, and with nothing that cannot be trusted. */
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -19,11 +28,10 @@ async function startSaved() {
     state.endpoints.db = [{ host: "127.0.0.1", port: publicPort }];
     state.intentions.push(deny("api", "db"));
   });
-  const start = async () => {
+  const start = async (...more: string[]) => {
     const db = await startProxy(["-sidecar-for=db", `-state-dir=${dir}`], { agent: agent.address });
-    const web = await startProxy(["-service=web", `-upstream=db:${port}`, `-state-dir=${dir}`], {
-      agent: agent.address,
-    });
+    const argv = ["-service=web", `-upstream=db:${port}`, `-state-dir=${dir}`, ...more];
+    const web = await startProxy(argv, { agent: agent.address });
     return { db, web };
   };
   const { db, web } = await start();
@@ -44,15 +52,24 @@ test("it serves, says so, and follows the agent again once that answers", async 
   const { agent, port, start, files } = await startSaved();
   expect(files()).toHaveLength(2);
   for (const file of files()) expect(statSync(file).mode & 0o777).toBe(0o600);
-  const { db, web } = await start();
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  for (const file of files()) utimesSync(file, hourAgo, hourAgo); // when it was last known to hold
+  const metrics = await freePort();
+  const { db, web } = await start(`-metrics-addr=127.0.0.1:${metrics}`);
+  const age = async () => {
+    const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+    return Number(/^heddle_proxy_snapshot_age_seconds\S* (\S+)$/m.exec(text)?.[1]);
+  };
   for (const proxy of [db, web]) {
     await proxy.logged("no agent answers: serving what was saved");
     await isReady(proxy);
   }
   expect(await echoes(port)).toBe(true);
+  await expect.poll(age).toBeGreaterThan(3_600);
   agent.change((state) => state.intentions.push(deny("web", "db")));
   await agent.restart();
   await expect.poll(() => echoes(port)).toBe(false);
+  await expect.poll(age).toBe(0);
 });
 
 test.each<[string, (file: string) => void, RegExp]>([

@@ -14,6 +14,8 @@ export interface AgentLink {
   readonly problem: string | undefined;
   /** 0 while it answers. */
   readonly awayMs: number;
+  /** What is known was already so old when this process began with it. */
+  isOld(ms: number): void;
   /** Called when an agent that was away answers again. */
   onBack(listener: () => void): void;
 }
@@ -22,6 +24,7 @@ export function createAgentLink(log: Logger): AgentLink {
   const away = new Set<string>();
   let awaySince = 0;
   let awayBecause = "";
+  let oldMs = 0;
   const refusals = new Map<string, string>(); // by watch: what the agent said no to
   const listeners: (() => void)[] = [];
   const back = (watch: string) => {
@@ -31,6 +34,7 @@ export function createAgentLink(log: Logger): AgentLink {
   };
   return {
     answered(watch) {
+      oldMs = 0;
       if (refusals.delete(watch)) log.info("the agent gives again what it refused", { watch });
       back(watch);
     },
@@ -64,7 +68,10 @@ export function createAgentLink(log: Logger): AgentLink {
       return away.size > 0 ? awayBecause : refusals.values().next().value;
     },
     get awayMs() {
-      return away.size === 0 ? 0 : performance.now() - awaySince;
+      return away.size === 0 ? 0 : oldMs + performance.now() - awaySince;
+    },
+    isOld(ms) {
+      oldMs = Math.max(oldMs, ms);
     },
     onBack: (listener) => void listeners.push(listener),
   };
