@@ -409,7 +409,7 @@ export const MORE_ROWS: Row[] = [
   line("operator raft list-peers -stale"),
   line("operator raft list-peers -datacenter=dc9"),
   line("rtt -wan nope.dc1 nope2.dc1"),
-  own("rtt -wan nope nope2"),
+  line("rtt -wan nope nope2"),
   line("event -name=x -node=^cli1$ -service=consul -tag=t p"),
   own("event -name=x -node=("),
   line("lock -datacenter=dc9 p true"),

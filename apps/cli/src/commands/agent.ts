@@ -1,5 +1,6 @@
 /** `heddle agent`: reads the configuration, says what it is about to be, runs until a signal. */
 import { createWriteStream, openSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { hostname } from "node:os";
 import { type AgentConfig, formatAgentFlags, leaveOnSignal, loadAgentConfig } from "@heddle/agent";
 import {
@@ -138,7 +139,7 @@ function banner(config: AgentConfig): string {
     ["Client Addr", `[${clients}] (HTTP: ${ports.http}, HTTPS: ${ports.https}, gRPC: -1, DNS: ${ports.dns})`],
     [
       "Cluster Addr",
-      `${config.advertiseAddr} (${config.server ? `Internal API: ${internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`,
+      `${config.advertiseAddr} (${config.server ? `Internal API: ${isIPv6(internal) ? `[${internal}]` : internal}:${ports.server}` : "Internal API: none"}, LAN: ${ports.serfLan}, WAN: ${ports.serfWan})`,
     ],
     ["Encrypt", `Gossip: none, TLS-Outgoing: ${isTls}, TLS-Incoming: ${isTls}, Mesh: mutual TLS`],
   ];

@@ -24,6 +24,8 @@ export const rtt = command({
   async run({ api, args, flags, terminal }) {
     if (args.length < 1 || args.length > 2)
       throw new CommandError("One or two node names must be specified\nSee 'heddle rtt --help'.");
+    if (flags.wan && args.some((name) => !name.includes(".")))
+      throw new CommandError("Node names must be specified as <node name>.<datacenter> with -wan");
     const self = async (): Promise<string> => {
       type Self = { Config: { NodeName: string; Datacenter: string } };
       const { Config } = (await attempt("Error querying agent", api.get<Self>("/v1/agent/self"))).body;
