@@ -332,3 +332,13 @@ test("limits refuse with a reason", async () => {
   expect((await db.logged("connection refused")).reason).toMatch(/limit of 1 connections/);
   expect(await web.logged("connection refused")).toBeDefined();
 });
+
+test("a connection on which nothing moves is cut after local_idle_timeout_ms, and both ends say so", async () => {
+  const { port, db, web } = await startPair({ proxyConfig: { local_idle_timeout_ms: 300 } });
+  const app = await dialApp(port);
+  app.socket.write("hello");
+  await app.sawText("hello");
+  expect(await app.ended).toBe("ECONNRESET");
+  const reason = "no byte moved for 300 ms (local_idle_timeout_ms)";
+  for (const proxy of [db, web]) await proxy.logged("connection closed", { reason, bytes_in: 5, bytes_out: 5 });
+});

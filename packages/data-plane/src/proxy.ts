@@ -20,6 +20,7 @@ import type { Instance } from "./balance.ts";
 import type { ConnectionTable, Direction, Parties } from "./connections.ts";
 import { countKey, type Counts } from "./counts.ts";
 import { dialAddress } from "./dial.ts";
+import { createIdleCuts } from "./idle.ts";
 import { createInbound, type Inbound } from "./inbound.ts";
 import {
   createDialler,
@@ -106,6 +107,9 @@ export function createProxy(deps: ProxyDeps): Proxy {
   };
   const outbounds = new Map<string, Outbound>(); // by listener, so that a changed spec does not lose counts
 
+  const timeoutMs = () => store.current.spec?.public?.localIdleTimeoutMs ?? 0;
+  const idle = createIdleCuts({ table, clock, timeoutMs });
+
   const missing = (): string[] => {
     const { spec, leaf, roots, rules } = store.current;
     const parts = {
@@ -121,6 +125,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
   function onChange(part: SnapshotPart): void {
     const { spec, roots, rules } = store.current;
     if (part === "revocations") takeRevocations();
+    if (part === "spec") idle.changed();
     const isStricter = part === "spec" && tls !== undefined && tls.requirePq !== (spec?.requirePq ?? false);
     if (part === "leaf" || part === "roots" || isStricter) takeIdentity();
     if (spec && (part === "spec" || part === "rules") && areNewRules()) {
@@ -289,6 +294,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       if (direction !== "inbound") for (const tunnel of outboundTunnels()) tunnel.leave();
     },
     async close() {
+      idle.close();
       const deadline = performance.now() + LAST_WORDS_MS;
       while (tunnels().some((t) => t.size > 0) && performance.now() < deadline) await sleep(10);
       for (const tunnel of tunnels()) tunnel.destroy();

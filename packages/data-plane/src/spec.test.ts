@@ -50,6 +50,7 @@ describe("a registration", () => {
           local_service_address: "[::1]:99",
           local_connect_timeout_ms: 5,
           handshake_timeout_ms: "6",
+          local_idle_timeout_ms: 60_000,
           max_inbound_connections: 7,
           max_handshakes_per_source: "5",
         },
@@ -71,6 +72,7 @@ describe("a registration", () => {
       local: { host: "::1", port: 99 },
       localConnectTimeoutMs: 5,
       handshakeTimeoutMs: 6,
+      localIdleTimeoutMs: 60_000,
       maxConnections: 7,
       maxHandshakesPerSource: 5,
     });

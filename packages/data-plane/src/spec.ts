@@ -35,6 +35,8 @@ export interface PublicSpec {
   local: Address;
   localConnectTimeoutMs: number;
   handshakeTimeoutMs: number;
+  /** A caller's connection on which no byte moves for so long is cut; absent for none. */
+  localIdleTimeoutMs?: number;
   maxConnections: number;
   maxHandshakesPerSource: number;
 }
@@ -151,9 +153,11 @@ function publicSpec(
   }
   if (local.port === 0 && local.path === undefined)
     problems.push(`proxy '${service.ID}' has no local_service_port or local_service_socket_path to forward to`);
+  const localIdleTimeoutMs = read.ms("local_idle_timeout_ms", 0);
   return {
     bind,
     local,
+    ...(localIdleTimeoutMs > 0 && { localIdleTimeoutMs }),
     localConnectTimeoutMs: read.ms("local_connect_timeout_ms", DEFAULT_LOCAL_CONNECT_TIMEOUT_MS),
     handshakeTimeoutMs: read.ms("handshake_timeout_ms", DEFAULT_HANDSHAKE_TIMEOUT_MS),
     maxConnections: read.count("max_inbound_connections", DEFAULT_MAX_CONNECTIONS),
