@@ -15,7 +15,14 @@ import {
   startOpsServer,
   systemClock as clock,
 } from "@heddle/daemon";
-import { createApiClient, createRelay, followServerNames, internalTls, type ApiClient } from "@heddle/api-client";
+import {
+  createApiClient,
+  createRelay,
+  followServerNames,
+  internalTls,
+  type ApiClient,
+  watchForHangs,
+} from "@heddle/api-client";
 import { openStore, otherAddresses } from "@heddle/store";
 import { askCatalog } from "./ask-catalog.ts";
 import { createCa } from "./ca.ts";
@@ -99,5 +106,7 @@ async function catalogClient({ catalogUrl }: CaConfig, { stack, identity, log }:
     throw new InvalidArgumentError(`refusing to ask the catalog in plain text at ${catalogUrl}: use https`);
   const tls = internalTls(identity, ["catalog", "server"]);
   stack.use(await followServerNames(catalogUrl, log));
-  return stack.adopt(createApiClient({ address: catalogUrl, tls, log }), (client) => client.close());
+  const client = stack.adopt(createApiClient({ address: catalogUrl, tls, log }), (c) => c.close());
+  stack.use(watchForHangs(client));
+  return client;
 }

@@ -1,7 +1,7 @@
 /** Starts the health checker as a daemon of its own: one internal listener with the checks' WebSocket and the operator's routes. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { createApiClient, followRevocations, followServerNames, internalTls } from "@heddle/api-client";
+import { createApiClient, followRevocations, followServerNames, internalTls, watchForHangs } from "@heddle/api-client";
 import {
   createRegistry,
   InvalidArgumentError,
@@ -85,6 +85,7 @@ async function followRevoked(caUrl: string, { stack, identity, log }: FollowDeps
   stack.use(await followServerNames(caUrl, log));
   const ca = createApiClient({ address: caUrl, tls: internalTls(identity, ["ca", "server"]), log });
   stack.defer(() => ca.close());
+  stack.use(watchForHangs(ca));
   return stack.use(followRevocations(ca, { log })).callers;
 }
 

@@ -4,6 +4,7 @@ export { createEventId, eventIndex, NO_EVENT_INDEX } from "./event-id.ts";
 export { parseExact, toExactJson } from "./exact-json.ts";
 export { followRead } from "./followed-read.ts";
 export { followRevocations, REVOCATIONS_PATH } from "./followed-revocations.ts";
+export { watchForHangs } from "./hangs.ts";
 export { parseHttpHandler, tellHttpHandler } from "./http-handler.ts";
 export { apiOptions, DEFAULT_ADDRESS, toApiClientOptions } from "./options.ts";
 export { createRelay } from "./relay.ts";
