@@ -113,11 +113,12 @@ describe("intentions", () => {
     }
   });
 
-  test("INT-05: rules on requests and actions that nobody knows deny, new connections and open ones", async () => {
+  test("INT-05: rules on requests or tokens and actions that nobody knows deny, new connections and open ones", async () => {
     const { agent, port } = await startPair();
     for (const rule of [
       fakeIntention({ Action: "", Permissions: [{ Action: "allow", HTTP: { PathPrefix: "/" } }] }),
       fakeIntention({ Action: "audit" }),
+      fakeIntention({ Action: "allow", JWT: { Providers: [{ Name: "okta" }] } }),
     ]) {
       agent.change((state) => void (state.intentions = []));
       const open = await allowed(port);
