@@ -33,13 +33,15 @@ export function createConcurrencyLimit(clock: Clock): ConcurrencyLimit {
     });
   return {
     async run(limit, work) {
+      // Who waits is given the place of one that has ended, so that nobody who comes just then can take it.
       if (limit > 0 && running >= limit) await turn();
-      running++;
+      else running++;
       try {
         return await work();
       } finally {
-        running--;
-        waiting.shift()?.();
+        const next = waiting.shift();
+        if (next) next();
+        else running--;
       }
     },
   };
