@@ -11,6 +11,7 @@ import {
   internalTls,
   serverList,
   tlsOptions,
+  watchForHangs,
 } from "@heddle/api-client";
 import {
   type ApiTable,
@@ -106,6 +107,8 @@ export interface RunningAgent extends Running {
   readonly left: Promise<void>;
 }
 
+const LOOK_AT_CA_EVERY_MS = 5_000; // by each of many agents
+
 export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<RunningAgent> {
   const { hub, version, servers } = deps;
   for (const url of Object.values(servers)) refusePlainTextOffLoopback(url);
@@ -123,6 +126,8 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
   const ca = createApiClient({ address: servers.ca, tls: tlsFor("ca"), log: log.child("ca") });
   stack.defer(() => catalog.close());
   stack.defer(() => ca.close());
+  // The lease tells of a catalog that hangs; of a CA elsewhere nothing else would.
+  if (servers.ca !== servers.catalog) stack.use(watchForHangs(ca, servers.ca, LOOK_AT_CA_EVERY_MS));
 
   const isNewBoot = !(await isSameBoot(store));
   const state = new LocalState({

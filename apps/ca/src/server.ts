@@ -107,6 +107,6 @@ async function catalogClient({ catalogUrl }: CaConfig, { stack, identity, log }:
   const tls = internalTls(identity, ["catalog", "server"]);
   stack.use(await followServerNames(catalogUrl, log));
   const client = stack.adopt(createApiClient({ address: catalogUrl, tls, log }), (c) => c.close());
-  stack.use(watchForHangs(client));
+  stack.use(watchForHangs(client, catalogUrl));
   return client;
 }

@@ -1,6 +1,13 @@
 /** Starts the catalog as a daemon of its own: one internal listener with the public rows, the stream and the operator's routes. */
 import { randomUUID } from "node:crypto";
-import { createApiClient, createRelay, followServerNames, internalTls, type TlsSource } from "@heddle/api-client";
+import {
+  createApiClient,
+  createRelay,
+  followServerNames,
+  internalTls,
+  type TlsSource,
+  watchForHangs,
+} from "@heddle/api-client";
 import {
   createRegistry,
   followIdentityFiles,
@@ -39,6 +46,7 @@ export async function start(config: CatalogConfig, { log, waitUntil }: StartDeps
   stack.use(await followServerNames(config.caUrl, log));
   const caClient = createApiClient({ address: config.caUrl, tls, log });
   stack.defer(() => caClient.close());
+  stack.use(watchForHangs(caClient, config.caUrl));
   const ca = stack.use(followCa(caClient, log));
   const registry = createRegistry("catalog");
   let health = (): Record<string, Health> => ({ store: OPENING });

@@ -85,7 +85,7 @@ async function followRevoked(caUrl: string, { stack, identity, log }: FollowDeps
   stack.use(await followServerNames(caUrl, log));
   const ca = createApiClient({ address: caUrl, tls: internalTls(identity, ["ca", "server"]), log });
   stack.defer(() => ca.close());
-  stack.use(watchForHangs(ca));
+  stack.use(watchForHangs(ca, caUrl));
   return stack.use(followRevocations(ca, { log })).callers;
 }
 

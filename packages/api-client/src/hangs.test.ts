@@ -37,7 +37,7 @@ test("who waits at a server that hangs for what changes hears of it from another
   const client = createApiClient({ address });
   onTestFinished(() => client.close());
   using followed = followRead<number>(client, "/v1/what", { what: "what", log: silentLog });
-  using _ = watchForHangs(client);
+  using _ = watchForHangs(client, address);
   await expect.poll(() => followed.body).toBe(1);
   await expect.poll(() => waiting.size).toBe(1);
   hanging.add(serverList(address).current === urls.a ? "a" : "b");

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { AgentConfig } from "@heddle/agent";
-import { createApiClient, createRelay, followServerNames, internalTls } from "@heddle/api-client";
+import { createApiClient, createRelay, followServerNames, internalTls, watchForHangs } from "@heddle/api-client";
 import type { Ca } from "@heddle/ca";
 import { type Catalog, createCatalog, followCa, internalParts, registerCatalogMetrics } from "@heddle/catalog";
 import {
@@ -162,6 +162,7 @@ async function followElsewhere(
   const tls = internalTls(identity, ["ca", "server"]);
   stack.use(await followServerNames(address, log));
   const client = stack.adopt(createApiClient({ address, tls, log }), (c) => c.close());
+  stack.use(watchForHangs(client, address));
   return stack.use(followCa(client, log));
 }
 
