@@ -49,8 +49,13 @@ async function says(port: number, text: string): Promise<string> {
   return app.received().toString();
 }
 
-const stands = (proxy: TestProxy, count: number) =>
-  expect.poll(() => proxy.running.listeners().filter(({ address }) => address).length).toBe(count);
+const stands = (proxy: TestProxy, count: number) => {
+  const states = () =>
+    proxy.running
+      .listeners()
+      .map(({ name, address, error }) => (address ? "stands" : `${name}: ${error ?? "not yet"}`));
+  return expect.poll(states).toEqual(Array.from({ length: count }, () => "stands"));
+};
 
 test("sidecars are served as long as they are registered, each as itself", async () => {
   const { agent, add, start } = await startNode();
