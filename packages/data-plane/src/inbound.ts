@@ -16,7 +16,8 @@ import type { ProxyMetrics } from "./metrics.ts";
 import { type Pipe, pipe, type PipeEnd, type PlainSocket } from "./pipe.ts";
 import { messageOf, type Refusal, RefusedError } from "./refusal.ts";
 import { formatHostPort, type PublicSpec } from "./spec.ts";
-import { refuseTunnel, Tunnel } from "./tunnel/tunnel.ts";
+import { refuseTunnel } from "./tunnel/refuse.ts";
+import { Tunnel } from "./tunnel/tunnel.ts";
 import { resetSocket } from "./reset.ts";
 
 /** Handshakes under way at once, silent connections among them, counted from a caller's first byte; each costs a millisecond of processor time that a flood would take from everybody. */

@@ -3,19 +3,12 @@
  * authorised by themselves. One end opens streams, the other accepts or refuses them.
  */
 import { deadline } from "../deadline.ts";
-import type { MeshLeg, RefusedLeg } from "../mesh-tls.ts";
+import type { MeshLeg } from "../mesh-tls.ts";
 import type { PlainSocket } from "../pipe.ts";
 import { createReadBuffer, readRaw } from "../raw-reads.ts";
 import { messageOf, type Refusal, RefusedError } from "../refusal.ts";
-import {
-  FRAME,
-  type FrameHandler,
-  FrameReader,
-  type FrameType,
-  HEADER_BYTES,
-  MAX_DATA_BYTES,
-  writeHeader,
-} from "./frames.ts";
+import { FRAME, type FrameHandler, FrameReader, type FrameType, MAX_DATA_BYTES } from "./frames.ts";
+import { LAST_WORDS_MS } from "./refuse.ts";
 import { encodeReason, parseReason } from "./reason.ts";
 import { type StreamCarrier, type StreamOptions, TunnelStream } from "./stream.ts";
 import { FrameWriter } from "./writer.ts";
@@ -27,7 +20,6 @@ const MAX_OPENING = 4_096; // streams that wait for the service to be reached
 const MAX_WAITING_BYTES = 8 * 1024 * 1024; // words for a far end that does not read: more is no tunnel
 const PING_MS = 20_000;
 const SILENCE_MS = 60_000; // without an answer for so long the far end is gone, whatever TCP says
-const LAST_WORDS_MS = 1_000;
 
 export interface TunnelOptions {
   /** The accepting end's: a caller wants a stream. Answer with `accept` or `refuse`. */
@@ -368,15 +360,4 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     for (const stream of [...this.#streams.values()]) stream.farReset(refusal, why);
     this.#options.onClose();
   }
-}
-
-/** Tells the caller's proxy why there will be no tunnel, and ends the connection. */
-export function refuseTunnel(leg: RefusedLeg, refusal: Refusal): void {
-  const reason = encodeReason(refusal);
-  const header = Buffer.alloc(HEADER_BYTES);
-  writeHeader(header, 0, FRAME.leave, 0, reason.length);
-  // Closing with unread bytes makes the kernel send a reset, which would overtake the reason: read, and drop, for a while.
-  leg.stream.end(Buffer.concat([header, reason]));
-  leg.stream.resume();
-  setTimeout(() => leg.reset(), LAST_WORDS_MS).unref();
 }
