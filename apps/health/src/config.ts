@@ -45,7 +45,7 @@ export const HEALTH_OPTIONS = {
     "Probe nodes without an agent (external-node in their metadata), shared with others that do.",
   ),
   externalId: option.string("What this checker is called among those; by default host name and process id."),
-  catalogUrl: option.string("URL of the catalog that names those nodes.", "http://127.0.0.1:8300"),
+  catalogUrl: option.string("URL of the catalog that names those nodes; several with commas.", "http://127.0.0.1:8300"),
   caUrl: option.urls("The CA, or several, with TLS: callers whose certificate it has revoked are refused.", ""),
   ...opsOptions,
   logLevel: option.logLevel(),

@@ -53,6 +53,7 @@ export async function start(config: HealthConfig, { log, clock }: HealthDeps): P
   });
   const revoked =
     identity && config.caUrl !== "" ? await followRevoked(config.caUrl, { stack, identity, log }) : undefined;
+  if (config.external) stack.use(await followServerNames(config.catalogUrl, log));
   const external = config.external && stack.use(await startExternal(config, { checker, identity, log }));
   const health = () => ({ checker: checker.health(), ...(external && { external: external.health() }) });
 
@@ -101,7 +102,7 @@ async function startExternal(
   const { internalClientOptions } = await import("@heddle/tls");
   const tls = (live: LiveIdentity) => internalClientOptions({ ...live.current(), serverRoles: ["catalog", "server"] });
   return checkExternal({
-    urls: catalogUrl.split(","),
+    url: catalogUrl,
     id: externalId || `${hostname()}-${process.pid}`,
     maxChecks,
     tls: identity && (() => tls(identity)),

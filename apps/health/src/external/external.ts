@@ -2,6 +2,7 @@
  * The checker's end of `/internal/v1/external`: it is told which nodes without an agent are its share, probes them, and says
  * what changed. When the catalog is away it goes on with nothing: another one may have its share by then.
  */
+import { serverList, toTarget } from "@heddle/api-client";
 import { backoffMs, describeError, type Health, type Logger } from "@heddle/daemon";
 import { WebSocket } from "ws";
 import { parseSync, type ResultMessage } from "../check.ts";
@@ -16,8 +17,8 @@ const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
 const GATHER_MS = 20; // results of one moment go together
 
 export interface ExternalOptions {
-  /** The catalogs' addresses: "http://127.0.0.1:8300". One after another is tried. */
-  urls: readonly string[];
+  /** The catalog's address: "http://127.0.0.1:8300"; several with commas between them. One after another is tried. */
+  url: string;
   /** What this checker is called among those that share the nodes. */
   id: string;
   maxChecks: number;
@@ -32,19 +33,20 @@ export interface ExternalChecks extends Disposable {
 }
 
 /** Keeps a connection to the catalog until it is disposed of. */
-export function checkExternal({ urls, id, maxChecks, tls, openSet, log }: ExternalOptions): ExternalChecks {
+export function checkExternal({ url, id, maxChecks, tls, openSet, log }: ExternalOptions): ExternalChecks {
   let socket: WebSocket | undefined;
   let set: CheckSet | undefined;
   let attempt = 0;
-  let at = 0;
   let retry: NodeJS.Timeout | undefined;
   let isClosed = false;
 
+  const servers = serverList(url);
   const connect = () => {
-    const url = urls[at++ % urls.length] as string;
-    const target = `${url.replace(/^http/, "ws").replace(/\/$/, "")}${PATH}`;
+    const server = servers.current;
+    const target = toTarget(server);
     const options = { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
-    const current = new WebSocket(target, { ...options, ...tls?.() });
+    const address = `${target.url.replace(/^http/, "ws").replace(/\/$/, "")}${PATH}`;
+    const current = new WebSocket(address, { ...target.options, ...options, ...tls?.() });
     socket = current;
     let results: Pick<ResultMessage, "checkId" | "output" | "status">[] = [];
     let gathering: NodeJS.Timeout | undefined;
@@ -81,13 +83,15 @@ export function checkExternal({ urls, id, maxChecks, tls, openSet, log }: Extern
       }
     });
     current.on("error", (error) => {
-      if (attempt === 0) log.warn("cannot ask for external checks, trying again", { url, error: describeError(error) });
+      if (attempt === 0)
+        log.warn("cannot ask for external checks, trying again", { url: server, error: describeError(error) });
     });
     current.on("close", (code, reason) => {
       clearTimeout(silence);
       clearTimeout(gathering);
       mine.close();
       if (isClosed) return;
+      servers.failed(server);
       if (code === 1008) log.error("the catalog refuses this checker, trying again", { reason: reason.toString() });
       retry = setTimeout(connect, backoffMs(attempt++, RETRY_BASE_MS, RETRY_MAX_MS));
     });
@@ -98,7 +102,7 @@ export function checkExternal({ urls, id, maxChecks, tls, openSet, log }: Extern
       const isOpen = socket?.readyState === WebSocket.OPEN;
       const details = isOpen
         ? `${set?.size ?? 0} checks of external nodes`
-        : `no connection to the catalog at ${urls.join(", ")}`;
+        : `no connection to the catalog at ${servers.all.join(", ")}`;
       return { started: true, live: true, ready: isOpen, details };
     },
     [Symbol.dispose]() {
