@@ -60,10 +60,8 @@ test("the agent puts right what is its own, leaves what is not, also after eithe
   await restartCatalog();
   await until(services, (all) => all["web"]?.Port === 80 && all["api"] !== undefined);
   expect((await services())["web"]?.Tags).toEqual(["v2"]);
-  expect(agent.output()).toMatch(
-    /a service of this node was changed in the catalog by others, putting it right: .*fields=Port/,
-  );
-  expect(agent.output()).toMatch(/was taken out of the catalog by others, putting it back: service=api/);
+  await agent.saw(/a service of this node was changed in the catalog by others, putting it right: .*fields=Port/);
+  await agent.saw(/was taken out of the catalog by others, putting it back: service=api/);
   expect((await get(`${agent.url}/v1/agent/service/web`)).json<{ Tags: string[] }>().Tags).toEqual(["v2"]);
 
   // Killed and started again, the agent knows what its checks came to: its service is never critical.

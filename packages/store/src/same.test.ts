@@ -114,8 +114,8 @@ it.runIf(hasEtcd)(
           );
           const expected = await drive(sqlite, withoutRestores(steps));
           expect(await drive(onEtcd, withoutRestores(steps))).toEqual(expected);
-          // A restore takes a revision of its own on each, so that only what is there is compared after it.
-          await Promise.all([drive(sqlite, steps), drive(onEtcd, steps)]);
+          // A restore takes revisions of its own on each, so that only what is there is compared after it.
+          await Promise.all([sqlite, onEtcd].map((s) => drive(s, withoutComparing(steps))));
           const content = (s: Store) => TABLES.map((t) => s.list(t).map((r) => [r.key, r.value]));
           expect(content(onEtcd)).toEqual(content(sqlite));
         }),
@@ -129,3 +129,9 @@ it.runIf(hasEtcd)(
 );
 
 const withoutRestores = (steps: readonly Step[]): Step[] => steps.filter(({ type }) => type !== "restore");
+
+/** After a restore nothing that depends on an index. */
+const withoutComparing = (steps: readonly Step[]): Step[] => {
+  const restored = steps.findIndex(({ type }) => type === "restore");
+  return steps.filter(({ type }, i) => type !== "cas" || restored < 0 || i < restored);
+};
