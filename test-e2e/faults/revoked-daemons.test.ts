@@ -58,7 +58,7 @@ test("an agent's certificate that was revoked is out everywhere, at once and aft
   streamAs(ports.catalog, "dns").subscribe("/v1/connect/ca/roots", { onAnswer: ({ body }) => roots.push(body) });
   const lost = streamAs(ports.catalog, "agent-n1");
   lost.subscribe("/v1/catalog/nodes", { onAnswer: () => {} });
-  await expect.poll(() => [told, lost.connected]).toEqual([[[]], true]);
+  await expect.poll(() => [told, lost.connected, roots.length]).toEqual([[[]], true, 1]);
   expect(roots).toEqual([(await askAs(ca.port, "dns", { path: "/v1/connect/ca/roots" })).json()]);
 
   const revoke = async (body: object) => {
