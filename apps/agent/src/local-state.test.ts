@@ -136,6 +136,28 @@ test("aliases that stand for each other count what is no alias, and none is sick
   alias.close();
 });
 
+test("an alias of another node that is defined anew follows the other one", async () => {
+  const { state, registrar } = await setUp();
+  const followed: string[] = [];
+  const ended: string[] = [];
+  const catalog = {
+    async *watch(path: string, { signal }: { signal: AbortSignal }) {
+      followed.push(path);
+      signal.addEventListener("abort", () => ended.push(path));
+      yield { body: [{ Name: "up", Status: "critical", Output: path, ServiceID: "", Type: "ttl" }] };
+    },
+  } as never;
+  const alias = new AliasChecks({ state, catalog, nodeName: "n1", log: silentLog });
+  for (const AliasNode of ["n2", "n2", "n3"]) {
+    await registrar.check(parseCheckDefinition({ CheckID: "far", Name: "far", AliasNode }), "api");
+    const output = `Aliased check "up" failing: /v1/health/node/${AliasNode}`;
+    await vi.waitFor(() => expect(state.checkState("far")).toEqual({ status: "critical", output }));
+  }
+  expect(followed).toEqual(["/v1/health/node/n2", "/v1/health/node/n3"]);
+  await vi.waitFor(() => expect(ended).toEqual(["/v1/health/node/n2"]));
+  alias.close();
+});
+
 test("what a check came to outlives a restart, but not one of the machine, and not its removal", async () => {
   const { store, registrar, state, clock } = await setUp();
   const tcp = parseCheckDefinition({ CheckID: "c", Name: "c", TCP: "127.0.0.1:1", Interval: "10s" });

@@ -28,6 +28,7 @@ type ByService = ReadonlyMap<string, readonly CheckDefinition[]>;
 
 export class AliasChecks {
   readonly #options: AliasChecksOptions;
+  /** By what each follows, so that a check that is defined anew follows anew. */
   readonly #remote = new Map<string, AbortController>();
   readonly #off: () => void;
   #next: NodeJS.Immediate | undefined;
@@ -60,14 +61,15 @@ export class AliasChecks {
     for (const definition of definitions) {
       if (!isAlias(definition)) continue;
       if (this.#isRemote(definition)) {
-        remote.add(definition.CheckID);
-        this.#watchNode(definition);
+        const key = [definition.CheckID, definition.AliasNode, definition.AliasService].join("\0");
+        remote.add(key);
+        if (!this.#remote.has(key)) this.#watchNode(key, definition);
       } else this.#judgeLocal(definition, byService);
     }
-    for (const [id, watch] of this.#remote) {
-      if (remote.has(id)) continue;
+    for (const [key, watch] of this.#remote) {
+      if (remote.has(key)) continue;
       watch.abort();
-      this.#remote.delete(id);
+      this.#remote.delete(key);
     }
   }
 
@@ -104,11 +106,10 @@ export class AliasChecks {
     );
   }
 
-  #watchNode(definition: CheckDefinition): void {
+  #watchNode(key: string, definition: CheckDefinition): void {
     const { catalog, state, log } = this.#options;
-    if (this.#remote.has(definition.CheckID)) return;
     const watch = new AbortController();
-    this.#remote.set(definition.CheckID, watch);
+    this.#remote.set(key, watch);
     const follow = async () => {
       const path = `/v1/health/node/${encodeURIComponent(definition.AliasNode ?? "")}`;
       for await (const { body } of catalog.watch<HealthCheck[]>(path, { signal: watch.signal })) {
