@@ -62,14 +62,14 @@ function receive(path: string, onHandle: (at: string, handle: Handle) => void): 
   const { WriteWrap } = binding("stream_wrap");
   if (!Pipe || !PipeConnectWrap || !WriteWrap) return Promise.reject(new Error("this Node has no such channel"));
   const channel: Channel = new Pipe(constants.IPC);
+  let timer: NodeJS.Timeout | undefined;
   return new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("no answer")), ANSWER_MS);
+    timer = setTimeout(() => reject(new Error("no answer")), ANSWER_MS);
     channel.onread = (bytes) => {
       const handle = channel.pendingHandle;
       channel.pendingHandle = null;
       const text = bytes ? Buffer.from(bytes).toString().trimEnd() : "end";
       if (handle) return onHandle(text, handle);
-      clearTimeout(timer);
       if (text === "end") resolve();
       else reject(new Error("another answer"));
     };
@@ -83,5 +83,8 @@ function receive(path: string, onHandle: (at: string, handle: Handle) => void): 
     };
     const status = channel.connect(connected, path);
     if (status !== 0) reject(new Error(`no connection: ${status}`));
-  }).finally(() => channel.close());
+  }).finally(() => {
+    clearTimeout(timer);
+    channel.close();
+  });
 }
