@@ -130,6 +130,43 @@ test("a renewed leaf opens no stream under the old one, and leaves the open ones
   await open.sawText("ab");
 });
 
+test("fast streams, whose frames grow long: every byte in its place, beside one that is reset", {
+  timeout: 60_000,
+}, async () => {
+  const { port } = await startWiredPair();
+  const pool = randomBytes(4 * 1024 * 1024);
+  const TOTAL = 64 * 1024 * 1024; // up and back down: the windows grow after 16 MiB
+  const one = async (n: number) => {
+    const [sent, received] = [createHash("sha256"), createHash("sha256")];
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }).on("error", () => {});
+    let bytes = 0;
+    socket.on("data", (chunk: Buffer) => {
+      received.update(chunk);
+      const before = bytes;
+      bytes += chunk.length;
+      if (n === 1 && before < TOTAL / 2 && bytes >= TOTAL / 2) {
+        socket.pause();
+        setTimeout(() => socket.resume(), 300);
+      }
+      if (n === 2 && bytes > TOTAL / 2) socket.resetAndDestroy();
+    });
+    const ended = once(socket, n === 2 ? "close" : "end");
+    for (let at = 0; at < TOTAL && !socket.destroyed; ) {
+      const length = Math.min(TOTAL - at, 1 + Math.floor(Math.random() * 1_000_000));
+      const from = Math.floor(Math.random() * (pool.length - length));
+      const piece = pool.subarray(from, from + length);
+      sent.update(piece);
+      at += length;
+      if (!socket.write(piece)) await Promise.race([once(socket, "drain"), once(socket, "close")]);
+    }
+    socket.end();
+    await ended;
+    if (n !== 2) expect([bytes, received.digest("hex")]).toEqual([TOTAL, sent.digest("hex")]);
+  };
+  await Promise.all([0, 1, 2, 3].map(one));
+  expect(await echoes(port, "after them")).toBe(true);
+});
+
 test("sizes, pauses, half-closes and resets at random: every byte in its place", { timeout: 60_000 }, async () => {
   const pool = randomBytes(400_000);
   const sha = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");

@@ -30,8 +30,12 @@ export const FRAME = {
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 
 export const HEADER_BYTES = 8;
-/** With its header the longest data frame fills four TLS records. */
-export const MAX_DATA_BYTES = 4 * 16_384 - HEADER_BYTES;
+/** What TLS seals, and hands over, at once. */
+export const RECORD_BYTES = 16_384;
+/** The longest data frame of a stream with little credit; with its header it fills four TLS records. */
+export const USUAL_DATA_BYTES = 4 * RECORD_BYTES - HEADER_BYTES;
+/** The longest data frame: of a stream that has the credit for all of it. */
+export const MAX_DATA_BYTES = 32 * RECORD_BYTES - HEADER_BYTES;
 const MAX_CONTROL_BYTES = 4_096;
 
 /** Writes a header at `at`; the caller made room. */

@@ -4,15 +4,15 @@
  */
 import { Socket } from "node:net";
 import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd, type PlainSocket } from "../pipe.ts";
-import { readRaw } from "../raw-reads.ts";
+import { type ReadBuffer, readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
-import { HEADER_BYTES, MAX_DATA_BYTES } from "./frames.ts";
+import { HEADER_BYTES, MAX_DATA_BYTES, USUAL_DATA_BYTES } from "./frames.ts";
 import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
 import { resetSocket } from "../reset.ts";
 
 const LINGER_MS = 5_000; // both directions have ended, and this long nothing could be written to our side
 const BEHIND_MS = 100; // a reader that lets bytes wait this long is behind
-const SMALL_BYTES = 4_096; // rather copied than keeping a whole read buffer alive
+const SMALL_PART = 4; // less than a quarter of a read buffer is rather copied than keeping all of it alive
 
 /** What a stream needs of its tunnel. */
 export interface StreamCarrier {
@@ -38,14 +38,13 @@ export interface StreamOptions {
   halfOpenIdleMs?: number;
 }
 
-/** All plain sockets of this process read into it, behind a frame's header; a tunnel has taken what is read before the next read. */
-let framed: Buffer | undefined;
-let shared: { bytes: Buffer } | undefined;
-
-function readBuffer(): { bytes: Buffer } {
-  framed ??= Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_DATA_BYTES);
-  return (shared ??= { bytes: framed.subarray(HEADER_BYTES) });
-}
+/**
+ * All plain sockets of this process read into it, behind a frame's header; a tunnel has taken what is read before the next
+ * read. What may be read at once is what may be sent.
+ */
+const framed = Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_DATA_BYTES);
+const large = framed.subarray(HEADER_BYTES);
+const usual = large.subarray(0, USUAL_DATA_BYTES);
 
 export class TunnelStream implements Pipe {
   readonly id: number;
@@ -53,6 +52,7 @@ export class TunnelStream implements Pipe {
   readonly #socket: PlainSocket;
   readonly #options: StreamOptions;
   readonly #window = new ReceiveWindow();
+  readonly #reads: ReadBuffer = { bytes: usual };
   #credit = INITIAL_WINDOW;
   readonly #startedAt = performance.now();
   #firstByteMs: number | undefined;
@@ -81,7 +81,7 @@ export class TunnelStream implements Pipe {
     socket.on("drain", this.#onDrain);
     if (socket.readableEnded) this.#onEnd();
     else socket.once("end", this.#onEnd);
-    readRaw(socket, readBuffer(), this.#onBytes);
+    readRaw(socket, this.#reads, this.#onBytes);
   }
 
   get bytesFromA(): number {
@@ -110,7 +110,8 @@ export class TunnelStream implements Pipe {
     if (this.#options.side === "b") this.#firstByteMs ??= performance.now() - this.#startedAt;
     this.#fromUs += length;
     this.#credit -= length;
-    const withHeader = chunk === shared?.bytes ? framed : undefined;
+    const withHeader = chunk === this.#reads.bytes ? framed : undefined;
+    this.#reads.bytes = this.#credit >= MAX_DATA_BYTES ? large : usual;
     if (this.#carrier.send(this, chunk, length, withHeader) && this.#credit > 0) return;
     this.#isPaused = true;
     this.#socket.pause();
@@ -158,7 +159,7 @@ export class TunnelStream implements Pipe {
     const socket = this.#socket;
     const piece = chunk.subarray(this.#heldStart, this.#heldEnd);
     // Behind another write: it would keep the read buffer alive for a few bytes.
-    const isCopied = length < SMALL_BYTES && socket.writableLength > 0;
+    const isCopied = socket.writableLength > 0 && length * SMALL_PART < chunk.length;
     socket.write(isCopied ? Buffer.from(piece) : piece);
     if (socket.writableLength === 0) return this.#grant(length, false);
     if (this.#behindSince === 0) this.#behindSince = performance.now();
@@ -239,6 +240,7 @@ export class TunnelStream implements Pipe {
     if (!this.#isWhole && !(this.#hasEnded && this.#hasFarEnded && this.#socket.writableFinished))
       this.#finish({ how: "reset", by: this.#options.side }, true);
     clearTimeout(this.#timer);
+    this.#window.close();
     this.#carrier.forget(this);
     this.#options.onEnd(this.#end ?? { how: "closed" });
   };

@@ -5,16 +5,15 @@
 import { deadline } from "../deadline.ts";
 import type { MeshLeg } from "../mesh-tls.ts";
 import type { PlainSocket } from "../pipe.ts";
-import { createReadBuffer, readRaw } from "../raw-reads.ts";
+import { readRaw } from "../raw-reads.ts";
 import { messageOf, type Refusal, RefusedError } from "../refusal.ts";
 import { FRAME, type FrameHandler, FrameReader, type FrameType, MAX_DATA_BYTES } from "./frames.ts";
 import { LAST_WORDS_MS } from "./refuse.ts";
 import { encodeReason, parseReason } from "./reason.ts";
+import { ReadRing } from "./ring.ts";
 import { type StreamCarrier, type StreamOptions, TunnelStream } from "./stream.ts";
 import { FrameWriter } from "./writer.ts";
 
-const RECORD_BYTES = 16_384; // what TLS hands over at once
-const READ_BYTES = 5 * RECORD_BYTES; // the longest frame, wherever in its first record it begins
 const MAX_STREAM = 0x7fff_ffff;
 const MAX_OPENING = 4_096; // streams that wait for the service to be reached
 const MAX_WAITING_BYTES = 8 * 1024 * 1024; // words for a far end that does not read: more is no tunnel
@@ -40,9 +39,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   readonly #options: TunnelOptions;
   readonly #writer: FrameWriter;
   readonly #reader = new FrameReader(this);
-  readonly #reads = createReadBuffer(READ_BYTES);
-  #ring = this.#reads.bytes;
-  #readAt = 0; // where in it the next read goes: what is before may be held
+  readonly #ring = new ReadRing();
   #holding: TunnelStream | undefined; // whose frame is not whole yet: frames come one after another
   #isFlushScheduled = false;
   readonly #streams = new Map<number, TunnelStream>();
@@ -50,7 +47,6 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   readonly #asked = new Set<number>(); // the far end's, not answered yet
   readonly #ping: NodeJS.Timeout;
   #blocked: TunnelStream[] = [];
-  #isRingKept = false;
   #hasHeard = false;
   #lastStream = 0;
   #heardAt = performance.now();
@@ -69,7 +65,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     // In the turn's last phase: a loop that was held up hears first what has come meanwhile.
     this.#ping = setInterval(() => setImmediate(() => this.#checkAlive()), PING_MS);
     this.#ping.unref();
-    readRaw(socket, this.#reads, (chunk, length) => this.#read(chunk, length));
+    readRaw(socket, this.#ring.reads, (chunk, length) => this.#read(chunk, length));
     if (socket.destroyed) this.#close();
   }
 
@@ -160,24 +156,18 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     this.#heardAt = performance.now();
     this.#hasHeard = true;
     // Where Node reads otherwise than it was asked to, each chunk is a new one.
-    const isOurs = chunk === this.#reads.bytes;
-    const start = isOurs ? this.#readAt : 0;
-    const wrong = this.#reader.push(isOurs ? this.#ring : chunk, start, start + length);
+    const isOurs = chunk === this.#ring.reads.bytes;
+    const start = isOurs ? this.#ring.at : 0;
+    const end = start + length;
+    const wrong = this.#reader.push(isOurs ? this.#ring.bytes : chunk, start, end);
     if (wrong !== undefined)
       return this.#close(new RefusedError("protocol", `the far proxy sent what cannot be read: ${wrong}`));
-    if (isOurs) this.#readNext(start + length);
-  }
-
-  /** Where the next read goes: behind what is held, or to the start, or elsewhere where a socket has not taken it all yet. */
-  #readNext(end: number): void {
-    if (end + RECORD_BYTES > READ_BYTES) this.#flushHeld();
-    const at = this.#holding ? end : 0;
-    if (at === 0 && this.#isRingKept) {
-      this.#isRingKept = false;
-      this.#ring = Buffer.allocUnsafeSlow(READ_BYTES);
-    } else if (at === this.#readAt) return;
-    this.#readAt = at;
-    this.#reads.bytes = at === 0 ? this.#ring : this.#ring.subarray(at);
+    if (!isOurs) return;
+    if (this.#holding && this.#ring.isFull(end)) {
+      this.#ring.foundLongFrame();
+      this.#flushHeld();
+    }
+    this.#ring.advance(this.#holding ? end : 0, this.#streams.size);
   }
 
   #flushHeld(): void {
@@ -191,7 +181,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   };
 
   keep(): void {
-    this.#isRingKept = true;
+    this.#ring.keep();
   }
 
   onData(id: number, chunk: Buffer, start: number, end: number, isLast: boolean): string | undefined {
@@ -327,6 +317,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
 
   #checkAlive(): void {
     if (this.#isClosed) return;
+    this.#ring.rest();
+    this.#writer.rest();
     const silentMs = performance.now() - this.#heardAt;
     if (silentMs > SILENCE_MS)
       this.#close(
@@ -351,6 +343,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#ping);
+    this.#ring.close();
     this.leg.stream.destroy();
     this.#blocked = [];
     for (const { reject } of this.#opening.values())

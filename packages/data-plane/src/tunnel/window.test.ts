@@ -1,7 +1,8 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { MAX_DATA_BYTES } from "./frames.ts";
-import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
+import { USUAL_DATA_BYTES } from "./frames.ts";
+import { BulkMemory } from "./memory.ts";
+import { INITIAL_WINDOW, OVERDRAFT, ReceiveWindow } from "./window.ts";
 
 interface Read {
   bytes: number;
@@ -16,8 +17,8 @@ function run(reads: Read[], everyMs = 0): number {
   let isKept = true;
   for (const [i, { bytes, wasBehind }] of reads.entries()) {
     while (credit > 0) {
-      isKept &&= window.received(MAX_DATA_BYTES);
-      credit -= MAX_DATA_BYTES;
+      isKept &&= window.received(USUAL_DATA_BYTES);
+      credit -= USUAL_DATA_BYTES;
     }
     most = Math.max(most, window.held);
     credit += window.taken(Math.min(bytes, window.held), wasBehind, i * everyMs);
@@ -54,6 +55,33 @@ test("what kernels swallow at once is no sign of a reader; megabytes over second
 test("more than was granted is noticed", () => {
   const window = new ReceiveWindow();
   expect(window.received(INITIAL_WINDOW)).toBe(true);
-  expect(window.received(MAX_DATA_BYTES)).toBe(true);
+  expect(window.received(OVERDRAFT)).toBe(true);
   expect(window.received(1)).toBe(false);
+});
+
+test("fast streams share what there is, and return it: when they end, and as a window that shrank is used up", () => {
+  const memory = new BulkMemory(10_000_000);
+  const read = 8_000_000;
+  const grow = () => {
+    const window = new ReceiveWindow(memory);
+    for (let i = 0; i < 3; i++) {
+      window.received(read);
+      window.taken(read, false, i);
+    }
+    return window;
+  };
+  const [first, second, third] = [grow(), grow(), grow()];
+  const large = 4 * 1024 * 1024 - INITIAL_WINDOW;
+  expect(memory.left).toBe(10_000_000 - 2 * large); // the third had to do without
+  third.close();
+  first.close();
+  first.close();
+  expect(memory.left).toBe(10_000_000 - large);
+  second.taken(0, true, 4); // behind: what it may still send is granted
+  expect(memory.left).toBe(10_000_000 - large);
+  second.received(2 * 1024 * 1024);
+  second.taken(2 * 1024 * 1024, false, 5);
+  expect(memory.left).toBe(10_000_000 - (2 * 1024 * 1024 - INITIAL_WINDOW));
+  second.close();
+  expect(memory.left).toBe(10_000_000);
 });

@@ -7,7 +7,7 @@ import { FRAME, type FrameType, HEADER_BYTES, writeHeader } from "./frames.ts";
 
 const INITIAL_BYTES = 4_096;
 const KEPT_BYTES = 2 * 1024 * 1024; // a buffer that grew beyond this is not kept
-const FULL_BYTES = 1024 * 1024; // waiting behind a write under way: streams pause
+const FULL_BYTES = 512 * 1024; // waiting behind a write under way: streams pause
 const EAGER_BYTES = 48 * 1024; // enough for a write of its own
 const LARGE_BYTES = 16 * 1024; // rather written from where it is than copied
 
@@ -64,6 +64,13 @@ export class FrameWriter {
     const at = this.#reserve(FRAME.window, stream, 4);
     this.#out.writeUInt32BE(bytes, at);
     this.#schedule();
+  }
+
+  /** Called now and then: gives back what a burst has made large. */
+  rest(): void {
+    if (this.#length > 0 || this.#isWriting) return;
+    this.#spare = undefined;
+    if (this.#out.length > INITIAL_BYTES) this.#out = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   }
 
   /** Writes what waits, now. */
