@@ -56,7 +56,7 @@ export const proxyOptions = {
     env: ["HEDDLE_STATE_DIR", "STATE_DIRECTORY"],
   },
   workers: option.integer(
-    "Threads that carry connections: that many, or 0 for more as load asks for them, up to one for each processor.",
+    "Threads that carry connections: that many, or 0 for a second one once there is work and more as load asks for them, up to one for each processor.",
     0,
     MAX_THREADS,
     0,

@@ -65,8 +65,10 @@ export async function startProxy(
   const entries: LogEntry[] = [];
   const threadLines: string[] = [];
   hub.tap("debug", (entry) => entries.push(entry));
+  // The test's own work is this thread's load, too: more threads only for who asks for them.
+  const usual = ["-drain-time=200ms", "-admin-dir=none", "-workers=1"];
   const config = loadConfig({
-    argv: [...(options.agent ? [`-http-addr=${options.agent}`] : []), "-drain-time=200ms", "-admin-dir=none", ...argv],
+    argv: [...(options.agent ? [`-http-addr=${options.agent}`] : []), ...usual, ...argv],
     env: options.env ?? {},
     readFile: () => "",
   });

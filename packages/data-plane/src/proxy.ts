@@ -84,6 +84,8 @@ export interface Proxy {
   instances(): { destination: string; healthy: number; ejected: number }[];
   /** Tells the far proxies to open no new streams; what is open goes on. */
   leave(direction?: Direction): void;
+  /** Tells half of the callers that have a tunnel to make another one, and those of one caller alike: the kernel deals them out anew. */
+  letGo(): void;
   /** Ends the tunnels, giving what was last said a moment to go out. */
   close(): Promise<void>;
 }
@@ -292,6 +294,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
     leave(direction) {
       if (direction !== "outbound") for (const tunnel of inboundTunnels()) tunnel.leave();
       if (direction !== "inbound") for (const tunnel of outboundTunnels()) tunnel.leave();
+    },
+    letGo() {
+      const staying = [...inboundTunnels()].filter((tunnel) => !tunnel.isLeaving);
+      for (const tunnel of staying.slice(Math.ceil(staying.length / 2))) tunnel.leave();
     },
     async close() {
       idle.close();

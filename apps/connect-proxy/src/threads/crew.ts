@@ -10,6 +10,7 @@ import { describeError, type Logger, sleep } from "@heddle/daemon";
 import { forgetThread, type HostPort, type SharedCounts, type SnapshotPart } from "@heddle/data-plane";
 import type { Unit } from "../unit.ts";
 import { limitKeys } from "./columns.ts";
+import { createEvenness } from "./evenness.ts";
 import { createGrowth } from "./growth.ts";
 import type { FromThread, Question, ThreadData, ToThread } from "./messages.ts";
 
@@ -153,18 +154,22 @@ export function createCrew({ max, isFixed, log, client, counts, writeLog, ...dat
       worker.postMessage(message(id));
     });
 
-  // One thread more where each of ours works nearly all the time and a core has nothing to do.
   const growth = createGrowth();
+  const evenness = createEvenness();
   let before: ReturnType<typeof processorTimes> | undefined;
   const look = () => {
     const now = performance.eventLoopUtilization();
     loads = [performance.eventLoopUtilization(now, mainLoad).utilization];
     mainLoad = now;
-    for (const member of members.values()) {
+    const looked = [...members.values()];
+    for (const member of looked) {
       const at = member.worker.performance.eventLoopUtilization();
       loads.push(member.worker.performance.eventLoopUtilization(at, member.load).utilization);
       member.load = at;
     }
+    const uneven = evenness.look(loads);
+    if (uneven === 0) for (const { carried } of units.values()) carried.proxy.letGo();
+    else if (uneven !== undefined) looked[uneven - 1]?.worker.postMessage({ type: "letGo" } satisfies ToThread);
     if (isFixed) return;
     // Asked only where it may matter: an idle proxy reads no files each second.
     const times = loads.every((load) => load > 0.5) ? processorTimes() : undefined;
@@ -173,7 +178,7 @@ export function createCrew({ max, isFixed, log, client, counts, writeLog, ...dat
     before = times;
     const thread = freeNumber();
     if (!growth.look(loads, idleCores) || thread === undefined) return;
-    log.info("a thread more, for all are busy", { threads: members.size + 2 });
+    log.info("a thread more, as load asks for it", { threads: members.size + 2 });
     start(thread);
     spread();
   };

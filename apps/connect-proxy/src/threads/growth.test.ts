@@ -6,8 +6,13 @@ const looks = (...each: [loads: number[], idleCores: number][]) => {
   return each.map(([loads, idleCores]) => growth.look(loads, idleCores));
 };
 
-test("one more after three busy looks in a row, and then only after three more", () => {
-  expect(looks([[1], 1], [[0.9], 1], [[0.8], 1], [[1], 1], [[1], 1], [[1], 1])).toEqual([
+test("a second one as soon as the first works, however full the machine is", () => {
+  expect(looks([[0.1], 1], [[0.3], 0])).toEqual([false, true]);
+});
+
+test("a third after three busy looks in a row, and then only after three more", () => {
+  const busy = [1, 0.8];
+  expect(looks([busy, 1], [busy, 1], [busy, 1], [busy, 1], [busy, 1], [busy, 1])).toEqual([
     false,
     false,
     true,
@@ -22,5 +27,12 @@ test("none while one of them has time, which begins the count anew", () => {
 });
 
 test("none on a machine that has nothing left, and one as soon as it has", () => {
-  expect(looks([[1], 0], [[1], 0.1], [[1], 0.2], [[1], 0.2], [[1], 0.3])).toEqual([false, false, false, false, true]);
+  const busy = [1, 1];
+  expect(looks([busy, 0], [busy, 0.1], [busy, 0.2], [busy, 0.2], [busy, 0.3])).toEqual([
+    false,
+    false,
+    false,
+    false,
+    true,
+  ]);
 });

@@ -24,6 +24,8 @@ export type ToThread =
   | { type: "end"; id: number; unit: string; drainMs: number }
   /** Tells callers to make new tunnels, so that further threads get some. */
   | { type: "spread" }
+  /** It works and others do not: some callers are to make new tunnels. */
+  | { type: "letGo" }
   | { type: "ask"; id: number; question: Question }
   | { type: "posted"; id: number; status?: number }
   /** The thread ends by itself, once it has nothing open. */

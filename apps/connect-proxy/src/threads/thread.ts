@@ -137,6 +137,9 @@ function receive(message: ToThread): void {
     case "spread":
       for (const { unit } of units.values()) unit.carried.proxy.leave();
       break;
+    case "letGo":
+      for (const { unit } of units.values()) unit.carried.proxy.letGo();
+      break;
     case "ask":
       void answer(message.question).then((value) => tell({ type: "answer", id: message.id, value }));
       break;

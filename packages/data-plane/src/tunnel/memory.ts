@@ -2,7 +2,7 @@
  * What fast streams of this thread may hold together beyond what every stream may: larger windows, larger buffers. Whoever is
  * late does without, so readers that stop after a fast start cannot fill the memory, however many there are.
  */
-const BULK_BYTES = 128 * 1024 * 1024;
+const BULK_BYTES = 256 * 1024 * 1024;
 
 export class BulkMemory {
   #left: number;

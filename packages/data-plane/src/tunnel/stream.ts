@@ -7,6 +7,7 @@ import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd, type PlainSocket } from "..
 import { type ReadBuffer, readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
 import { HEADER_BYTES, MAX_DATA_BYTES, USUAL_DATA_BYTES } from "./frames.ts";
+import { bulkMemory } from "./memory.ts";
 import { INITIAL_WINDOW, ReceiveWindow } from "./window.ts";
 import { resetSocket } from "../reset.ts";
 
@@ -17,10 +18,10 @@ const SMALL_PART = 4; // less than a quarter of a read buffer is rather copied t
 /** What a stream needs of its tunnel. */
 export interface StreamCarrier {
   /**
-   * Sends bytes of ours, which are no longer needed after it; false where the stream should pause until `resume`. `framed` is
-   * the chunk with room for a header before it, where there is some.
+   * Sends bytes of ours; false where the stream should pause until `resume`. `framed` is the chunk with room for a header before
+   * it, where there is some. The chunk may be written to again after it, where `isOwn` only after the pause.
    */
-  send(stream: TunnelStream, chunk: Buffer, length: number, framed?: Buffer): boolean;
+  send(stream: TunnelStream, chunk: Buffer, length: number, framed: Buffer | undefined, isOwn: boolean): boolean;
   /** What was just written has not been taken: its buffer must not be written to again. */
   keep(): void;
   grant(stream: TunnelStream, bytes: number): void;
@@ -38,13 +39,18 @@ export interface StreamOptions {
   halfOpenIdleMs?: number;
 }
 
-/**
- * All plain sockets of this process read into it, behind a frame's header; a tunnel has taken what is read before the next
- * read. What may be read at once is what may be sent.
- */
-const framed = Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_DATA_BYTES);
-const large = framed.subarray(HEADER_BYTES);
-const usual = large.subarray(0, USUAL_DATA_BYTES);
+/** A chunk that was read, behind room for its frame's header. */
+interface ReadPlace {
+  framed: Buffer;
+  bytes: Buffer;
+}
+
+function placeIn(framed: Buffer, length: number): ReadPlace {
+  return { framed, bytes: framed.subarray(HEADER_BYTES, HEADER_BYTES + length) };
+}
+
+/** All plain sockets of this process read into it; a tunnel has taken what is read before the next read. */
+const usual = placeIn(Buffer.allocUnsafeSlow(HEADER_BYTES + USUAL_DATA_BYTES), USUAL_DATA_BYTES);
 
 export class TunnelStream implements Pipe {
   readonly id: number;
@@ -52,7 +58,8 @@ export class TunnelStream implements Pipe {
   readonly #socket: PlainSocket;
   readonly #options: StreamOptions;
   readonly #window = new ReceiveWindow();
-  readonly #reads: ReadBuffer = { bytes: usual };
+  readonly #reads: ReadBuffer = { bytes: usual.bytes };
+  #large: ReadPlace | undefined; // a fast stream's own
   #credit = INITIAL_WINDOW;
   readonly #startedAt = performance.now();
   #firstByteMs: number | undefined;
@@ -62,6 +69,7 @@ export class TunnelStream implements Pipe {
   #heldStart = 0;
   #heldEnd = 0;
   #isPaused = false;
+  #isBlocked = false; // until the tunnel has room
   #behindSince = 0;
   #hasEnded = false; // our side's FIN was passed on
   #hasFarEnded = false;
@@ -110,24 +118,39 @@ export class TunnelStream implements Pipe {
     if (this.#options.side === "b") this.#firstByteMs ??= performance.now() - this.#startedAt;
     this.#fromUs += length;
     this.#credit -= length;
-    const withHeader = chunk === this.#reads.bytes ? framed : undefined;
-    this.#reads.bytes = this.#credit >= MAX_DATA_BYTES ? large : usual;
-    if (this.#carrier.send(this, chunk, length, withHeader) && this.#credit > 0) return;
+    const isOwn = chunk === this.#large?.bytes;
+    const framed = isOwn ? this.#large?.framed : chunk === usual.bytes ? usual.framed : undefined;
+    this.#reads.bytes = this.#nextPlace().bytes;
+    this.#isBlocked = !this.#carrier.send(this, chunk, length, framed, isOwn);
+    if (!this.#isBlocked && this.#credit > 0) return;
     this.#isPaused = true;
     this.#socket.pause();
   };
 
+  /** Where the next read goes: what may be read at once is what may be sent. */
+  #nextPlace(): ReadPlace {
+    if (this.#credit < MAX_DATA_BYTES) return usual;
+    if (!this.#large && bulkMemory.take(MAX_DATA_BYTES))
+      this.#large = placeIn(Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_DATA_BYTES), MAX_DATA_BYTES);
+    return this.#large ?? usual;
+  }
+
   /** The tunnel has room again. */
   resume(): void {
-    if (!this.#isPaused || this.#credit <= 0 || this.#end) return;
-    this.#isPaused = false;
-    this.#socket.resume();
+    this.#isBlocked = false;
+    this.#goOn();
   }
 
   /** The far end takes more. */
   granted(bytes: number): void {
     this.#credit += bytes;
-    this.resume();
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    if (!this.#isPaused || this.#isBlocked || this.#credit <= 0 || this.#end) return;
+    this.#isPaused = false;
+    this.#socket.resume();
   }
 
   /**
@@ -241,6 +264,7 @@ export class TunnelStream implements Pipe {
       this.#finish({ how: "reset", by: this.#options.side }, true);
     clearTimeout(this.#timer);
     this.#window.close();
+    if (this.#large) bulkMemory.give(MAX_DATA_BYTES);
     this.#carrier.forget(this);
     this.#options.onEnd(this.#end ?? { how: "closed" });
   };

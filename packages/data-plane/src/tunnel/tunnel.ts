@@ -279,8 +279,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
 
   // What streams ask for.
 
-  send(stream: TunnelStream, chunk: Buffer, length: number, framed?: Buffer): boolean {
-    if (length <= MAX_DATA_BYTES) this.#writer.data(stream.id, chunk, length, framed);
+  send(stream: TunnelStream, chunk: Buffer, length: number, framed: Buffer | undefined, isOwn: boolean): boolean {
+    if (length <= MAX_DATA_BYTES) this.#writer.data(stream.id, chunk, length, framed, isOwn);
     else
       for (let at = 0; at < length; at += MAX_DATA_BYTES)
         this.#writer.data(stream.id, chunk.subarray(at), Math.min(MAX_DATA_BYTES, length - at));
@@ -332,10 +332,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   }
 
   #end(): void {
-    const { stream: socket } = this.leg;
-    if (socket.destroyed || socket.writableEnded) return;
-    this.#writer.flushNow();
-    socket.end();
+    if (this.leg.stream.destroyed || this.leg.stream.writableEnded) return;
+    this.#writer.end();
     setTimeout(() => this.#close(), LAST_WORDS_MS).unref();
   }
 

@@ -15,8 +15,15 @@ export const OVERDRAFT = 4 * RECORD_BYTES;
  * tcp_rmem). So that is several times what they hold, or twice that over a while: a far reader would wait for long. The largest covers
  * what two processes that share a core take turns with (3 ms), and a link of 50 ms at 80 MB/s.
  */
-const STEPS = [
+interface Step {
+  afterBytes: number;
+  afterMs: number;
+  window: number;
+}
+
+const STEPS: Step[] = [
   { afterBytes: 8 * 1024 * 1024, afterMs: 5_000, window: 512 * 1024 },
+  { afterBytes: 16 * 1024 * 1024, afterMs: 0, window: 512 * 1024 }, // where there is no memory for more
   { afterBytes: 16 * 1024 * 1024, afterMs: 0, window: 4 * 1024 * 1024 },
 ];
 
@@ -55,11 +62,9 @@ export class ReceiveWindow {
     } else {
       this.#taken += bytes;
       const forMs = now - this.#since;
-      const step = STEPS.findLast((s) => this.#taken >= s.afterBytes && forMs >= s.afterMs);
-      if (step && step.window > this.#size && this.#memory.take(step.window - INITIAL_WINDOW - this.#reserved)) {
-        this.#size = step.window;
-        this.#reserved = step.window - INITIAL_WINDOW;
-      }
+      const mayHave = ({ afterBytes, afterMs, window }: Step) =>
+        window > this.#size && this.#taken >= afterBytes && forMs >= afterMs && this.#reserve(window - INITIAL_WINDOW);
+      this.#size = STEPS.findLast(mayHave)?.window ?? this.#size;
     }
     // What was granted cannot be taken back: a window that shrank is returned as it is used up.
     this.#return(Math.max(this.#size, this.#granted + this.#held) - INITIAL_WINDOW);
@@ -72,6 +77,12 @@ export class ReceiveWindow {
   /** The stream is over. */
   close(): void {
     this.#return(0);
+  }
+
+  #reserve(bytes: number): boolean {
+    if (bytes > this.#reserved && !this.#memory.take(bytes - this.#reserved)) return false;
+    this.#reserved = Math.max(this.#reserved, bytes);
+    return true;
   }
 
   #return(needed: number): void {

@@ -10,6 +10,7 @@ const KEPT_BYTES = 2 * 1024 * 1024; // a buffer that grew beyond this is not kep
 const FULL_BYTES = 512 * 1024; // waiting behind a write under way: streams pause
 const EAGER_BYTES = 48 * 1024; // enough for a write of its own
 const LARGE_BYTES = 16 * 1024; // rather written from where it is than copied
+const PAUSING_BYTES = 256 * 1024; // so much is worth a pause of its stream until it is written
 
 export class FrameWriter {
   readonly #socket: Socket;
@@ -19,6 +20,8 @@ export class FrameWriter {
   #sent: Buffer | undefined;
   #spare: Buffer | undefined;
   #isWriting = false;
+  #uncopied: Buffer[] = []; // goes before what is gathered
+  #isUncopied = false; // streams pause until it has gone
   #isScheduled = false;
   #frames = 0; // since the last write
   #wasShared = false; // the last write was of several
@@ -29,24 +32,27 @@ export class FrameWriter {
     this.#onRoom = onRoom;
   }
 
-  /** True while the far end takes less than we have. */
+  /** True while the far end takes less than we have, or while what was read waits where it was read: more would have to be copied. */
   get isFull(): boolean {
-    return this.#length >= FULL_BYTES;
+    return this.#length >= FULL_BYTES || this.#isUncopied;
   }
 
-  /** Bytes that wait. */
+  /** Bytes that wait to be written together. */
   get waiting(): number {
     return this.#length;
   }
 
-  /** `framed` is the chunk with room for a header before it, where there is some. */
-  data(stream: number, chunk: Buffer, length: number, framed?: Buffer): void {
-    if (framed && length >= LARGE_BYTES && this.#length === 0 && !this.#isWriting) {
-      // TLS encrypts, or copies, what it is given before it returns: the buffer may be read into again.
+  /**
+   * `framed` is the chunk with room for a header before it, where there is some, and `isOwn` says that it is the stream's alone
+   * until there is room again.
+   */
+  data(stream: number, chunk: Buffer, length: number, framed?: Buffer, isOwn = false): void {
+    const isFree = this.#length === 0 && (isOwn || !this.#isWriting);
+    if (framed && isFree && length >= LARGE_BYTES) {
       writeHeader(framed, 0, FRAME.data, stream, length);
-      this.#isWriting = true;
-      this.#socket.write(framed.subarray(0, HEADER_BYTES + length), this.#onWritten);
-      return;
+      this.#isUncopied = length >= PAUSING_BYTES || this.#isWriting;
+      this.#uncopied.push(framed.subarray(0, HEADER_BYTES + length));
+      return this.#flush();
     }
     const at = this.#reserve(FRAME.data, stream, length);
     chunk.copy(this.#out, at, 0, length);
@@ -76,6 +82,13 @@ export class FrameWriter {
   /** Writes what waits, now. */
   flushNow(): void {
     this.#flush();
+  }
+
+  /** Writes all that waits and ends the connection: nothing may be said after it. */
+  end(): void {
+    const { writableEnded, destroyed } = this.#socket;
+    if (writableEnded || destroyed) return;
+    this.#socket.end(Buffer.concat([...this.#uncopied, this.#out.subarray(0, this.#length)]));
   }
 
   /** Makes room for a frame and writes its header; returns where its payload goes. */
@@ -112,7 +125,15 @@ export class FrameWriter {
   };
 
   #flush(): void {
-    if (this.#isWriting || this.#length === 0 || this.#socket.destroyed) return;
+    if (this.#isWriting || this.#socket.destroyed || this.#socket.writableEnded) return;
+    const uncopied = this.#uncopied.shift();
+    if (!uncopied && this.#length === 0) return;
+    this.#isWriting = true;
+    // TLS seals, or copies, what it is given before it returns: the buffer may be read into again.
+    this.#socket.write(uncopied ?? this.#gathered(), this.#onWritten);
+  }
+
+  #gathered(): Buffer {
     const bytes = this.#out.subarray(0, this.#length);
     this.#sent = this.#out;
     this.#out = this.#spare ?? Buffer.allocUnsafeSlow(Math.min(KEPT_BYTES, this.#sent.length));
@@ -120,14 +141,15 @@ export class FrameWriter {
     this.#length = 0;
     this.#wasShared = this.#frames > 1;
     this.#frames = 0;
-    this.#isWriting = true;
-    this.#socket.write(bytes, this.#onWritten);
+    return bytes;
   }
 
   readonly #onWritten = (): void => {
     this.#isWriting = false;
     if (this.#sent && this.#sent.length <= KEPT_BYTES) this.#spare = this.#sent;
     this.#sent = undefined;
+    if (this.#uncopied.length > 0) return this.#flush();
+    this.#isUncopied = false;
     if (this.#length >= EAGER_BYTES) this.#flush();
     else if (this.#length > 0) this.#schedule();
     this.#onRoom();
