@@ -135,7 +135,7 @@ test("fast streams, whose frames grow long: every byte in its place, beside one 
 }, async () => {
   const { port } = await startWiredPair();
   const pool = randomBytes(4 * 1024 * 1024);
-  const TOTAL = 64 * 1024 * 1024; // up and back down: the windows grow after 16 MiB
+  const TOTAL = 64 * 1024 * 1024; // up and back down: the windows grow after 8 MiB
   const one = async (n: number) => {
     const [sent, received] = [createHash("sha256"), createHash("sha256")];
     const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }).on("error", () => {});

@@ -48,8 +48,8 @@ test("the window grows for a reader that takes megabytes, and shrinks for one th
 test("what kernels swallow at once is no sign of a reader; megabytes over seconds are", () => {
   const all = (bytes: number) => Array.from({ length: bytes / 65_536 }, () => ({ bytes: 65_536, wasBehind: false }));
   const stopped = { bytes: 0, wasBehind: false };
-  expect(run([...all(12 * 1024 * 1024), stopped])).toBeLessThanOrEqual(128 * 1024);
-  expect(run([...all(12 * 1024 * 1024), stopped], 50)).toBeGreaterThan(256 * 1024);
+  expect(run([...all(6 * 1024 * 1024), stopped])).toBeLessThanOrEqual(128 * 1024);
+  expect(run([...all(6 * 1024 * 1024), stopped], 60)).toBeGreaterThan(256 * 1024);
 });
 
 test("more than was granted is noticed", () => {

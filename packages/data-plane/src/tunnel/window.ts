@@ -12,7 +12,7 @@ export const OVERDRAFT = 4 * RECORD_BYTES;
 
 /**
  * Bytes that were taken are not bytes that were read: kernels hold four megabytes and more for a reader that has stopped (tcp_wmem,
- * tcp_rmem). So that is several times what they hold, or twice that over a while: a far reader would wait for long. The largest covers
+ * tcp_rmem). So that is twice what they hold, or as much over a while: a far reader would wait for long. The largest covers
  * what two processes that share a core take turns with (3 ms), and a link of 50 ms at 80 MB/s.
  */
 interface Step {
@@ -22,9 +22,9 @@ interface Step {
 }
 
 const STEPS: Step[] = [
-  { afterBytes: 8 * 1024 * 1024, afterMs: 5_000, window: 512 * 1024 },
-  { afterBytes: 16 * 1024 * 1024, afterMs: 0, window: 512 * 1024 }, // where there is no memory for more
-  { afterBytes: 16 * 1024 * 1024, afterMs: 0, window: 4 * 1024 * 1024 },
+  { afterBytes: 4 * 1024 * 1024, afterMs: 5_000, window: 512 * 1024 },
+  { afterBytes: 8 * 1024 * 1024, afterMs: 0, window: 512 * 1024 }, // where there is no memory for more
+  { afterBytes: 8 * 1024 * 1024, afterMs: 0, window: 4 * 1024 * 1024 },
 ];
 
 export class ReceiveWindow {
