@@ -130,13 +130,13 @@ test("a renewed leaf opens no stream under the old one, and leaves the open ones
   await open.sawText("ab");
 });
 
-test("fast streams, whose frames grow long: every byte in its place, beside one that is reset", {
+test("fast streams, whose frames grow long, few and many: every byte in its place, beside one that is reset", {
   timeout: 60_000,
 }, async () => {
   const { port } = await startWiredPair();
   const pool = randomBytes(4 * 1024 * 1024);
-  const TOTAL = 64 * 1024 * 1024; // up and back down: the windows grow after 8 MiB
-  const one = async (n: number) => {
+  const MIB = 1024 * 1024; // up and back down: the windows grow after eight
+  const one = async (n: number, total: number) => {
     const [sent, received] = [createHash("sha256"), createHash("sha256")];
     const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }).on("error", () => {});
     let bytes = 0;
@@ -144,15 +144,15 @@ test("fast streams, whose frames grow long: every byte in its place, beside one 
       received.update(chunk);
       const before = bytes;
       bytes += chunk.length;
-      if (n === 1 && before < TOTAL / 2 && bytes >= TOTAL / 2) {
+      if (n === 1 && before < total / 2 && bytes >= total / 2) {
         socket.pause();
         setTimeout(() => socket.resume(), 300);
       }
-      if (n === 2 && bytes > TOTAL / 2) socket.resetAndDestroy();
+      if (n === 2 && bytes > total / 2) socket.resetAndDestroy();
     });
     const ended = once(socket, n === 2 ? "close" : "end");
-    for (let at = 0; at < TOTAL && !socket.destroyed; ) {
-      const length = Math.min(TOTAL - at, 1 + Math.floor(Math.random() * 1_000_000));
+    for (let at = 0; at < total && !socket.destroyed; ) {
+      const length = Math.min(total - at, 1 + Math.floor(Math.random() * 1_000_000));
       const from = Math.floor(Math.random() * (pool.length - length));
       const piece = pool.subarray(from, from + length);
       sent.update(piece);
@@ -161,9 +161,10 @@ test("fast streams, whose frames grow long: every byte in its place, beside one 
     }
     socket.end();
     await ended;
-    if (n !== 2) expect([bytes, received.digest("hex")]).toEqual([TOTAL, sent.digest("hex")]);
+    if (n !== 2) expect([bytes, received.digest("hex")]).toEqual([total, sent.digest("hex")]);
   };
-  await Promise.all([0, 1, 2, 3].map(one));
+  await Promise.all([0, 1, 2, 3].map((n) => one(n, 64 * MIB)));
+  await Promise.all(Array.from({ length: 32 }, () => one(0, 12 * MIB)));
   expect(await echoes(port, "after them")).toBe(true);
 });
 

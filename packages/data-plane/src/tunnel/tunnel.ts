@@ -223,7 +223,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
       case FRAME.data:
         break;
     }
-    return this.#writer.waiting > MAX_WAITING_BYTES ? "questions, and takes no answers" : undefined;
+    return this.#writer.waitingControl > MAX_WAITING_BYTES ? "questions, and takes no answers" : undefined;
   }
 
   #onOpen(id: number): string | undefined {
@@ -287,6 +287,10 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     if (!this.#writer.isFull) return true;
     this.#blocked.push(stream);
     return false;
+  }
+
+  get isBusy(): boolean {
+    return this.#writer.isBusy;
   }
 
   grant(stream: TunnelStream, bytes: number): void {

@@ -10,6 +10,7 @@ const KEPT_BYTES = 2 * 1024 * 1024; // a buffer that grew beyond this is not kep
 const FULL_BYTES = 512 * 1024; // waiting behind a write under way: streams pause
 const EAGER_BYTES = 48 * 1024; // enough for a write of its own
 const LARGE_BYTES = 16 * 1024; // rather written from where it is than copied
+const LONG_FRAMES = 4; // that wait: two megabytes
 const PAUSING_BYTES = 256 * 1024; // so much is worth a pause of its stream until it is written
 
 export class FrameWriter {
@@ -20,8 +21,9 @@ export class FrameWriter {
   #sent: Buffer | undefined;
   #spare: Buffer | undefined;
   #isWriting = false;
-  #uncopied: Buffer[] = []; // goes before what is gathered
-  #isUncopied = false; // streams pause until it has gone
+  #queue: Buffer[] = []; // goes before what is gathered: streams' own buffers, and what came before them
+  #isUncopied = false; // streams pause until the queue has gone
+  #controlBytes = 0;
   #isScheduled = false;
   #frames = 0; // since the last write
   #wasShared = false; // the last write was of several
@@ -32,14 +34,19 @@ export class FrameWriter {
     this.#onRoom = onRoom;
   }
 
-  /** True while the far end takes less than we have, or while what was read waits where it was read: more would have to be copied. */
+  /** True while the far end takes less than we have, or while what was read waits where it was read. */
   get isFull(): boolean {
     return this.#length >= FULL_BYTES || this.#isUncopied;
   }
 
-  /** Bytes that wait to be written together. */
-  get waiting(): number {
-    return this.#length;
+  /** True where another long frame would hold up the others. */
+  get isBusy(): boolean {
+    return this.#queue.length >= LONG_FRAMES;
+  }
+
+  /** Bytes of control frames that wait. */
+  get waitingControl(): number {
+    return this.#controlBytes;
   }
 
   /**
@@ -47,12 +54,14 @@ export class FrameWriter {
    * until there is room again.
    */
   data(stream: number, chunk: Buffer, length: number, framed?: Buffer, isOwn = false): void {
-    const isFree = this.#length === 0 && (isOwn || !this.#isWriting);
-    if (framed && isFree && length >= LARGE_BYTES) {
+    const isNext = !this.#isWriting && this.#queue.length === 0 && this.#length === 0;
+    if (framed && length >= LARGE_BYTES && (isOwn || isNext)) {
       writeHeader(framed, 0, FRAME.data, stream, length);
-      this.#isUncopied = length >= PAUSING_BYTES || this.#isWriting;
-      this.#uncopied.push(framed.subarray(0, HEADER_BYTES + length));
-      return this.#flush();
+      if (this.#length > 0) this.#queue.push(this.#gathered());
+      this.#queue.push(framed.subarray(0, HEADER_BYTES + length));
+      this.#flush();
+      if (length >= PAUSING_BYTES || this.#queue.length > 0) this.#isUncopied = true;
+      return;
     }
     const at = this.#reserve(FRAME.data, stream, length);
     chunk.copy(this.#out, at, 0, length);
@@ -63,6 +72,7 @@ export class FrameWriter {
   control(type: Exclude<FrameType, typeof FRAME.data>, stream: number, payload?: Buffer): void {
     const at = this.#reserve(type, stream, payload?.length ?? 0);
     payload?.copy(this.#out, at);
+    this.#controlBytes += HEADER_BYTES + (payload?.length ?? 0);
     this.#schedule();
   }
 
@@ -74,7 +84,7 @@ export class FrameWriter {
 
   /** Called now and then: gives back what a burst has made large. */
   rest(): void {
-    if (this.#length > 0 || this.#isWriting) return;
+    if (this.#length > 0 || this.#isWriting || this.#queue.length > 0) return;
     this.#spare = undefined;
     if (this.#out.length > INITIAL_BYTES) this.#out = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   }
@@ -88,7 +98,7 @@ export class FrameWriter {
   end(): void {
     const { writableEnded, destroyed } = this.#socket;
     if (writableEnded || destroyed) return;
-    this.#socket.end(Buffer.concat([...this.#uncopied, this.#out.subarray(0, this.#length)]));
+    this.#socket.end(Buffer.concat([...this.#queue, this.#out.subarray(0, this.#length)]));
   }
 
   /** Makes room for a frame and writes its header; returns where its payload goes. */
@@ -126,19 +136,25 @@ export class FrameWriter {
 
   #flush(): void {
     if (this.#isWriting || this.#socket.destroyed || this.#socket.writableEnded) return;
-    const uncopied = this.#uncopied.shift();
-    if (!uncopied && this.#length === 0) return;
+    const first = this.#queue.shift();
+    if (!first && this.#length === 0) return;
     this.#isWriting = true;
-    // TLS seals, or copies, what it is given before it returns: the buffer may be read into again.
-    this.#socket.write(uncopied ?? this.#gathered(), this.#onWritten);
+    if (first) {
+      // TLS seals, or copies, what it is given before it returns: the buffer may be read into again.
+      this.#socket.write(first, this.#onWritten);
+      return;
+    }
+    this.#sent = this.#out;
+    this.#socket.write(this.#gathered(), this.#onWritten);
   }
 
+  /** What was gathered; what comes next is gathered elsewhere. */
   #gathered(): Buffer {
     const bytes = this.#out.subarray(0, this.#length);
-    this.#sent = this.#out;
-    this.#out = this.#spare ?? Buffer.allocUnsafeSlow(Math.min(KEPT_BYTES, this.#sent.length));
+    this.#out = this.#spare ?? Buffer.allocUnsafeSlow(Math.min(KEPT_BYTES, this.#out.length));
     this.#spare = undefined;
     this.#length = 0;
+    this.#controlBytes = 0;
     this.#wasShared = this.#frames > 1;
     this.#frames = 0;
     return bytes;
@@ -148,7 +164,7 @@ export class FrameWriter {
     this.#isWriting = false;
     if (this.#sent && this.#sent.length <= KEPT_BYTES) this.#spare = this.#sent;
     this.#sent = undefined;
-    if (this.#uncopied.length > 0) return this.#flush();
+    if (this.#queue.length > 0) return this.#flush();
     this.#isUncopied = false;
     if (this.#length >= EAGER_BYTES) this.#flush();
     else if (this.#length > 0) this.#schedule();
