@@ -103,6 +103,8 @@ export async function isReady(proxy: TestProxy): Promise<void> {
 export interface TestMeshOptions {
   service?: (socket: Socket) => void;
   proxyConfig?: Record<string, unknown>;
+  /** More arguments of the calling proxy. */
+  webArgv?: string[];
 }
 
 /** `web` reaching `db` through two proxies of ours and a small agent. */
@@ -117,7 +119,9 @@ export async function startPair(options: TestMeshOptions = {}) {
   });
   const db = await startProxy(["-sidecar-for=db"], { agent: agent.address });
   await isReady(db);
-  const web = await startProxy(["-service=web", "-upstream=db:0"], { agent: agent.address });
+  const web = await startProxy(["-service=web", "-upstream=db:0", ...(options.webArgv ?? [])], {
+    agent: agent.address,
+  });
   await isReady(web);
   const port = web.running.listeners()[0]?.address?.port ?? 0;
   return { agent, service, db, web, publicPort, port };

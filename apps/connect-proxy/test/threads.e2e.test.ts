@@ -14,6 +14,7 @@ import {
   isReady,
   listeningSockets,
   sidecar,
+  startPair,
   startProxy,
   startService,
 } from "./harness.ts";
@@ -96,6 +97,16 @@ test("what all threads carry is in one value, and a deny cuts it on all of them"
   // Both threads had some: the kernel deals out by address and port.
   expect(web.entries.filter((e) => e.sentence === "connection closed").length).toBeGreaterThan(0);
   expect(web.threadLines.filter((line) => line.includes("connection closed")).length).toBeGreaterThan(0);
+});
+
+test("a second thread comes by itself once there is work, and takes its part of it", async () => {
+  const { web, port } = await startPair({ webArgv: ["-workers=0"] });
+  const rounds = async () => {
+    for (const app of await talk(port, 40)) app.socket.destroy();
+    return web.threadLines.some((line) => line.includes("connection closed"));
+  };
+  await expect.poll(rounds, { timeout: 20_000, interval: 1 }).toBe(true);
+  expect(listeningSockets(port)).toBe(2);
 });
 
 test("a thread that ends takes its own connections along, and another takes its place", async () => {
