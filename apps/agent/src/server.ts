@@ -150,7 +150,7 @@ export async function start(config: AgentConfig, deps: AgentStartDeps): Promise<
     log,
   });
   stack.defer(() => sync.close());
-  const central = new CentralConfig({ catalog, state, log, isEnabled: config.enableCentralServiceConfig });
+  const central = new CentralConfig({ catalog, store, state, log, isEnabled: config.enableCentralServiceConfig });
   let leaves: Leaves | undefined;
   const followed = followServers({
     catalog,
