@@ -150,14 +150,15 @@ test("fast streams, whose frames grow long, few and many: every byte in its plac
       }
       if (n === 2 && bytes > total / 2) socket.resetAndDestroy();
     });
-    const ended = once(socket, n === 2 ? "close" : "end");
+    const closed = once(socket, "close");
+    const ended = n === 2 ? closed : once(socket, "end");
     for (let at = 0; at < total && !socket.destroyed; ) {
       const length = Math.min(total - at, 1 + Math.floor(Math.random() * 1_000_000));
       const from = Math.floor(Math.random() * (pool.length - length));
       const piece = pool.subarray(from, from + length);
       sent.update(piece);
       at += length;
-      if (!socket.write(piece)) await Promise.race([once(socket, "drain"), once(socket, "close")]);
+      if (!socket.write(piece)) await Promise.race([once(socket, "drain"), closed]);
     }
     socket.end();
     await ended;

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { ONE_CHUNK, plainLeg } from "./dial.ts";
-import { pipe, type PipeEnd, type PipeOptions } from "./pipe.ts";
+import { pipe, type PipeEnd, type PipeOptions, unwritten } from "./pipe.ts";
 
 /** Two connected sockets, both half-open. */
 async function socketPair(): Promise<[Socket, Socket]> {
@@ -71,4 +71,15 @@ test("at most 128 KiB are held in each direction for a reader that does not read
   }
   expect(a.isPaused()).toBe(true);
   expect(most).toBeLessThanOrEqual(128 * 1024);
+});
+
+test("a reader that takes a little of a large chunk is seen to take it", async () => {
+  const [near, far] = await socketPair();
+  near.write(Buffer.alloc(64 * 1024 * 1024)); // more than kernels hold
+  await new Promise((resolve) => setImmediate(resolve));
+  const before = { told: near.writableLength, left: unwritten(near) };
+  let read = 0;
+  far.on("data", (chunk: Buffer) => (read += chunk.length) > 8 * 1024 * 1024 && far.pause());
+  await expect.poll(() => unwritten(near)).toBeLessThan(before.left);
+  expect(near.writableLength).toBe(before.told);
 });

@@ -52,6 +52,15 @@ export interface Pipe {
   stop(refusal?: Refusal): void;
 }
 
+/**
+ * How much is still to be written, in a measure that any progress changes: a stream tells of a chunk only once all of it is gone, and a slow
+ * reader takes a minute for one of half a megabyte.
+ */
+export function unwritten(stream: Duplex): number {
+  const { _handle: handle } = stream as { _handle?: { writeQueueSize?: number } | null };
+  return stream.writableLength + (handle?.writeQueueSize ?? 0);
+}
+
 /** Joins two open legs. From here on the pipe owns both: it handles their errors and closes them. */
 export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
   const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
@@ -90,8 +99,8 @@ export function pipe(a: Leg, b: Leg, options: PipeOptions): Pipe {
     let left = -1;
     const check = setInterval(() => {
       if (open === 0 || end) return clearInterval(check);
-      if (last.writableLength === left) finish({ how: "reset", by: side });
-      left = last.writableLength;
+      if (unwritten(last) === left) finish({ how: "reset", by: side });
+      left = unwritten(last);
     }, LINGER_MS);
     check.unref();
   };

@@ -3,7 +3,7 @@
  * is a reset, and a slow reader slows its writer and nobody else.
  */
 import { Socket } from "node:net";
-import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd, type PlainSocket } from "../pipe.ts";
+import { HALF_OPEN_IDLE_MS, type Pipe, type PipeEnd, type PlainSocket, unwritten } from "../pipe.ts";
 import { type ReadBuffer, readRaw } from "../raw-reads.ts";
 import type { Refusal } from "../refusal.ts";
 import { HEADER_BYTES, MAX_DATA_BYTES, USUAL_DATA_BYTES } from "./frames.ts";
@@ -237,7 +237,7 @@ export class TunnelStream implements Pipe {
     if (this.#timer && !(this.#hasEnded && this.#hasFarEnded)) return;
     clearTimeout(this.#timer);
     const isOver = this.#hasEnded && this.#hasFarEnded;
-    const progress = () => (isOver ? this.#socket.writableLength : this.#fromUs + this.#fromFar);
+    const progress = () => (isOver ? unwritten(this.#socket) : this.#fromUs + this.#fromFar);
     let last = progress();
     if (isOver && last === 0) return;
     this.#timer = setInterval(
