@@ -3,7 +3,17 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
-import { ALPN, FRAME, type FrameType, HEADER_BYTES, INITIAL_WINDOW, writeHeader } from "@heddle/data-plane/testing";
+import {
+  ALPN,
+  ALPNS,
+  FRAME,
+  type FrameType,
+  HEADER_BYTES,
+  INITIAL_WINDOW,
+  USUAL_ALPN,
+  USUAL_DATA_BYTES,
+  writeHeader,
+} from "@heddle/data-plane/testing";
 import { createMeshClient, meshServerOptions } from "@heddle/tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { deny, dialApp, echo, startPair, type TestMeshOptions } from "./harness.ts";
@@ -169,6 +179,47 @@ test("fast streams, whose frames grow long, few and many: every byte in its plac
   expect(await echoes(port, "after them")).toBe(true);
 });
 
+test("a far end of before, which knows no long frames, gets none", async () => {
+  const { agent, port } = await startPair();
+  const TOTAL = 40 * 1024 * 1024;
+  let [longest, received] = [0, 0];
+  // A service's proxy by hand: it accepts the stream and grants all that comes, far beyond a long frame.
+  const instance = createTlsServer(meshServerOptions(agent.mesh.identity("db"), { alpn: [USUAL_ALPN] }), (socket) => {
+    let rest = Buffer.alloc(0);
+    socket.on("error", () => {});
+    socket.on("data", (chunk: Buffer) => {
+      rest = Buffer.concat([rest, chunk]);
+      while (rest.length >= HEADER_BYTES && rest.length >= HEADER_BYTES + rest.readUIntBE(1, 3)) {
+        const [type, length, id] = [rest[0], rest.readUIntBE(1, 3), rest.readUInt32BE(4)];
+        rest = rest.subarray(HEADER_BYTES + length);
+        const more = Buffer.alloc(4);
+        more.writeUInt32BE(2 * 1024 * 1024);
+        if (type === FRAME.open) socket.write(Buffer.concat([frame(FRAME.accept, id), frame(FRAME.window, id, more)]));
+        if (type === FRAME.fin) socket.write(frame(FRAME.fin, id));
+        if (type !== FRAME.data) continue;
+        received += length;
+        longest = Math.max(longest, length);
+        more.writeUInt32BE(length);
+        socket.write(frame(FRAME.window, id, more));
+      }
+    });
+  }).listen(0, "127.0.0.1");
+  await once(instance, "listening");
+  onTestFinished(() => void instance.close());
+  agent.change((state) => {
+    state.endpoints.db = [{ host: "127.0.0.1", port: (instance.address() as AddressInfo).port }];
+  });
+  await expect
+    .poll(async () => {
+      const app = await dialApp(port);
+      app.socket.end(Buffer.alloc(TOTAL));
+      await app.ended;
+      return received;
+    })
+    .toBe(TOTAL);
+  expect(longest).toBe(USUAL_DATA_BYTES);
+});
+
 test("sizes, pauses, half-closes and resets at random: every byte in its place", { timeout: 60_000 }, async () => {
   const pool = randomBytes(400_000);
   const sha = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
@@ -217,7 +268,7 @@ test("a tunnel that its far end leaves while it is made, or is ended with a stre
   const { agent, port, web } = await startPair();
   let tunnels = 0;
   // Leaves every other tunnel behind the handshake, and ends it with what is said on it first; on the others each stream is told its number.
-  const instance = createTlsServer(meshServerOptions(agent.mesh.identity("db"), { alpn: ALPN }), (socket) => {
+  const instance = createTlsServer(meshServerOptions(agent.mesh.identity("db"), { alpn: ALPNS }), (socket) => {
     socket.on("error", () => {});
     const isLeft = tunnels++ % 2 === 0;
     if (isLeft && tunnels % 4 === 1) socket.end(frame(FRAME.leave, 0));

@@ -19,7 +19,7 @@ import { deadline } from "./deadline.ts";
 import type { Leg } from "./pipe.ts";
 import { RefusedError } from "./refusal.ts";
 import type { Leaf, Roots } from "./snapshot.ts";
-import { ALPN } from "./tunnel/frames.ts";
+import { ALPNS } from "./tunnel/frames.ts";
 import { resetSocket } from "./reset.ts";
 
 const REASON_MS = 50;
@@ -89,7 +89,7 @@ export function createTerminator(identity: MeshIdentity, handshakeTimeoutMs: num
   const server: Server = createServer(
     // Node destroys a socket whose certificate it refuses before it tells: what was shown is looked at a moment before. That has no
     // public way but for clients that offer a protocol, as Heddle's proxies do; of others there is the code alone.
-    meshServerOptions(identity, { handshakeTimeoutMs, alpn: ALPN, onOffer: (stream) => keepShown(stream, shown) }),
+    meshServerOptions(identity, { handshakeTimeoutMs, alpn: ALPNS, onOffer: (stream) => keepShown(stream, shown) }),
   );
   server.on("secureConnection", (stream) => {
     stream.on("error", ignore);
@@ -163,7 +163,7 @@ export function createDialler(identity: MeshIdentity, revoked: Revoked): Dialler
   const client: MeshClient = createMeshClient(identity);
   return {
     async handshake(raw, spiffeId, { timeoutMs, offerTunnel }) {
-      const stream = connect({ socket: raw, ...client.options(), ...(offerTunnel && { ALPNProtocols: [ALPN] }) });
+      const stream = connect({ socket: raw, ...client.options(), ...(offerTunnel && { ALPNProtocols: [...ALPNS] }) });
       const shown = new WeakMap<TLSSocket, X509Certificate>();
       keepShown(stream, shown);
       await new Promise<void>((resolve, reject) => {
@@ -206,7 +206,7 @@ function toLeg(
   { own, revoked }: { own: Revocable; revoked: Revoked },
 ): MeshLeg {
   const check = checkPeer(stream, expectation);
-  const isTunnel = stream.alpnProtocol === ALPN;
+  const isTunnel = ALPNS.includes(stream.alpnProtocol || "");
   const reset = () => resetSocket(raw, stream);
   const refuse = (reason: string) =>
     Object.assign(new RefusedError("identity", reason), { leg: { stream, reset, isTunnel } });

@@ -246,11 +246,12 @@ describe("a mesh connection", () => {
   });
 
   it("agrees on a protocol where the client offers it, and never fails for another", async () => {
-    const echo = await startEcho(mesh.identity("db"), { alpn: "heddle/1" });
+    const echo = await startEcho(mesh.identity("db"), { alpn: ["heddle/2", "heddle/1"] });
     const agreed = async (port: number, offered?: string[]) =>
       (await talk(port, { ...clientOf(mesh.identity("web")), ...(offered && { ALPNProtocols: offered }) })).socket
         .alpnProtocol;
     expect(await agreed(echo.port, ["h2", "heddle/1"])).toBe("heddle/1");
+    expect(await agreed(echo.port, ["heddle/1", "heddle/2"])).toBe("heddle/2");
     expect(await agreed(echo.port, ["h2", "http/1.1"])).toBe("h2");
     expect(await agreed(echo.port)).toBe(false);
     expect(await agreed((await startEcho(mesh.identity("db"))).port, ["heddle/1"])).toBe(false);

@@ -48,8 +48,8 @@ export interface TlsIdentity {
 
 export interface MeshTlsOptions {
   handshakeTimeoutMs?: number;
-  /** The protocol that is chosen where a client offers it. */
-  alpn?: string;
+  /** The first of them that a client offers is chosen. */
+  alpn?: readonly string[];
   /** Called within the handshake of each client that offers any protocol, before anything is known of it. */
   onOffer?: (socket: TLSSocket) => void;
 }
@@ -68,7 +68,7 @@ export function meshServerOptions(
     ...(alpn !== undefined && {
       ALPNCallback(this: TLSSocket, { protocols }: { protocols: string[] }) {
         onOffer?.(this);
-        return protocols.includes(alpn) ? alpn : protocols[0];
+        return alpn.find((name) => protocols.includes(name)) ?? protocols[0];
       },
     }),
   };

@@ -1,5 +1,5 @@
 /**
- * What two Heddle proxies say to each other inside TLS, agreed by ALPN "heddle/2": frames of many streams, each of them one
+ * What two Heddle proxies say to each other inside TLS, agreed by ALPN "heddle/3": frames of many streams, each of them one
  * connection of an application. The caller's proxy opens streams; who may, the far one decides for each.
  *
  *     uint8 type, uint24 length, uint32 stream, then `length` bytes
@@ -13,7 +13,11 @@
  *     ping, pong                  8 bytes that come back
  *     leave                       stream 0: no new streams on this tunnel; with a reason, why the whole tunnel is refused
  */
-export const ALPN = "heddle/2";
+export const ALPN = "heddle/3";
+/** The same without long frames, which proxies of before would take for nonsense: a mesh is upgraded proxy by proxy. */
+export const USUAL_ALPN = "heddle/2";
+/** In the order in which they are wanted. */
+export const ALPNS: readonly string[] = [ALPN, USUAL_ALPN];
 
 export const FRAME = {
   open: 1,

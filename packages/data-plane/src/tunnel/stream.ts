@@ -22,8 +22,8 @@ export interface StreamCarrier {
    * it, where there is some. The chunk may be written to again after it, where `isOwn` only after the pause.
    */
   send(stream: TunnelStream, chunk: Buffer, length: number, framed: Buffer | undefined, isOwn: boolean): boolean;
-  /** True where a long frame would hold up the others. */
-  readonly isBusy: boolean;
+  /** False where the far end knows none, or where another would hold up the others. */
+  readonly takesLongFrames: boolean;
   /** What was just written has not been taken: its buffer must not be written to again. */
   keep(): void;
   grant(stream: TunnelStream, bytes: number): void;
@@ -131,7 +131,7 @@ export class TunnelStream implements Pipe {
 
   /** Where the next read goes: what may be read at once is what may be sent. */
   #nextPlace(): ReadPlace {
-    if (this.#credit < MAX_DATA_BYTES || this.#carrier.isBusy) return usual;
+    if (this.#credit < MAX_DATA_BYTES || !this.#carrier.takesLongFrames) return usual;
     if (!this.#large && bulkMemory.take(MAX_DATA_BYTES))
       this.#large = placeIn(Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_DATA_BYTES), MAX_DATA_BYTES);
     return this.#large ?? usual;

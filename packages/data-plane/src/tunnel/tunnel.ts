@@ -7,7 +7,7 @@ import type { MeshLeg } from "../mesh-tls.ts";
 import type { PlainSocket } from "../pipe.ts";
 import { readRaw } from "../raw-reads.ts";
 import { messageOf, type Refusal, RefusedError } from "../refusal.ts";
-import { FRAME, type FrameHandler, FrameReader, type FrameType, MAX_DATA_BYTES } from "./frames.ts";
+import { ALPN, FRAME, type FrameHandler, FrameReader, type FrameType, MAX_DATA_BYTES } from "./frames.ts";
 import { LAST_WORDS_MS } from "./refuse.ts";
 import { encodeReason, parseReason } from "./reason.ts";
 import { ReadRing } from "./ring.ts";
@@ -40,6 +40,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
   readonly #writer: FrameWriter;
   readonly #reader = new FrameReader(this);
   readonly #ring = new ReadRing();
+  readonly #takesLong: boolean; // a far end of before takes usual frames alone
   #holding: TunnelStream | undefined; // whose frame is not whole yet: frames come one after another
   #isFlushScheduled = false;
   readonly #streams = new Map<number, TunnelStream>();
@@ -58,6 +59,7 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     this.leg = leg;
     this.#options = options;
     const { stream: socket } = leg;
+    this.#takesLong = socket.alpnProtocol === ALPN;
     this.#writer = new FrameWriter(socket, () => this.#hasRoom());
     socket.on("error", (error) => this.#close(new RefusedError("handshake", messageOf(error), { cause: error })));
     socket.once("end", () => this.#close());
@@ -289,8 +291,8 @@ export class Tunnel implements StreamCarrier, FrameHandler {
     return false;
   }
 
-  get isBusy(): boolean {
-    return this.#writer.isBusy;
+  get takesLongFrames(): boolean {
+    return this.#takesLong && !this.#writer.isBusy;
   }
 
   grant(stream: TunnelStream, bytes: number): void {
