@@ -81,7 +81,12 @@ export async function startPair(
   }
 
   const agent = await startAgent();
-  const common = (metrics: number) => [`-http-addr=127.0.0.1:${http}`, `-metrics-addr=127.0.0.1:${metrics}`];
+  // All threads from the start: what is held before and after is compared.
+  const common = (metrics: number) => [
+    `-http-addr=127.0.0.1:${http}`,
+    `-metrics-addr=127.0.0.1:${metrics}`,
+    "-workers=2",
+  ];
   const proxies = [
     heddleWith(tell, "connect", "proxy", ...common(http + 3), "-sidecar-for=echo"),
     heddleWith(tell, "connect", "proxy", ...common(http + 4), "-service=web", `-upstream=echo:${upstream}`),
