@@ -216,7 +216,7 @@ export function createListeners(log: Logger, options: ListenersOptions = {}): Li
       await Promise.all([...entries].map(([key, entry]) => close(key, entry)));
     },
     reset() {
-      for (const socket of sockets) resetSocket(socket, socket);
+      for (const socket of sockets) resetSocket(socket);
     },
   };
 }

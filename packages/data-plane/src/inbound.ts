@@ -247,7 +247,7 @@ export function createInbound(deps: InboundDeps): Inbound {
           table.refused(parties, refusal);
           const leg = refusedLeg(error);
           if (leg?.isTunnel) refuseTunnel(leg, refusal);
-          else resetSocket(raw, raw);
+          else resetSocket(raw);
         })
         .finally(table.coming("inbound"))
         .catch(ignore);

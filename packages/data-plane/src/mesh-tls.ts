@@ -20,7 +20,7 @@ import type { Leg } from "./pipe.ts";
 import { RefusedError } from "./refusal.ts";
 import type { Leaf, Roots } from "./snapshot.ts";
 import { ALPNS } from "./tunnel/frames.ts";
-import { resetSocket } from "./reset.ts";
+import { resetSocket, setStreamOver } from "./reset.ts";
 
 const REASON_MS = 50;
 const MAX_PRESENTED = 8; // certificates of a chain that are kept for later checks
@@ -205,9 +205,10 @@ function toLeg(
   expectation: PeerExpectation,
   { own, revoked }: { own: Revocable; revoked: Revoked },
 ): MeshLeg {
+  setStreamOver(raw, stream);
   const check = checkPeer(stream, expectation);
   const isTunnel = ALPNS.includes(stream.alpnProtocol || "");
-  const reset = () => resetSocket(raw, stream);
+  const reset = () => resetSocket(raw);
   const refuse = (reason: string) =>
     Object.assign(new RefusedError("identity", reason), { leg: { stream, reset, isTunnel } });
   if (!check.ok) throw refuse(check.reason);

@@ -6,7 +6,7 @@ import { Worker } from "node:worker_threads";
 import { createMeshClient, meshServerOptions } from "@heddle/tls";
 import { createTestMesh } from "@heddle/tls/testing";
 import { expect, onTestFinished, test } from "vitest";
-import { resetSocket } from "./reset.ts";
+import { resetSocket, setStreamOver } from "./reset.ts";
 
 /** Both ends of a connection. */
 async function pair(): Promise<[Socket, Socket]> {
@@ -51,7 +51,8 @@ test("TLS whose FIN is under way", async () => {
   const errors: NodeJS.ErrnoException[] = []; // of what was to be written
   for (const socket of [near, stream]) socket.on("error", (error) => errors.push(error));
   stream.end("bye");
-  resetSocket(near, stream);
+  setStreamOver(near, stream);
+  resetSocket(near);
   await once(near, "close");
   expect(errors).not.toContainEqual(expect.objectContaining({ code: "EINVAL" }));
 });

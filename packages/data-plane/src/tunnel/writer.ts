@@ -98,7 +98,9 @@ export class FrameWriter {
   end(): void {
     const { writableEnded, destroyed } = this.#socket;
     if (writableEnded || destroyed) return;
-    this.#socket.end(Buffer.concat([...this.#queue, this.#out.subarray(0, this.#length)]));
+    const waiting = Buffer.concat([...this.#queue, this.#out.subarray(0, this.#length)]);
+    if (waiting.length > 0) this.#socket.write(waiting);
+    this.#socket.end();
   }
 
   /** Makes room for a frame and writes its header; returns where its payload goes. */
