@@ -60,7 +60,12 @@ export class CentralConfig {
     for await (const { body } of catalog.watch<ConfigEntry[]>(`/v1/config/${kind}`, { signal, onError })) {
       take(body);
       this.#apply();
-      await store.run(() => ({ writes: [{ table: TABLE, key: kind, value: body }], result: undefined }));
+      // A disk that is full ends nothing: what is followed counts, what is kept is for a start without servers.
+      await store
+        .run(() => ({ writes: [{ table: TABLE, key: kind, value: body }], result: undefined }))
+        .catch((error: unknown) =>
+          log.warn("cannot keep the central configuration for the next start", { kind, error: describeError(error) }),
+        );
     }
   }
 

@@ -67,5 +67,5 @@ export function asUnix(socket: Socket): Socket {
 }
 
 export function plainLeg(socket: PlainSocket): Leg {
-  return { stream: socket, reset: () => resetSocket(socket, socket) };
+  return { stream: socket, reset: () => resetSocket(socket) };
 }

@@ -202,7 +202,7 @@ export function createInbound(deps: InboundDeps): Inbound {
       local.attach?.(connection);
     } catch (error) {
       leave();
-      resetSocket(local, local);
+      resetSocket(local);
       throw error;
     }
   }

@@ -269,7 +269,7 @@ export function createOutbound(deps: OutboundDeps): Outbound {
       const error =
         cause instanceof RefusedError ? cause : new RefusedError("unreachable", messageOf(cause), { cause });
       table.refused(parties, error.refusal ?? refusal(parties, error.code, error.message));
-      resetSocket(app, app);
+      resetSocket(app);
       throw error;
     } finally {
       settled();

@@ -33,7 +33,7 @@ test.each<[string, (socket: Socket) => void, string]>([
     far.once("end", () => resolve("end")).once("error", ({ code }: NodeJS.ErrnoException) => resolve(code)),
   );
   before(near);
-  resetSocket(near, near);
+  resetSocket(near);
   await once(near, "close");
   expect(errors).toEqual([]);
   far.resume();
@@ -65,7 +65,7 @@ test("a thread that resets so can end", async () => {
       const server = net.createServer({ allowHalfOpen: true }, (socket) => {
         socket.on("error", () => {});
         socket.end("bye");
-        resetSocket(socket, socket);
+        resetSocket(socket);
         parentPort.postMessage("reset");
       });
       server.listen(0, "127.0.0.1", () => net.connect(server.address().port, "127.0.0.1").on("error", () => {}));

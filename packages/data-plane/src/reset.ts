@@ -18,12 +18,13 @@ export function setStreamOver(socket: Resettable, stream: Written): void {
 }
 
 /**
- * Ends it now. `stream` is what is written to: TLS over the socket, or the socket itself.
+ * Ends it now.
  *
  * Where its FIN is on its way out it is closed instead: the kernel refuses that reset, and Node 26 then loses the handle: there is an
  * error, no 'close', a descriptor that stays open, and a thread that can never end (`Environment::CleanupHandles` waits for it, spinning).
  */
-export function resetSocket(socket: Resettable & Written, stream: Written = over.get(socket) ?? socket): void {
+export function resetSocket(socket: Resettable & Written): void {
+  const stream = over.get(socket) ?? socket;
   if (socket.destroyed) return;
   if (stream.writableEnded && !stream.writableFinished) socket.destroy();
   else socket.resetAndDestroy();

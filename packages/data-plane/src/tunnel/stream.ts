@@ -257,7 +257,7 @@ export class TunnelStream implements Pipe {
     this.#end = how;
     clearTimeout(this.#timer);
     if (tellFar) this.#carrier.reset(this, refusal);
-    resetSocket(this.#socket, this.#socket);
+    resetSocket(this.#socket);
   }
 
   readonly #onClose = (): void => {
